@@ -1,0 +1,76 @@
+"""What all commands share: flags with the same names and meanings, one-line errors, exit codes."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from c2d_fast.errors import UserError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the message as a UserError, without the usage text."""
+        raise UserError(f"{message}; see python -m {self.prog} --help")
+
+
+def command(name: str, description: str, example: str) -> Parser:
+    """Returns the parser of `python -m c2d_fast.NAME`."""
+    return Parser(
+        prog=f"c2d_fast.{name}",
+        description=description,
+        epilog=f"example: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_loader_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say how videos are read."""
+    group = parser.add_argument_group("reading videos")
+    group.add_argument("--decoder", default="auto", choices=("auto", "nvdec", "dali", "ffmpeg"),
+                       help="auto (default): nvdec where GPU, driver and every video allow it, else ffmpeg")  # fmt: skip
+    group.add_argument("--workers", type=positive, metavar="N", help="processes that read and decode (default: by CPUs)")
+    group.add_argument("--decoder-threads", type=positive, metavar="N",
+                       help="threads of an ffmpeg decoder (default 1), or of nvdec (8) and dali (all CPUs)")  # fmt: skip
+    group.add_argument("--allow-missing", action="store_true",
+                       help="go on without missing files; when scoring, without any file that does not decode")  # fmt: skip
+
+
+def add_compute_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say how the model is computed."""
+    group = parser.add_argument_group("computing")
+    group.add_argument("--precision", choices=("bf16", "fp16", "fp32"), help="default: bf16 on a GPU, fp32 on a CPU")
+    group.add_argument("--compile", action=argparse.BooleanOptionalAction, help="torch.compile (default: on a GPU)")
+
+
+def positive(text: str) -> int:
+    """Parses a whole number >= 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Runs a command's main function and ends the process with its exit code."""
+    # Progress is read while it happens, also through a pipe.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:  # `... | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(0)

@@ -1,0 +1,130 @@
+"""Which decoder a list is read with, and the first step of every DALI graph: from the source to decoded clips."""
+
+import ctypes
+from typing import Any
+
+from nvidia.dali import fn, types
+
+from c2d_fast.errors import UserError
+from c2d_fast.manifest import Manifest
+from c2d_fast.source import ClipSource
+from c2d_fast.video import VideoInfo
+
+DECODERS = ("auto", "nvdec", "dali", "ffmpeg")
+
+_DALI_CPU_CODECS = frozenset({"vp8", "vp9", "mjpeg"})
+_NVDEC_CODECS = _DALI_CPU_CODECS | {"h264", "hevc", "av1", "mpeg4"}
+# 8 bits, 4:2:0: what every NVDEC generation that DALI supports decodes of every codec above.
+_NVDEC_PIXELS = frozenset({"yuv420p", "yuvj420p"})
+
+
+def read_clips(source: ClipSource) -> tuple[Any, ...]:
+    """Adds the source and the decoder to a graph.
+
+    Args:
+        source: draws and reads the samples in DALI's worker processes; it also names the decoder and the device.
+
+    Returns:
+        clip: uint8 FHWC, RGB, the frames asked for at the size they are stored in, on source.device
+        start, end: float32 [crops, 2], (y, x) corners in pixels of clip; CPU
+        flip: int32; CPU; None in evaluation
+        index: int64; CPU
+        problem: uint8 [bytes], empty unless the video could not be read; CPU
+    """
+    encoded = source.decoder != "ffmpeg"
+    streams = [
+        (types.UINT8, "" if encoded else "FHWC"),  # payload
+        *([(types.INT32, "")] if encoded else []),  # frames
+        (types.FLOAT, ""),  # start
+        (types.FLOAT, ""),  # end
+        *([(types.INT32, "")] if source.flips else []),  # flip
+        (types.INT64, ""),  # index
+        (types.UINT8, ""),  # problem
+    ]
+    # An output that a graph leaves unused would still be sent, and DALI warns of it: none is declared that is not needed.
+    inputs = fn.external_source(
+        source,
+        num_outputs=len(streams),
+        dtype=[dtype for dtype, _ in streams],
+        layout=[layout for _, layout in streams],
+        batch=False,
+        parallel=True,
+        prefetch_queue_depth=2,
+    )
+    payload, frames = inputs[0], inputs[1] if encoded else None
+    start, end, *flip, index, problem = inputs[2 if encoded else 1 :]
+    if source.decoder == "nvdec":
+        clip = fn.decoders.video(payload, device="mixed", frames=frames)
+    elif source.decoder == "dali":
+        clip = fn.decoders.video(payload, device="cpu", frames=frames)
+    else:
+        clip = payload
+    if source.device == "gpu" and source.decoder != "nvdec":
+        clip = clip.gpu()  # whole frames, uint8
+    return clip, start, end, flip[0] if flip else None, index, problem
+
+
+def choose_decoder(requested: str, manifest: Manifest, *, gpu: bool) -> tuple[str, str]:
+    """Chooses the decoder for all videos of a list.
+
+    Args:
+        requested: auto, nvdec, dali or ffmpeg.
+        manifest: the list's videos.
+        gpu: whether the run has a CUDA GPU.
+
+    Returns:
+        The decoder (nvdec, dali or ffmpeg) and the reason, for the user.
+
+    Raises:
+        UserError: the decoder asked for cannot decode a video of the list, or this machine lacks it.
+    """
+    no_nvdec = _why_no_nvdec(manifest, gpu)
+    if requested == "auto":
+        if no_nvdec:
+            return "ffmpeg", no_nvdec
+        return "nvdec", "a GPU with NVDEC, and it decodes every video of the list"
+    if requested == "nvdec" and no_nvdec:
+        raise UserError(f"--decoder nvdec: {no_nvdec}; use --decoder auto or ffmpeg")
+    if requested == "dali":
+        unfit = _first_unfit(manifest, _DALI_CPU_CODECS, None)
+        if unfit:
+            raise UserError(
+                f"--decoder dali: {unfit}; DALI's CPU decoder has VP8, VP9 and MJPEG only: use --decoder auto or ffmpeg"
+            )
+    return requested, "as asked"
+
+
+def nvdec_library() -> bool:
+    """Says whether the driver's video decoding library can be loaded."""
+    try:
+        ctypes.CDLL("libnvcuvid.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _why_no_nvdec(manifest: Manifest, gpu: bool) -> str:
+    if not gpu:
+        return "there is no CUDA GPU"
+    if not nvdec_library():
+        return "the driver's video decoding library (libnvcuvid.so.1) is missing"
+    return _first_unfit(manifest, _NVDEC_CODECS, _NVDEC_PIXELS)
+
+
+def _first_unfit(manifest: Manifest, codecs: frozenset[str], pixels: frozenset[str] | None) -> str:
+    """Returns what keeps DALI's decoder from the list, "" if nothing does."""
+    for index, info in enumerate(manifest.infos):
+        reason = _unfit(info, codecs, pixels)
+        if reason:
+            return f"{manifest.where(index)} {reason}"
+    return ""
+
+
+def _unfit(info: VideoInfo, codecs: frozenset[str], pixels: frozenset[str] | None) -> str:
+    if info.codec not in codecs:
+        return f"is {info.codec}"
+    if pixels and info.pix_fmt not in pixels:
+        return f"is stored as {info.pix_fmt}"
+    if not info.packets_are_frames:
+        return "has packets that show no frame, so that DALI would number its frames differently"
+    return ""

@@ -1,0 +1,167 @@
+"""The demo data set: generated H.264 clips in which one of eight textured objects moves over a varied background.
+
+The class is the object's shape and texture, told from any single frame (C2D does not see the order of frames). Colours,
+size, place, path, background, noise, length and frame size are drawn at random, the same on every machine.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from c2d_fast.errors import UserError
+
+DEMO_FOLDER = Path("data/demo")
+"""Where the commands look for the demo data when no data flags are given."""
+
+SHAPES = ("disc", "square", "triangle", "cross")
+TEXTURES = ("striped", "chequered")
+CLASSES = tuple(f"{texture} {shape}" for shape in SHAPES for texture in TEXTURES)
+VIDEOS_PER_CLASS = {"train": 40, "val": 12}
+
+_STAMP = {"made by": "c2d_fast.prepare demo", "version": 1}
+_SIZES = ((128, 96), (160, 112), (112, 112), (96, 128), (176, 144))
+_Image = NDArray[np.float32]
+
+
+def make_demo_data(folder: Path) -> str:
+    """Makes the demo data set, or finds it made.
+
+    Args:
+        folder: gets videos/<split>/<class>/<n>.mp4, train.txt, val.txt and labels.txt; made whole or not at all.
+
+    Returns:
+        One line that says what is there.
+
+    Raises:
+        UserError: the folder holds something else or cannot be made.
+    """
+    counts = ", ".join(f"{len(CLASSES) * count} {split}" for split, count in VIDEOS_PER_CLASS.items())
+    if _is_made(folder):
+        return f"demo data: {folder} ({counts} videos, made before)"
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: holds something other than this version's demo data; remove it or give another folder")
+    partial = folder.with_name(folder.name + ".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _write(partial)
+        if folder.exists():
+            folder.rmdir()
+        os.replace(partial, folder)
+    except OSError as error:
+        raise UserError(f"{folder}: demo data cannot be made ({error.strerror}); give another folder") from error
+    return f"demo data: {folder} ({counts} videos, made now)"
+
+
+def video_frames(split: str, label: int, number: int) -> Iterator[NDArray[np.uint8]]:
+    """Draws a video, frame after frame: RGB, uint8 [H, W, C]. The arguments alone decide what it shows."""
+    rng = np.random.default_rng([list(VIDEOS_PER_CLASS).index(split), label, number])
+    width, height = _SIZES[rng.integers(len(_SIZES))]
+    num_frames, short = int(rng.integers(20, 49)), min(width, height)
+    background = _background(rng, width, height)
+    radius = short * rng.uniform(0.26, 0.4)
+    colours = _two_colours(rng, background.mean((0, 1)))
+    angle, spin = rng.uniform(0, 2 * np.pi), rng.uniform(-0.06, 0.06)
+    period = radius * rng.uniform(0.5, 0.7)
+    low, high = np.array([radius * 0.8] * 2), np.array([width, height]) - radius * 0.8
+    place, speed = rng.uniform(low, high), rng.normal(0, short / 40, 2)
+    noise = rng.uniform(2, 10)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    for _ in range(num_frames):
+        u, v = (x - place[0]) / radius, (y - place[1]) / radius
+        u, v = u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle)
+        inside = _inside(SHAPES[label // len(TEXTURES)], u, v)
+        dark = _texture(TEXTURES[label % len(TEXTURES)], u * radius / period, v * radius / period)
+        image = np.where(inside[..., None], np.where(dark[..., None], colours[0], colours[1]), background)
+        image = image + rng.normal(0, noise, image.shape)
+        yield np.clip(image, 0, 255).astype(np.uint8)
+        place, angle = place + speed, angle + spin
+        speed = np.where((place < low) | (place > high), -speed, speed)
+        place = np.clip(place, low, high)
+
+
+def _is_made(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / "demo.json").read_text()) == _STAMP)
+    except (OSError, ValueError):
+        return False
+
+
+def _write(folder: Path) -> None:
+    jobs: list[tuple[str, int, int, Path]] = []
+    for split, count in VIDEOS_PER_CLASS.items():
+        lines = []
+        for label, name in enumerate(CLASSES):
+            for number in range(count):
+                path = Path("videos") / split / name / f"{number:03d}.mp4"
+                lines.append(f"{path} {label}\n")
+                jobs.append((split, label, number, folder / path))
+        (folder / f"{split}.txt").write_text("".join(lines))
+    (folder / "labels.txt").write_text("".join(f"{name}\n" for name in CLASSES))
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for _ in tqdm(pool.map(_write_video, jobs), total=len(jobs), unit="video", disable=not sys.stderr.isatty()):
+            pass
+    (folder / "demo.json").write_text(json.dumps(_STAMP) + "\n")
+
+
+def _write_video(job: tuple[str, int, int, Path]) -> None:
+    split, label, number, path = job
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # x264's ordinary settings: B-frames and a key frame every 250 frames. One thread: the bytes do not depend on the CPUs.
+    options = {"crf": "20", "bf": "3", "g": "250", "threads": "1"}
+    with av.open(str(path), "w") as container:
+        stream: Any = None
+        for image in video_frames(split, label, number):
+            if stream is None:
+                stream = container.add_stream("libx264", rate=25, options=options)
+                stream.height, stream.width, stream.pix_fmt = image.shape[0], image.shape[1], "yuv420p"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _background(rng: np.random.Generator, width: int, height: int) -> _Image:
+    """Returns soft blobs of colour, bilinear between a few random points."""
+    columns, rows = rng.integers(3, 7, 2)
+    points = rng.uniform(0, 255, (rows, columns, 3)).astype(np.float32)
+    y, x = np.linspace(0, rows - 1.001, height), np.linspace(0, columns - 1.001, width)
+    row, column = y.astype(int), x.astype(int)
+    fy, fx = (y - row)[:, None, None], (x - column)[None, :, None]
+    top = points[row][:, column] * (1 - fx) + points[row][:, column + 1] * fx
+    bottom = points[row + 1][:, column] * (1 - fx) + points[row + 1][:, column + 1] * fx
+    return (top * (1 - fy) + bottom * fy).astype(np.float32)
+
+
+def _two_colours(rng: np.random.Generator, background: NDArray[np.float32]) -> tuple[_Image, _Image]:
+    """Draws two colours far enough from each other to show a texture."""
+    while True:
+        first, second = rng.uniform(0, 255, (2, 3)).astype(np.float32)
+        if np.abs(first.mean() - second.mean()) > 90:
+            return first, second
+
+
+def _inside(shape: str, u: _Image, v: _Image) -> NDArray[np.bool_]:
+    """Says which points of the plane lie in a shape of radius about 1."""
+    if shape == "disc":
+        return u * u + v * v < 0.81
+    if shape == "square":
+        return np.maximum(np.abs(u), np.abs(v)) < 0.8
+    if shape == "triangle":
+        return (v > -0.55) & (v + np.sqrt(3) * np.abs(u) < 1.1)
+    return (np.minimum(np.abs(u), np.abs(v)) < 0.32) & (np.maximum(np.abs(u), np.abs(v)) < 1)
+
+
+def _texture(texture: str, u: _Image, v: _Image) -> NDArray[np.bool_]:
+    """Says which points of the plane have a texture's first colour; both textures give about half of them."""
+    if texture == "striped":
+        return np.sin(2 * np.pi * u) > 0
+    return np.cos(2 * np.pi * u) + np.cos(2 * np.pi * v) > 0

@@ -1,0 +1,71 @@
+"""Scores videos: every view through the model, the views of a video averaged the published way."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from c2d_fast.batch import EvalSource
+from c2d_fast.metrics import hits
+from c2d_fast.precision import Precision
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the model says of each video of a list."""
+
+    scores: torch.Tensor
+    """Class probabilities, float32 [videos, K], on the CPU, in the plan's order."""
+    scored: torch.Tensor
+    """bool [videos]: False where a video turned out to be broken."""
+    labels: torch.Tensor
+    """int64 [videos]."""
+
+    @property
+    def num_scored(self) -> int:
+        """Videos that have a score."""
+        return int(self.scored.sum())
+
+    def top(self, k: int) -> float:
+        """Returns the share of scored videos whose label is among the k best classes, in per cent."""
+        return 100 * float(hits(self.scores[self.scored], self.labels[self.scored], k).double().mean())
+
+    def loss(self) -> float:
+        """Returns the mean negative log likelihood over the scored videos."""
+        likelihood = self.scores[self.scored].double().gather(1, self.labels[self.scored, None])
+        return float(-likelihood.clamp_min(1e-12).log().mean())
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module, source: EvalSource, *, num_classes: int, average_probabilities: bool, precision: Precision
+) -> Scores:
+    """Scores every video of a source.
+
+    Args:
+        model: clips uint8 [N, T, H, W, C] -> logits float32 [N, K]; put into eval mode, and back into its mode after.
+        source: the views.
+        num_classes: K.
+        average_probabilities: True averages the views' softmax (models with temporal pool). False averages their logits,
+            which equals averaging features before the linear layer, and takes the softmax once.
+        precision: of the forward pass.
+    """
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    sums = torch.zeros(source.num_videos, num_classes, device=device)
+    views = torch.zeros(source.num_videos, device=device)
+    labels = torch.full((source.num_videos,), -1, device=device)
+    # Nothing in this loop waits for the device.
+    for batch in source.views():
+        with precision.autocast(device):
+            logits = model(batch.clip).float()
+        scores = logits.softmax(1) if average_probabilities else logits
+        counted = batch.real.to(scores.dtype)
+        sums.index_add_(0, batch.index, scores * counted[:, None])
+        views.index_add_(0, batch.index, counted)
+        labels[batch.index] = batch.label
+    model.train(was_training)
+    means = sums / views.clamp_min(1)[:, None]
+    scores = means if average_probabilities else means.softmax(1)
+    return Scores(scores.cpu(), views.cpu() > 0, labels.cpu())

@@ -1,0 +1,196 @@
+"""Turns a pipe file's graph into batches: builds the DALI pipeline, survives broken videos, hands tensors over."""
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from c2d_fast.bad_videos import BadVideos
+from c2d_fast.batch import Batch
+from c2d_fast.errors import UserError
+from c2d_fast.plan import EvalPlan, TrainPlan
+from c2d_fast.source import ClipSource
+
+Graph = Callable[..., Any]
+"""train_pipe or eval_pipe of a pipe file: makes a DALI pipeline of a ClipSource."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderOptions:
+    """What changes with the machine and never with the result."""
+
+    device: torch.device
+    decoder: str
+    """nvdec, dali or ffmpeg."""
+    workers: int
+    """Processes that read (and, with ffmpeg, decode) videos."""
+    decoder_threads: int
+    """Threads of each FFmpeg decoder, or of the whole pipeline with nvdec and dali."""
+
+
+class TrainLoader:
+    """Training batches. One pipeline serves all epochs: it prefetches across their borders."""
+
+    def __init__(self, graph: Graph, plan: TrainPlan, options: LoaderOptions, bad: BadVideos):
+        self._stream = _Stream(graph, plan, options, bad)
+        self._labels, self._device = plan.videos.labels, options.device
+        self.steps_per_epoch, self.batch_size = plan.steps_per_epoch, plan.batch_size
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Yields the batches of an epoch from first_step on."""
+        for step in range(first_step, self.steps_per_epoch):
+            clip, index = self._stream.read(epoch * self.steps_per_epoch + step)
+            yield _batch(clip.as_tensor(), index, self._labels, np.ones(len(index), bool), self._device)
+
+
+class EvalLoader:
+    """Every view of every video of a list, in batches of one fixed size (a compiled model sees one shape)."""
+
+    def __init__(self, graph: Graph, plan: EvalPlan, options: LoaderOptions, bad: BadVideos, *, views_per_batch: int):
+        self._stream = _Stream(graph, plan, options, bad)
+        self._plan, self._device, self._views_per_batch = plan, options.device, views_per_batch
+        self._first_step = 0
+        self.num_videos, self.num_views = len(plan.videos), plan.num_views
+
+    def views(self) -> Iterator[Batch]:
+        """Yields all views of all videos in the list's order, crop-major for each; the last batch is padded."""
+        pending: list[Tensor] = []
+        owners: list[int] = []
+        size = self._views_per_batch
+        for views, index in self._videos():
+            pending.append(views)
+            owners.extend([index] * len(views))
+            while len(owners) >= size:
+                clips = torch.cat(pending)
+                yield self._batch(clips[:size], owners[:size])
+                pending, owners = [clips[size:]], owners[size:]
+        if owners:
+            clips = torch.cat(pending)
+            padding = clips[:1].expand(size - len(owners), *clips.shape[1:])
+            yield self._batch(torch.cat([clips, padding]), owners)
+
+    def _videos(self) -> Iterator[tuple[Tensor, int]]:
+        """Yields each video's views, uint8 [views, T, H, W, C], decoded once for all of them."""
+        first, self._first_step = self._first_step, self._first_step + self._plan.steps
+        for step in range(first, self._first_step):
+            crops, index = self._stream.read(step)
+            plan = self._stream.plan
+            for slot in range(plan.batch_size):
+                if plan.is_real(step, slot):
+                    positions = torch.from_numpy(self._plan.positions(int(index[slot]))).to(self._device)
+                    views = torch.from_dlpack(crops[slot])[:, positions]
+                    yield views.flatten(0, 1), int(index[slot])
+
+    def _batch(self, clip: Tensor, owners: list[int]) -> Batch:
+        padded = np.array(owners + [owners[-1]] * (len(clip) - len(owners)), np.int64)
+        return _batch(clip, padded, self._plan.videos.labels, np.arange(len(clip)) < len(owners), self._device)
+
+
+class _Stream:
+    """The outputs of one pipeline by step of its plan; built where it is first read, rebuilt around broken videos."""
+
+    def __init__(self, graph: Graph, plan: TrainPlan | EvalPlan, options: LoaderOptions, bad: BadVideos):
+        self.plan = plan
+        self._graph, self._options, self._bad = graph, options, bad
+        self._pipeline: Any = None
+        self._next_step = -1
+        self._in_use: deque[tuple[torch.cuda.Event, Any]] = deque()
+
+    def read(self, step: int) -> tuple[Any, np.ndarray[Any, np.dtype[np.int64]]]:
+        """Returns the clips (a DALI TensorList) and the video indices, int64 [N], of a step."""
+        while True:
+            if self._pipeline is None or step != self._next_step:
+                self._pipeline = self._build(self._source(step), self._options.workers, self.plan.batch_size)
+                self._next_step = step
+            problems = {}
+            try:
+                clips, index, texts = self._pipeline.run()
+            except RuntimeError:
+                # The pipeline is dead, and its message does not say of which video: find out one by one.
+                problems = {slot: text for slot in range(self.plan.batch_size) if (text := self._probe(step, slot))}
+                if not problems:
+                    raise
+            else:
+                problems = {slot: text for slot in range(len(texts)) if (text := _text(texts[slot]))}
+            if not problems:
+                break
+            self._quarantine(step, problems)
+        self._next_step = step + 1
+        self._hold((clips, index))
+        return clips, np.array(index.as_array()).reshape(-1)
+
+    def _source(self, step: int, slot: int = 0) -> ClipSource:
+        return ClipSource(
+            plan=self.plan,
+            decoder=self._options.decoder,
+            device="gpu" if self._options.device.type == "cuda" else "cpu",
+            decoder_threads=self._options.decoder_threads,
+            first_step=step,
+            first_slot=slot,
+        )
+
+    def _build(self, source: ClipSource, workers: int, batch_size: int) -> Any:
+        options = self._options
+        pipeline = self._graph(
+            source,
+            batch_size=batch_size,
+            num_threads=options.decoder_threads if options.decoder != "ffmpeg" else max(options.workers, 1),
+            device_id=options.device.index or 0 if options.device.type == "cuda" else None,
+            py_num_workers=workers,
+            py_start_method="spawn",  # a forked child of a process that uses CUDA or threads may hang
+            prefetch_queue_depth=2,
+        )
+        pipeline.build()
+        return pipeline
+
+    def _probe(self, step: int, slot: int) -> str:
+        """Runs one sample alone, in this process; returns what is wrong with it, "" if nothing is."""
+        try:
+            _, _, texts = self._build(self._source(step, slot), 0, 1).run()
+        except RuntimeError as error:
+            lines = [line for line in str(error).splitlines() if line and not line.startswith(("C++", "Current", "Crit"))]
+            return f"does not decode ({lines[-1]})"
+        return _text(texts[0])
+
+    def _quarantine(self, step: int, problems: dict[int, str]) -> None:
+        bad = {self.plan.index(step, slot): text for slot, text in problems.items()}
+        for index, text in bad.items():
+            self._bad.add(index, text)
+        quarantined = self.plan.quarantined | set(bad)
+        if len(quarantined) == len(self.plan.videos):
+            raise UserError(f"{self._bad.manifest.listing.path}: no video is left that decodes; look into the list's files")
+        # The same step again, with the substitutes that a run without these videos would have taken.
+        self.plan = dataclasses.replace(self.plan, quarantined=quarantined)
+        self._pipeline = None
+
+    def _hold(self, outputs: Any) -> None:
+        """Keeps DALI's buffers until the GPU has done what was queued on them: DALI reuses what Python lets go of."""
+        if self._options.device.type != "cuda":
+            return
+        if self._in_use:
+            self._in_use[-1][0].record()  # the work on the batch before has all been queued by now
+        while self._in_use and self._in_use[0][0].query():
+            self._in_use.popleft()
+        self._in_use.append((torch.cuda.Event(), outputs))
+
+
+def _batch(
+    clip: Any,
+    index: np.ndarray[Any, np.dtype[np.int64]],
+    labels: np.ndarray[Any, np.dtype[np.int64]],
+    real: np.ndarray[Any, np.dtype[np.bool_]],
+    device: torch.device,
+) -> Batch:
+    small = [torch.from_numpy(array) for array in (labels[index], index, real)]
+    if device.type == "cuda":
+        small = [tensor.pin_memory().to(device, non_blocking=True) for tensor in small]
+    return Batch(torch.from_dlpack(clip) if not isinstance(clip, Tensor) else clip, *small)
+
+
+def _text(problem: Any) -> str:
+    return np.array(problem).tobytes().decode(errors="replace")

@@ -1,0 +1,144 @@
+"""What changes the numbers of a training: the frozen recipe that every pipe file declares, and how it is loaded."""
+
+import dataclasses
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from c2d_fast.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The network: a ResNet trunk over single frames, and how the frames are brought together."""
+
+    depth: int
+    """18, 50 or 101: the torchvision ResNet whose trunk is used."""
+    temporal_pool: bool
+    """True: halve the frames after the first stage, max pool of the stem without padding, average probabilities over
+    views. False: the plain trunk, average features over views."""
+    dropout: float
+    num_classes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """Which frames make a clip."""
+
+    num_frames: int
+    interval: int
+    """Every interval-th decoded frame is taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crop:
+    """Sizes in pixels: what is cut out of a frame, once its short side has been scaled."""
+
+    size: int = 224
+    """Side of the square that the model is fed."""
+    train_short_side: int = 256
+    """Short side before the crop in training and in validation."""
+    test_short_side: int = 224
+    scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
+    """Training crops are these parts of the short side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """SGD with momentum, and a rate that falls in steps."""
+
+    lr: float
+    """Learning rate for a global batch of lr_batch clips; other batches scale it linearly."""
+    lr_batch: int
+    clips_per_gpu: int
+    """Default batch on each GPU."""
+    epochs: int
+    milestones: tuple[int, ...]
+    """Epochs after which the rate is multiplied by gamma."""
+    gamma: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    clip_grad_norm: float = 40.0
+    weights: str = "imagenet"
+    """Where the trunk starts: "imagenet" (torchvision's IMAGENET1K_V2) or "none"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What the model zoo reports for this recipe: per cent on Kinetics-400 with 10 clips x 3 crops."""
+
+    top1: float
+    top5: float
+    gmac_per_clip: float
+    parameters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that decides what is learnt. Machine-dependent choices are flags of the commands instead."""
+
+    name: str
+    model: Model
+    clip: Clip
+    crop: Crop
+    training: Training
+    published: Published | None = None
+    generated_data: bool = False
+    """True: without data flags, the commands make and use the demo data set."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain dicts, lists, numbers and strings, as stored in checkpoints and config.json."""
+        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return plain
+
+    def with_num_classes(self, num_classes: int) -> "Recipe":
+        """Returns the recipe for a data set with that many classes."""
+        return dataclasses.replace(self, model=dataclasses.replace(self.model, num_classes=num_classes))
+
+
+@dataclass(frozen=True)
+class PipeFile:
+    """A loaded pipe file: its recipe and its two graphs, functions that make a DALI pipeline (see dali_pipes/README.md)."""
+
+    path: Path
+    recipe: Recipe
+    train_pipe: Callable[..., Any]
+    eval_pipe: Callable[..., Any]
+
+
+def load_pipe(path: str | Path) -> PipeFile:
+    """Runs the pipe file at path and returns what it declares.
+
+    A pipe file is code and is trusted like code.
+
+    Raises:
+        UserError: there is no such file, it does not import, or it lacks RECIPE, train_pipe or eval_pipe.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"--pipe {path}: no such file; the published recipes are in dali_pipes/, e.g. dali_pipes/k400_8x8.py")
+    spec = importlib.util.spec_from_file_location(f"c2d_pipe_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"--pipe {path}: is not a Python file; a pipe file ends in .py (see dali_pipes/README.md)")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's file raises is the user's to mend
+        raise UserError(f"--pipe {path}: does not import: {type(error).__name__}: {error}") from error
+    recipe = getattr(module, "RECIPE", None)
+    if not isinstance(recipe, Recipe):
+        raise UserError(f"--pipe {path}: declares no RECIPE; a pipe file needs RECIPE = Recipe(...) (see dali_pipes/README.md)")
+    for name in ("train_pipe", "eval_pipe"):
+        if not callable(getattr(module, name, None)):
+            raise UserError(f"--pipe {path}: declares no {name}; a pipe file needs both graphs (see dali_pipes/README.md)")
+    return PipeFile(path, recipe, module.train_pipe, module.eval_pipe)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,94 @@
+"""A run's folder: found or made, and what it says of the run."""
+
+import json
+import platform
+import shlex
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from c2d_fast.errors import UserError
+
+_PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda120", "numpy", "av", "tensorboard")
+
+
+def choose_folder(out: Path | None, resume: str | None, name: str) -> tuple[Path, Path | None]:
+    """Decides where a run writes and what it resumes from.
+
+    Args:
+        out: --out.
+        resume: --resume: None, auto, or the path of a checkpoint or run folder.
+        name: of the recipe.
+
+    Returns:
+        The run folder (it may not exist yet), and the checkpoint to resume from or None.
+
+    Raises:
+        UserError: the folder holds a run already and nothing says to resume it, or there is nothing to resume.
+    """
+    if resume is None:
+        folder = out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        if (folder / "last.pt").exists():
+            raise UserError(f"--out {folder}: holds a run already; go on with it with --resume auto, or give another folder")
+        return folder, None
+    if resume == "auto":
+        folder = out or _newest_run(name)
+        last = folder / "last.pt"
+        return folder, last if last.exists() else None
+    path = Path(resume)
+    path = path / "last.pt" if path.is_dir() else path
+    if not path.is_file():
+        raise UserError(f"--resume {resume}: no such checkpoint; give a run folder, its last.pt or best.pt, or auto")
+    return out or path.parent, path
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the run folder.
+
+    Raises:
+        UserError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"--out {folder}: cannot be made or written to ({error.strerror}); give another folder") from error
+
+
+def describe_run(args: dict[str, Any], **facts: Any) -> dict[str, Any]:
+    """Returns all that is needed to understand a run later: flags, versions, machine, command line, and further facts."""
+    versions = {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()}
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    return {
+        "command": shlex.join([sys.executable, *sys.orig_argv[1:]]),
+        "flags": {key: str(value) if isinstance(value, Path) else value for key, value in args.items()},
+        "versions": versions,
+        "machine": {"host": platform.node(), "system": platform.platform(), "gpu": gpu},
+        **facts,
+    }
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Writes config.json; a resumed run's stands beside the first one's, as config-resumed-<time>.json."""
+    path = folder / "config.json"
+    if path.exists():
+        path = folder / f"config-resumed-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    path.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _newest_run(name: str) -> Path:
+    runs = sorted(Path("runs").glob(f"{name}-*/last.pt"), key=lambda path: path.stat().st_mtime)
+    return runs[-1].parent if runs else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,172 @@
+"""Puts a training run together from the flags: data, model, trainer. Read it top to bottom for the order of events."""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from c2d_fast import checkpoint
+from c2d_fast.bad_videos import BadVideos, parse_limit
+from c2d_fast.dataset import choose_device, loader_options, scored_videos, training_videos
+from c2d_fast.demo_data import DEMO_FOLDER, make_demo_data
+from c2d_fast.errors import UserError
+from c2d_fast.evaluate import Scores, evaluate
+from c2d_fast.listing import Listing, read_list
+from c2d_fast.loader import EvalLoader, TrainLoader
+from c2d_fast.model import C2D
+from c2d_fast.plan import EvalPlan, TrainPlan
+from c2d_fast.precision import Precision
+from c2d_fast.recipe import PipeFile, Recipe, load_pipe
+from c2d_fast.records import Records
+from c2d_fast.run_folder import choose_folder, describe_run, make_folder, write_config
+from c2d_fast.schedule import make_optimizer, scaled_lr
+from c2d_fast.trainer import Progress, Trainer
+from c2d_fast.weights import fit_state, load_weights
+
+
+def run_train(args: argparse.Namespace) -> None:
+    """Trains as the flags of `c2d_fast.train` say.
+
+    Raises:
+        UserError: anything that the user can mend.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("WORLD_SIZE is above 1: training in several processes is not built yet; start one process")
+    limit = parse_limit(args.max_bad_videos)
+    pipe = load_pipe(args.pipe)
+    recipe = pipe.recipe.with_num_classes(args.num_classes or pipe.recipe.model.num_classes)
+    folder, resumed_from = choose_folder(args.out, args.resume, recipe.name)
+    train_list, val_list = _read_lists(args, recipe)
+    content = checkpoint.load(resumed_from, "--resume") if resumed_from else None
+    make_folder(folder)
+
+    device = choose_device()
+    train_bad = training_videos(train_list, args, limit)
+    val_bad = scored_videos(val_list, args) if val_list else None
+    batch_size = args.batch_size or recipe.training.clips_per_gpu
+    plan = TrainPlan(
+        videos=train_bad.manifest.videos(), clip=recipe.clip, crop=recipe.crop, seed=args.seed, batch_size=batch_size
+    )
+    source = TrainLoader(pipe.train_pipe, plan, loader_options(train_bad, args, device), train_bad)
+
+    torch.manual_seed(args.seed)  # the classifier, and the trunk where it starts at random
+    model = C2D(recipe.model)
+    if content:
+        fit_state(model, content["model"], f"--resume {resumed_from}")
+        print(f"resuming from {resumed_from}")
+    else:
+        print(load_weights(model, args.weights or recipe.training.weights, recipe.model.depth))
+    model.to(device)
+    compiled = compile_model(model, args.compile, device)
+    precision = Precision.choose(args.precision, device)
+    validate = _validation(pipe, recipe, val_bad, compiled, precision, batch_size, args, device) if val_bad else None
+
+    lr = _base_lr(args, recipe, batch_size)
+    config = describe_run(
+        vars(args),
+        recipe=recipe.as_dict(),
+        lists=[_list_facts(item) for item in (train_list, val_list) if item],
+        precision=precision.name,
+        base_lr=lr,
+        left_out=train_bad.found + (val_bad.found if val_bad else []),
+    )
+    epochs = args.epochs or recipe.training.epochs
+    first_step = content["progress"]["epoch"] * source.steps_per_epoch if content else 0
+    records = Records(folder, first_step=first_step, total_steps=epochs * source.steps_per_epoch)
+    records.config(config)
+    write_config(folder, config)
+    optimizer = make_optimizer(model, recipe.training, lr)
+    trainer = Trainer(
+        model=model,
+        compiled=compiled,
+        optimizer=optimizer,
+        scaler=precision.scaler(device),
+        training=recipe.training,
+        base_lr=lr,
+        precision=precision,
+        source=source,
+        validate=validate,
+        records=records,
+        folder=folder,
+        identity={key: config[key] for key in ("recipe", "versions", "lists")} | {"seed": args.seed},
+        seed=args.seed,
+        progress=Progress(),
+    )
+    if content:
+        trainer.restore(content)
+    print(f"training {recipe.name} for {epochs} epochs of {source.steps_per_epoch} steps on {device}; run folder {folder}")
+    try:
+        trainer.run(epochs)
+    finally:
+        records.close()
+    _print_result(trainer, recipe, folder)
+
+
+def compile_model(model: C2D, requested: bool | None, device: torch.device) -> Any:
+    """Returns the model as it is computed: compiled where asked for, by default on a GPU."""
+    if requested if requested is not None else device.type == "cuda":
+        return torch.compile(model, dynamic=False)
+    return model
+
+
+def _read_lists(args: argparse.Namespace, recipe: Recipe) -> tuple[Listing, Listing | None]:
+    train_list, val_list, root = args.train_list, args.val_list, args.data_root
+    if not (train_list or val_list or root) and recipe.generated_data:
+        print(make_demo_data(DEMO_FOLDER))
+        train_list, val_list, root = DEMO_FOLDER / "train.txt", DEMO_FOLDER / "val.txt", DEMO_FOLDER
+    if not train_list:
+        raise UserError(
+            f"--train-list is missing: {recipe.name} has no data of its own; give --data-root DIR --train-list FILE "
+            "--val-list FILE, lists with a `relative/path.mp4 label` on each line"
+        )
+    train = read_list(train_list, root, recipe.model.num_classes)
+    if not val_list:
+        print("no --val-list: nothing is validated, and best.pt is the last epoch's model")
+        return train, None
+    return train, read_list(val_list, args.val_root or root, recipe.model.num_classes)
+
+
+def _validation(
+    pipe: PipeFile,
+    recipe: Recipe,
+    bad: BadVideos,
+    model: torch.nn.Module,
+    precision: Precision,
+    batch_size: int,
+    args: argparse.Namespace,
+    device: torch.device,
+) -> Callable[[], Scores]:
+    plan = EvalPlan(videos=bad.manifest.videos(), clip=recipe.clip, crop=recipe.crop, batch_size=batch_size)
+    options = loader_options(bad, args, device)
+    source = EvalLoader(pipe.eval_pipe, plan, options, bad, views_per_batch=batch_size)
+    return lambda: evaluate(
+        model,
+        source,
+        num_classes=recipe.model.num_classes,
+        average_probabilities=recipe.model.temporal_pool,
+        precision=precision,
+    )
+
+
+def _base_lr(args: argparse.Namespace, recipe: Recipe, batch_size: int) -> float:
+    training = recipe.training
+    if not args.auto_scale_lr:
+        print(f"learning rate {training.lr:g}, as in the recipe (--no-auto-scale-lr)")
+        return training.lr
+    lr = scaled_lr(training, batch_size)
+    print(f"learning rate {lr:.6g} = {training.lr:g} x {batch_size} / {training.lr_batch} (scaled to the global batch)")
+    return lr
+
+
+def _list_facts(listing: Listing) -> dict[str, Any]:
+    return {"path": str(listing.path), "root": str(listing.root), "videos": len(listing), "sha256": listing.sha256}
+
+
+def _print_result(trainer: Trainer, recipe: Recipe, folder: Path) -> None:
+    progress = trainer.progress
+    if progress.best_epoch:
+        print(f"best validation top-1 {progress.best_top1:.1f} % after epoch {progress.best_epoch}: {folder / 'best.pt'}")
+    print(f"look at it: tensorboard --logdir {folder.parent}")

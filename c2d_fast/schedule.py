@@ -1,0 +1,23 @@
+"""The optimizer and its learning rate."""
+
+import torch
+from torch import nn
+
+from c2d_fast.recipe import Training
+
+
+def make_optimizer(model: nn.Module, training: Training, lr: float) -> torch.optim.SGD:
+    """SGD with momentum; weight decay on every parameter, as published."""
+    return torch.optim.SGD(
+        model.parameters(), lr=lr, momentum=training.momentum, weight_decay=training.weight_decay
+    )
+
+
+def scaled_lr(training: Training, global_batch: int) -> float:
+    """Returns the recipe's rate for a global batch of that many clips (linear scaling)."""
+    return training.lr * global_batch / training.lr_batch
+
+
+def lr_at(epoch: int, base_lr: float, training: Training) -> float:
+    """Returns the learning rate of an epoch, counted from 0: multiplied by gamma at each milestone passed."""
+    return base_lr * training.gamma ** sum(epoch >= milestone for milestone in training.milestones)

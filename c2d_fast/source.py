@@ -1,0 +1,80 @@
+"""What DALI's worker processes run: from a place in the plan to one video's bytes or frames. No torch, no DALI."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2d_fast.plan import EvalPlan, TrainPlan
+from c2d_fast.video import DecodeError, decode_frames, read_bytes
+
+_NO_PROBLEM = np.zeros(0, np.uint8)
+
+
+class SampleInfo(Protocol):
+    """What DALI tells an external source (nvidia.dali.types.SampleInfo)."""
+
+    iteration: int
+    idx_in_batch: int
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """Callable for a parallel external source, one call a sample; picklable, the same in every worker process.
+
+    Each call returns a tuple of arrays:
+        payload: encoded file, uint8 [bytes] (nvdec, dali), or decoded frames, uint8 [F, H, W, C] (ffmpeg)
+        frames: frame numbers to decode, int32 [F] (nvdec and dali only)
+        start, end: the crops' corners (y, x) in pixels of the decoded frame, float32 [crops, 2]
+        flip: 0 or 1, int32 (training only)
+        index: the video, int64
+        problem: why it could not be read, UTF-8 in uint8, empty when it could
+    """
+
+    plan: TrainPlan | EvalPlan
+    decoder: str
+    """nvdec, dali or ffmpeg."""
+    device: str
+    """Where the graph augments: gpu or cpu."""
+    decoder_threads: int
+    first_step: int = 0
+    """The plan's step that the pipeline's first batch holds."""
+    first_slot: int = 0
+    """The place in the plan's batch that the pipeline's first sample holds."""
+
+    @property
+    def num_crops(self) -> int:
+        """Crops that the graph cuts out of each frame."""
+        return self.plan.num_crops if isinstance(self.plan, EvalPlan) else 1
+
+    @property
+    def flips(self) -> bool:
+        """Whether samples come with a flip."""
+        return isinstance(self.plan, TrainPlan)
+
+    def __call__(self, info: SampleInfo) -> tuple[NDArray[Any], ...]:
+        sample = self.plan.sample(self.first_step + info.iteration, self.first_slot + info.idx_in_batch)
+        path, problem = Path(self.plan.videos.files[sample.index]), _NO_PROBLEM
+        try:
+            if self.decoder == "ffmpeg":
+                payload = decode_frames(path, sample.frames, self.decoder_threads)
+            else:
+                payload = read_bytes(path)
+        except DecodeError as error:
+            # An exception would end the pipeline without naming the video; the loader reads this instead.
+            problem = np.frombuffer(str(error).encode(), np.uint8)
+            payload = np.zeros((1, 2, 2, 3) if self.decoder == "ffmpeg" else 1, np.uint8)
+        frames = () if self.decoder == "ffmpeg" else (sample.frames.astype(np.int32),)
+        flip = (np.array(sample.flip, np.int32),) if self.flips else ()
+        start, end = sample.boxes[:, 1::-1], sample.boxes[:, :1:-1]
+        return (
+            payload,
+            *frames,
+            np.ascontiguousarray(start),
+            np.ascontiguousarray(end),
+            *flip,
+            np.array(sample.index, np.int64),
+            problem,
+        )

@@ -1,0 +1,51 @@
+"""`python -m c2d_fast.train`: trains a recipe on a list of videos.
+
+Loader workers import this module again, so the heavy imports wait for main().
+"""
+
+import argparse
+from pathlib import Path
+
+from c2d_fast import cli
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command's flags."""
+    parser = cli.command(
+        "train",
+        "Trains a C2D model from video files. A run folder gets last.pt, best.pt, config.json, metrics.jsonl and "
+        "TensorBoard events.",
+        "python -m c2d_fast.train --pipe dali_pipes/k400_8x8.py --data-root DIR --train-list train.txt --val-list val.txt",
+    )
+    parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe, e.g. dali_pipes/k400_8x8.py")
+    data = parser.add_argument_group("data (demo.py needs none: it makes its own)")
+    data.add_argument("--data-root", metavar="DIR", help="folder the training list's paths are in (default: the list's)")
+    data.add_argument("--val-root", metavar="DIR", help="the same for validation (default: --data-root)")
+    data.add_argument("--train-list", metavar="FILE", help="lines of `relative/path.mp4 label`")
+    data.add_argument("--val-list", metavar="FILE", help="likewise; without it nothing is validated")
+    data.add_argument("--num-classes", type=cli.positive, metavar="K", help="default: the recipe's")
+    data.add_argument("--max-bad-videos", default="1%", metavar="N|P%", help="broken training videos to bear (default 1%%)")
+    run = parser.add_argument_group("run")
+    run.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/<pipe>-<time>)")
+    run.add_argument("--resume", metavar="auto|PATH", help="go on from a checkpoint; auto: from last.pt where there is one")
+    run.add_argument("--epochs", type=cli.positive, metavar="N", help="default: the recipe's")
+    run.add_argument("--batch-size", type=cli.positive, metavar="N", help="clips per GPU (default: the recipe's)")
+    run.add_argument("--auto-scale-lr", action=argparse.BooleanOptionalAction, default=True,
+                     help="scale the recipe's learning rate to the batch (default: on)")  # fmt: skip
+    run.add_argument("--weights", metavar="imagenet|none|FILE", help="where the trunk starts (default: the recipe's)")
+    run.add_argument("--seed", type=int, default=0, metavar="N", help="decides order, sampling and dropout (default 0)")
+    cli.add_loader_flags(parser)
+    cli.add_compute_flags(parser)
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    """Runs the command."""
+    args = parse()
+    from c2d_fast.run_train import run_train
+
+    run_train(args)
+
+
+if __name__ == "__main__":
+    cli.run(main)

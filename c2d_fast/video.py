@@ -1,0 +1,149 @@
+"""Reads video files with FFmpeg (through PyAV): what a file holds, and exactly the frames asked for.
+
+Frame k is the k-th frame that the decoder puts out, whatever its timestamp says. Loader workers import this module:
+no torch, no DALI.
+"""
+
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import av.container
+import av.logging
+from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
+import numpy as np
+from numpy.typing import NDArray
+
+# FFmpeg writes what it thinks of a damaged file to stderr; what is wrong reaches the user as an exception instead.
+av.logging.set_level(av.logging.PANIC)
+
+# Codecs of which every packet holds exactly one shown frame, so that counting packets counts frames. The others have
+# packets that show nothing (VP8 and AV1 alternate references, MPEG-4's packed B-frames): their frames are counted by
+# decoding.
+_ONE_FRAME_A_PACKET = frozenset({"h264", "hevc", "mjpeg"})
+
+
+class DecodeError(Exception):
+    """A video file that cannot be read, or not as far as its manifest says. The message does not name the file."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What decoding needs to know of a file."""
+
+    num_frames: int
+    """Frames that a full decode puts out, not what a header claims."""
+    width: int
+    height: int
+    codec: str
+    """FFmpeg's name of it: h264, hevc, mpeg4, vp9 ..."""
+    pix_fmt: str
+    """FFmpeg's name of the decoded pixel format: yuv420p ..."""
+    packets_are_frames: bool
+    """False where a decoder that counts packets would number the frames differently."""
+
+
+def read_info(path: Path) -> VideoInfo:
+    """Reads through a video file and decodes its first frame (all frames where packets do not tell how many there are).
+
+    Raises:
+        DecodeError: it is no regular file, or no video, or its first frame does not decode.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DecodeError("is not a regular file")  # a FIFO would block for ever
+        return _read_info(path)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise DecodeError(_reason(error)) from error
+
+
+def decode_frames(path: Path, frames: NDArray[np.int64], threads: int = 1) -> NDArray[np.uint8]:
+    """Decodes the frames with these numbers.
+
+    Args:
+        path: the video file.
+        frames: frame numbers, int64 [F], in any order, repeats allowed.
+        threads: decoder threads; 0 lets FFmpeg choose.
+
+    Returns:
+        RGB, uint8 [F, H, W, C], converted by swscale's defaults as the stream is tagged (BT.601 limited range where it
+        is not); H and W are those of the first frame taken.
+
+    Raises:
+        DecodeError: the file does not open, does not decode, or ends before the last frame asked for.
+    """
+    wanted, places = np.unique(frames, return_inverse=True)
+    taken: list[NDArray[np.uint8]] = []
+    reformatter = VideoReformatter()
+    try:
+        with av.open(str(path)) as container:
+            stream = _video_stream(container)
+            stream.thread_type = "AUTO"
+            stream.codec_context.thread_count = threads
+            count = 0
+            for number, frame in enumerate(container.decode(stream)):
+                count = number + 1
+                if number == wanted[len(taken)]:
+                    height, width = taken[0].shape[:2] if taken else (frame.height, frame.width)
+                    rgb = reformatter.reformat(frame, width=width, height=height, format="rgb24")
+                    taken.append(rgb.to_ndarray())
+                    if len(taken) == len(wanted):
+                        break
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise DecodeError(_reason(error)) from error
+    if len(taken) < len(wanted):
+        raise DecodeError(f"ends after {count} frames, before frame {wanted[-1]}")
+    return np.stack([taken[place] for place in places])
+
+
+def read_bytes(path: Path) -> NDArray[np.uint8]:
+    """Reads a file whole: uint8 [bytes].
+
+    Raises:
+        DecodeError: it cannot be read.
+    """
+    try:
+        return np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise DecodeError(_reason(error)) from error
+
+
+def _read_info(path: Path) -> VideoInfo:
+    first: av.VideoFrame | None = None
+    num_packets, starts_with_key, discards = 0, False, False
+    with av.open(str(path)) as container:
+        stream = _video_stream(container)
+        stream.codec_context.thread_count = 1
+        codec = stream.codec_context.name
+        for packet in container.demux(stream):
+            if packet.size:
+                starts_with_key = starts_with_key or (num_packets == 0 and packet.is_keyframe)
+                discards = discards or packet.is_discard
+                num_packets += 1
+            if first is None:
+                first = next(iter(packet.decode()), None)
+    if first is None:
+        raise DecodeError("has no frame that decodes")
+    countable = codec in _ONE_FRAME_A_PACKET and starts_with_key and not discards and not first.interlaced_frame
+    num_frames = num_packets if countable else _count_frames(path)
+    return VideoInfo(num_frames, first.width, first.height, codec, first.format.name, num_frames == num_packets)
+
+
+def _count_frames(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(_video_stream(container)))
+
+
+def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
+    for stream in container.streams.video:
+        # Cover art of an audio file is a video stream too, of one picture.
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    raise DecodeError("has no video stream")
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return f"does not decode ({text})" if isinstance(error, av.FFmpegError) else text

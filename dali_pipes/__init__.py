@@ -1,0 +1,1 @@
+"""The recipes: one pipe file each. README.md states the contract."""
