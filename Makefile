@@ -1,5 +1,49 @@
-# make demo   install, make the demo data, train, evaluate
-# make test   install, then ruff, mypy and pytest
+# make demo       install, make the demo data, train, evaluate
+# make test       install, then ruff, mypy and the tests (what CI runs)
+# make test-all   the same with the slow tests
+# make gpu-check  the GPU tests; PYTHON=python3 takes an interpreter that has everything, without installing
+# make clean      remove the environment, the demo data and caches (never runs/)
+
+# PYTHON: the interpreter that the environment is made from (default python3), or that gpu-check uses as it is.
 PYTHON ?=
-BASE_PYTHON := $(or $(PYTHON),python3)
+BASE := $(or $(PYTHON),python3)
 VENV := .venv/bin/python
+
+.PHONY: demo test test-all lint gpu-check clean
+.DELETE_ON_ERROR:
+
+demo: .venv/installed
+	@run=runs/demo-$$(date +%Y%m%d-%H%M%S) && \
+	$(VENV) -m c2d_fast.prepare demo --out data/demo && \
+	$(VENV) -m c2d_fast.train --pipe dali_pipes/demo.py --out $$run && \
+	echo "TensorBoard: .venv/bin/tensorboard --logdir runs" && \
+	$(VENV) -m c2d_fast.test --pipe dali_pipes/demo.py --checkpoint $$run/best.pt --views 1x1
+
+test: lint
+	$(VENV) -m pytest -m "not slow"
+
+test-all: lint
+	$(VENV) -m pytest
+
+lint: .venv/installed-test
+	$(VENV) -m ruff check .
+	$(VENV) -m ruff format --check .
+	$(VENV) -m mypy
+
+gpu-check: $(if $(PYTHON),,.venv/installed-test)
+	$(or $(PYTHON),$(VENV)) -m pytest -m gpu
+
+.venv/installed: setup.cfg pyproject.toml
+	@$(BASE) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(BASE) is older than Python 3.11; give a newer one: make PYTHON=python3.12 ..."; exit 1; }
+	$(BASE) -m venv .venv
+	$(VENV) -m pip install --disable-pip-version-check -e .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(VENV) -m pip install --disable-pip-version-check -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv data/demo build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find c2d_fast dali_pipes tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,6 +3,7 @@
 import os
 import pickle
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ def read_file(path: Path, what: str) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{what} {path}: no such file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # on odd pickles; the error below says enough
+            content = torch.load(path, map_location="cpu", weights_only=True)
     # What torch.load raises for a file that is none of its own is not documented; these are what it was seen to raise.
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).partition("\n")[0][:200]

@@ -26,7 +26,7 @@ def read_clips(source: ClipSource) -> tuple[Any, ...]:
 
     Returns:
         clip: uint8 FHWC, RGB, the frames asked for at the size they are stored in, on source.device
-        start, end: float32 [crops, 2], (y, x) corners in pixels of clip; CPU
+        start, end: float32 [crops, 2], (y, x) corners as parts of the frame, 0..1; CPU
         flip: int32; CPU; None in evaluation
         index: int64; CPU
         problem: uint8 [bytes], empty unless the video could not be read; CPU

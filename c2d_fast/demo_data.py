@@ -23,9 +23,18 @@ from c2d_fast.errors import UserError
 DEMO_FOLDER = Path("data/demo")
 """Where the commands look for the demo data when no data flags are given."""
 
-SHAPES = ("disc", "square", "triangle", "cross")
-TEXTURES = ("striped", "chequered")
-CLASSES = tuple(f"{texture} {shape}" for shape in SHAPES for texture in TEXTURES)
+OBJECTS = (
+    ("plain", "disc"),
+    ("ringed", "disc"),
+    ("striped", "square"),
+    ("chequered", "square"),
+    ("plain", "triangle"),
+    ("striped", "triangle"),
+    ("chequered", "cross"),
+    ("ringed", "cross"),
+)
+"""(texture, shape) of each class: neither alone tells it, every shape and every texture belongs to two."""
+CLASSES = tuple(f"{texture} {shape}" for texture, shape in OBJECTS)
 VIDEOS_PER_CLASS = {"train": 40, "val": 12}
 
 _STAMP = {"made by": "c2d_fast.prepare demo", "version": 1}
@@ -66,22 +75,23 @@ def make_demo_data(folder: Path) -> str:
 def video_frames(split: str, label: int, number: int) -> Iterator[NDArray[np.uint8]]:
     """Draws a video, frame after frame: RGB, uint8 [H, W, C]. The arguments alone decide what it shows."""
     rng = np.random.default_rng([list(VIDEOS_PER_CLASS).index(split), label, number])
+    texture, shape = OBJECTS[label]
     width, height = _SIZES[rng.integers(len(_SIZES))]
     num_frames, short = int(rng.integers(20, 49)), min(width, height)
     background = _background(rng, width, height)
-    radius = short * rng.uniform(0.26, 0.4)
+    radius = short * rng.uniform(0.32, 0.45)
     colours = _two_colours(rng, background.mean((0, 1)))
-    angle, spin = rng.uniform(0, 2 * np.pi), rng.uniform(-0.06, 0.06)
-    period = radius * rng.uniform(0.5, 0.7)
+    angle, spin = rng.uniform(-0.5, 0.5), rng.uniform(-0.03, 0.03)
+    density = rng.uniform(1.4, 1.9)
     low, high = np.array([radius * 0.8] * 2), np.array([width, height]) - radius * 0.8
     place, speed = rng.uniform(low, high), rng.normal(0, short / 40, 2)
-    noise = rng.uniform(2, 10)
+    noise = rng.uniform(1, 6)
     y, x = np.mgrid[:height, :width].astype(np.float32)
     for _ in range(num_frames):
         u, v = (x - place[0]) / radius, (y - place[1]) / radius
         u, v = u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle)
-        inside = _inside(SHAPES[label // len(TEXTURES)], u, v)
-        dark = _texture(TEXTURES[label % len(TEXTURES)], u * radius / period, v * radius / period)
+        inside = _inside(shape, u, v)
+        dark = _texture(texture, u * density, v * density)
         image = np.where(inside[..., None], np.where(dark[..., None], colours[0], colours[1]), background)
         image = image + rng.normal(0, noise, image.shape)
         yield np.clip(image, 0, 255).astype(np.uint8)
@@ -132,7 +142,8 @@ def _write_video(job: tuple[str, int, int, Path]) -> None:
 def _background(rng: np.random.Generator, width: int, height: int) -> _Image:
     """Returns soft blobs of colour, bilinear between a few random points."""
     columns, rows = rng.integers(3, 7, 2)
-    points = rng.uniform(0, 255, (rows, columns, 3)).astype(np.float32)
+    # Muted, around a base of any brightness: the object's texture stands out without a colour of its own.
+    points = (rng.uniform(60, 195, 3) + rng.uniform(-30, 30, (rows, columns, 3))).astype(np.float32)
     y, x = np.linspace(0, rows - 1.001, height), np.linspace(0, columns - 1.001, width)
     row, column = y.astype(int), x.astype(int)
     fy, fx = (y - row)[:, None, None], (x - column)[None, :, None]
@@ -161,7 +172,11 @@ def _inside(shape: str, u: _Image, v: _Image) -> NDArray[np.bool_]:
 
 
 def _texture(texture: str, u: _Image, v: _Image) -> NDArray[np.bool_]:
-    """Says which points of the plane have a texture's first colour; both textures give about half of them."""
+    """Says which points of the plane have a texture's first colour."""
+    if texture == "plain":
+        return np.ones_like(u, bool)
     if texture == "striped":
         return np.sin(2 * np.pi * u) > 0
+    if texture == "ringed":
+        return np.sin(2 * np.pi * np.hypot(u, v)) > 0
     return np.cos(2 * np.pi * u) + np.cos(2 * np.pi * v) > 0

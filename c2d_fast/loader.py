@@ -1,6 +1,7 @@
 """Turns a pipe file's graph into batches: builds the DALI pipeline, survives broken videos, hands tensors over."""
 
 import dataclasses
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from c2d_fast.bad_videos import BadVideos
 from c2d_fast.batch import Batch
 from c2d_fast.errors import UserError
 from c2d_fast.plan import EvalPlan, TrainPlan
-from c2d_fast.source import ClipSource
+from c2d_fast.source import ClipSource, SingleSample
 
 Graph = Callable[..., Any]
 """train_pipe or eval_pipe of a pipe file: makes a DALI pipeline of a ClipSource."""
@@ -97,19 +98,21 @@ class _Stream:
     def __init__(self, graph: Graph, plan: TrainPlan | EvalPlan, options: LoaderOptions, bad: BadVideos):
         self.plan = plan
         self._graph, self._options, self._bad = graph, options, bad
-        self._pipeline: Any = None
+        self._pipelines: list[Any] = []  # the one in use, if any
         self._next_step = -1
+        weakref.finalize(self, _shut_down, self._pipelines)
         self._in_use: deque[tuple[torch.cuda.Event, Any]] = deque()
 
     def read(self, step: int) -> tuple[Any, np.ndarray[Any, np.dtype[np.int64]]]:
         """Returns the clips (a DALI TensorList) and the video indices, int64 [N], of a step."""
         while True:
-            if self._pipeline is None or step != self._next_step:
-                self._pipeline = self._build(self._source(step), self._options.workers, self.plan.batch_size)
+            if not self._pipelines or step != self._next_step:
+                _shut_down(self._pipelines)
+                self._pipelines.append(self._build(self._source(step), self._options.workers, self.plan.batch_size))
                 self._next_step = step
             problems = {}
             try:
-                clips, index, texts = self._pipeline.run()
+                clips, index, texts = self._pipelines[0].run()
             except RuntimeError:
                 # The pipeline is dead, and its message does not say of which video: find out one by one.
                 problems = {slot: text for slot in range(self.plan.batch_size) if (text := self._probe(step, slot))}
@@ -149,13 +152,20 @@ class _Stream:
         return pipeline
 
     def _probe(self, step: int, slot: int) -> str:
-        """Runs one sample alone, in this process; returns what is wrong with it, "" if nothing is."""
+        """Reads and decodes one sample alone; returns what is wrong with it, "" if nothing is."""
+        source = self._source(step, slot)
+        *_, text = source(SingleSample())
+        if text.size:
+            return _text(text)
+        pipelines = [self._build(source, 1, 1)]
         try:
-            _, _, texts = self._build(self._source(step, slot), 0, 1).run()
+            pipelines[0].run()
         except RuntimeError as error:
             lines = [line for line in str(error).splitlines() if line and not line.startswith(("C++", "Current", "Crit"))]
             return f"does not decode ({lines[-1]})"
-        return _text(texts[0])
+        finally:
+            _shut_down(pipelines)
+        return ""
 
     def _quarantine(self, step: int, problems: dict[int, str]) -> None:
         bad = {self.plan.index(step, slot): text for slot, text in problems.items()}
@@ -166,7 +176,7 @@ class _Stream:
             raise UserError(f"{self._bad.manifest.listing.path}: no video is left that decodes; look into the list's files")
         # The same step again, with the substitutes that a run without these videos would have taken.
         self.plan = dataclasses.replace(self.plan, quarantined=quarantined)
-        self._pipeline = None
+        _shut_down(self._pipelines)
 
     def _hold(self, outputs: Any) -> None:
         """Keeps DALI's buffers until the GPU has done what was queued on them: DALI reuses what Python lets go of."""
@@ -177,6 +187,15 @@ class _Stream:
         while self._in_use and self._in_use[0][0].query():
             self._in_use.popleft()
         self._in_use.append((torch.cuda.Event(), outputs))
+
+
+def _shut_down(pipelines: list[Any]) -> None:
+    """Ends pipelines in order: first DALI's threads, then the workers and the memory that they share.
+
+    Left to Python's garbage collector, the memory may go first, and a thread that still reads it crashes the process.
+    """
+    while pipelines:
+        pipelines.pop()._shutdown()
 
 
 def _batch(

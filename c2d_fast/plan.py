@@ -37,7 +37,7 @@ class Sample:
     frames: NDArray[np.int64]
     """Frame numbers to decode, [F]."""
     boxes: NDArray[np.float32]
-    """Regions x0, y0, x1, y1 in pixels of the decoded frame, [crops, 4]."""
+    """Regions x0, y0, x1, y1 as parts of the decoded frame, 0..1, [crops, 4]."""
     flip: bool
 
 
@@ -90,7 +90,7 @@ class TrainPlan:
         draws = _draws(*scaled, self.crop.size, self.crop.scales)
         first, box, flip = sampler.draw_train(self.seed, epoch, index, len(firsts), draws)
         frames = sampler.clip_frames(first, n, clip.num_frames, clip.interval)
-        return Sample(index, frames, sampler.source_box(box, scaled, source)[None], flip)
+        return Sample(index, frames, sampler.relative_box(box, *scaled)[None], flip)
 
     def _place(self, step: int, slot: int) -> tuple[int, int]:
         epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
@@ -146,7 +146,7 @@ class EvalPlan:
         short_side = self.crop.train_short_side if self.num_clips == 1 else self.crop.test_short_side
         scaled = sampler.scaled_size(*source, short_side)
         squares = [sampler.centre_box(*scaled, self.crop.size)] if self.num_clips == 1 else sampler.three_boxes(*scaled)
-        boxes = np.stack([sampler.source_box(square, scaled, source) for square in squares])
+        boxes = np.stack([sampler.relative_box(square, *scaled) for square in squares])
         return Sample(index, np.unique(self._clips(index)), boxes, False)
 
     def positions(self, index: int) -> NDArray[np.int64]:

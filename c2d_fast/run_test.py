@@ -21,7 +21,7 @@ from c2d_fast.precision import Precision
 from c2d_fast.recipe import Recipe, load_pipe
 from c2d_fast.run_train import compile_model
 from c2d_fast.test import VIEWS
-from c2d_fast.weights import fit_state
+from c2d_fast.weights import load_checkpoint
 
 
 def run_test(args: argparse.Namespace) -> None:
@@ -35,7 +35,7 @@ def run_test(args: argparse.Namespace) -> None:
     content = checkpoint.load(args.checkpoint, "--checkpoint")
     recipe = pipe.recipe.with_num_classes(len(content["model"]["fc.bias"]))
     model = C2D(recipe.model)
-    fit_state(model, content["model"], f"--checkpoint {args.checkpoint}")
+    load_checkpoint(model, content, recipe, f"--checkpoint {args.checkpoint}")
     listing = _read_list(args, recipe)
     bad = scored_videos(listing, args)
     device = choose_device()

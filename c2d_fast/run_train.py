@@ -24,7 +24,7 @@ from c2d_fast.records import Records
 from c2d_fast.run_folder import choose_folder, describe_run, make_folder, write_config
 from c2d_fast.schedule import make_optimizer, scaled_lr
 from c2d_fast.trainer import Progress, Trainer
-from c2d_fast.weights import fit_state, load_weights
+from c2d_fast.weights import load_checkpoint, load_weights
 
 
 def run_train(args: argparse.Namespace) -> None:
@@ -55,7 +55,7 @@ def run_train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)  # the classifier, and the trunk where it starts at random
     model = C2D(recipe.model)
     if content:
-        fit_state(model, content["model"], f"--resume {resumed_from}")
+        load_checkpoint(model, content, recipe, f"--resume {resumed_from}")
         print(f"resuming from {resumed_from}")
     else:
         print(load_weights(model, args.weights or recipe.training.weights, recipe.model.depth))

@@ -82,13 +82,13 @@ def three_boxes(width: int, height: int) -> list[Box]:
     return [(0, y, size, y + size) for y in (0, 2 * step, step)]
 
 
-def source_box(box: Box, scaled: tuple[int, int], source: tuple[int, int]) -> NDArray[np.float32]:
-    """Maps a box on the scaled frame to the decoded frame: float32 [x0, y0, x1, y1] in pixels of the source.
+def relative_box(box: Box, width: int, height: int) -> NDArray[np.float32]:
+    """Returns a box as parts of its width x height frame: float32 [x0, y0, x1, y1] in 0..1.
 
-    Resizing this region straight to the crop's size samples the very points of scaling first and cropping then.
+    Resizing this region of the decoded frame straight to the crop's size samples the very points of scaling the frame
+    first and cropping then. Parts, not pixels: a file that has another size than expected is still cut inside.
     """
-    ratio = np.array([source[0] / scaled[0], source[1] / scaled[1]] * 2)
-    return (np.array(box) * ratio).astype(np.float32)
+    return (np.array(box) / np.array([width, height, width, height])).astype(np.float32)
 
 
 def epoch_order(seed: int, epoch: int, num_videos: int) -> NDArray[np.int64]:

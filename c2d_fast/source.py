@@ -20,6 +20,13 @@ class SampleInfo(Protocol):
     idx_in_batch: int
 
 
+class SingleSample:
+    """A SampleInfo for calling a source outside DALI: the source's first sample."""
+
+    iteration = 0
+    idx_in_batch = 0
+
+
 @dataclass(frozen=True)
 class ClipSource:
     """Callable for a parallel external source, one call a sample; picklable, the same in every worker process.
@@ -27,7 +34,7 @@ class ClipSource:
     Each call returns a tuple of arrays:
         payload: encoded file, uint8 [bytes] (nvdec, dali), or decoded frames, uint8 [F, H, W, C] (ffmpeg)
         frames: frame numbers to decode, int32 [F] (nvdec and dali only)
-        start, end: the crops' corners (y, x) in pixels of the decoded frame, float32 [crops, 2]
+        start, end: the crops' corners (y, x) as parts of the frame, 0..1, float32 [crops, 2]
         flip: 0 or 1, int32 (training only)
         index: the video, int64
         problem: why it could not be read, UTF-8 in uint8, empty when it could

@@ -16,8 +16,10 @@ from av.video.reformatter import VideoReformatter
 import numpy as np
 from numpy.typing import NDArray
 
-# FFmpeg writes what it thinks of a damaged file to stderr; what is wrong reaches the user as an exception instead.
-av.logging.set_level(av.logging.PANIC)
+# What is wrong with a file reaches the user as an exception. A log level, any, would make FFmpeg's threads wait for
+# Python's lock inside PyAV's callback, while the thread that holds the lock waits for them: seen to hang for ever when a
+# decoder with several threads is closed.
+av.logging.set_level(None)
 
 # Codecs of which every packet holds exactly one shown frame, so that counting packets counts frames. The others have
 # packets that show nothing (VP8 and AV1 alternate references, MPEG-4's packed B-frames): their frames are counted by

@@ -1,6 +1,7 @@
 """What a training starts from: torchvision's ImageNet weights, a file, or nothing."""
 
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from c2d_fast.checkpoint import FORMAT, read_file
 from c2d_fast.errors import UserError
 from c2d_fast.model import C2D
+from c2d_fast.recipe import Recipe
 
 _IMAGENET = {
     18: torchvision.models.ResNet18_Weights.IMAGENET1K_V1,  # there is no V2 of it
@@ -48,6 +50,23 @@ def load_weights(model: C2D, source: str, depth: int) -> str:
     chosen = {key: value for key, value in state.items() if keep_head or key not in head}
     fit_state(model, chosen, f"--weights {source}", optional=() if keep_head else ("fc.weight", "fc.bias"))
     return f"weights: {name}" + ("" if keep_head else ", classifier new")
+
+
+def load_checkpoint(model: C2D, content: dict[str, Any], recipe: Recipe, what: str) -> None:
+    """Loads a checkpoint of ours into the recipe's model.
+
+    Raises:
+        UserError: it is of another model.
+    """
+    # With and without temporal pool the parameters have the same names and shapes: the stored recipe tells them apart.
+    for field, ours in (("depth", recipe.model.depth), ("temporal_pool", recipe.model.temporal_pool)):
+        theirs = content["recipe"]["model"][field]
+        if theirs != ours:
+            raise UserError(
+                f"{what}: is of another model: its {field} is {theirs}, that of {recipe.name} is {ours}; give the checkpoint's "
+                f"own pipe file ({content['recipe']['name']})"
+            )
+    fit_state(model, content["model"], what)
 
 
 def fit_state(model: C2D, state: dict[str, Tensor], what: str, optional: tuple[str, ...] = ()) -> None:

@@ -1,0 +1,68 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(Path(__file__).parent))  # tests/media.py, also where pytest's rootdir is elsewhere
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_home(tmp_path_factory):
+    """Manifests of the tests stay out of the user's cache, also in the processes that tests start."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The reference files that lie beside the project in development; a user's clone has none."""
+    folder = ROOT.parent / "shared"
+    if not (folder / "golden").is_dir():
+        pytest.skip("no reference files beside this checkout")
+    return folder
+
+
+@pytest.fixture
+def run_command():
+    """Runs `python -m c2d_fast.NAME ...` in a process of its own, from the project's root."""
+
+    def run(name, *args, **kwargs):
+        command = [sys.executable, "-m", f"c2d_fast.{name}", *map(str, args)]
+        env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""} | kwargs.pop("env", {})
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600, check=False, env=env, **kwargs)
+
+    return run
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "gpu" in Path(item.fspath).parts:
+            item.add_marker("gpu")
+
+
+@pytest.fixture(scope="session")
+def cuda():
+    """The GPU, or a skip (a failure with C2D_REQUIRE_GPU=1)."""
+    import torch
+
+    if not torch.cuda.is_available():
+        _lacking("there is no CUDA GPU")
+    return torch.device("cuda", 0)
+
+
+@pytest.fixture(scope="session")
+def nvdec(cuda):
+    """A GPU whose driver decodes video, or a skip."""
+    from c2d_fast.decode import nvdec_library
+
+    if not nvdec_library():
+        _lacking("the driver's video decoding library (libnvcuvid.so.1) is missing")
+    return cuda
+
+
+def _lacking(reason):
+    if os.environ.get("C2D_REQUIRE_GPU") == "1":
+        pytest.fail(f"C2D_REQUIRE_GPU=1, but {reason}")
+    pytest.skip(reason)

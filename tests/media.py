@@ -1,0 +1,70 @@
+"""Video files made at test time. Every frame carries its number in its pixels, readable after lossy coding and scaling."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+
+BITS = 8
+CODECS = {  # name -> (encoder, container, pixel format, options)
+    "h264": ("libx264", "mp4", "yuv420p", {"bf": "3", "g": "250", "crf": "18"}),
+    "hevc": ("libx265", "mp4", "yuv420p", {"x265-params": "log-level=none", "crf": "18"}),
+    "mpeg4": ("mpeg4", "avi", "yuv420p", {"q:v": "2", "bf": "2"}),
+    "vp8": ("libvpx", "webm", "yuv420p", {"b": "3M"}),
+    "vp9": ("libvpx-vp9", "webm", "yuv420p", {"b": "3M"}),
+    "mjpeg": ("mjpeg", "avi", "yuvj420p", {"q:v": "2"}),
+}
+
+
+def numbered_frame(number, width=160, height=96, hue=0):
+    """Draws a frame: its number in black and white columns on the upper half, colour that depends on hue below."""
+    frame = np.zeros((height, width, 3), np.uint8)
+    edges = np.linspace(0, width, BITS + 1).astype(int)
+    for bit in range(BITS):
+        frame[: height // 2, edges[bit] : edges[bit + 1]] = 255 * (number >> bit & 1)
+    frame[height // 2 :] = (40 + 20 * hue % 180, 200 - 30 * hue % 160, 90)
+    frame[height // 2 :, : width // 4] = (220, 40, 40)  # left and right differ, so that a flip shows
+    return frame
+
+
+def read_number(frame):
+    """Reads the number back from a whole frame [H, W, C], of any size."""
+    frame = np.asarray(frame)
+    height, width = frame.shape[:2]
+    centres = ((np.arange(BITS) + 0.5) * width / BITS).astype(int)
+    bits = frame[height // 8 : 3 * height // 8, centres].mean((0, 2)) > 128
+    return int((bits << np.arange(BITS)).sum())
+
+
+def make_video(path, codec="h264", num_frames=40, width=160, height=96, hue=0, **options):
+    """Encodes numbered frames and returns the path."""
+    encoder, _, pix_fmt, defaults = CODECS[codec]
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(encoder, rate=25, options={**defaults, **options})
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        for number in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number, width, height, hue), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def decode_all(path):
+    """Decodes the whole file the plain way: uint8 [F, H, W, C]."""
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def make_dataset(root, codec="h264", count=6, sizes=((160, 96),), num_frames=(40,), num_classes=2, name="list.txt"):
+    """Makes videos and their list; returns the list's path. Folder and file names have spaces."""
+    lines = []
+    for i in range(count):
+        width, height = sizes[i % len(sizes)]
+        video = f"some videos/clip {i}.{CODECS[codec][1]}"
+        make_video(root / video, codec, num_frames[i % len(num_frames)], width, height, hue=i)
+        lines.append(f"{video} {i % num_classes}\n")
+    path = root / name
+    path.write_text("".join(lines))
+    return path

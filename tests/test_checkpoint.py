@@ -1,0 +1,75 @@
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from c2d_fast import checkpoint
+from c2d_fast.errors import UserError
+
+
+def test_what_is_saved_loads_with_weights_only(tmp_path):
+    content = {"model": {"w": torch.arange(3.0)}, "progress": {"epoch": 2, "best_top1": 12.5}, "names": ["a", None]}
+    checkpoint.save(content, tmp_path / "last.pt")
+    loaded = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert torch.equal(loaded["model"]["w"], content["model"]["w"])
+    assert loaded["progress"] == content["progress"]
+    assert checkpoint.load(tmp_path / "last.pt", "--resume")["names"] == ["a", None]
+    assert os.listdir(tmp_path) == ["last.pt"]
+
+
+def test_a_file_with_code_in_it_does_not_run(tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "ran",))
+
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps({"model": Payload()}))
+    torch.save({"model": Payload()}, tmp_path / "evil2.pt")
+    for name in ("evil.pt", "evil2.pt"):
+        with pytest.raises(UserError, match="cannot be read as a checkpoint"):
+            checkpoint.load(tmp_path / name, "--checkpoint")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_other_dicts_are_not_taken_for_ours(tmp_path):
+    torch.save({"model": {}}, tmp_path / "x.pt")
+    with pytest.raises(UserError, match="is not a c2d_fast checkpoint"):
+        checkpoint.load(tmp_path / "x.pt", "--checkpoint")
+    torch.save([1], tmp_path / "x.pt")
+    with pytest.raises(UserError, match="holds a list"):
+        checkpoint.load(tmp_path / "x.pt", "--checkpoint")
+    with pytest.raises(UserError, match="no such file"):
+        checkpoint.load(tmp_path / "y.pt", "--checkpoint")
+
+
+FULL_DISK = """
+import resource, signal, sys, torch
+from pathlib import Path
+from c2d_fast import checkpoint
+path = Path(sys.argv[1])
+checkpoint.save({"x": torch.zeros(10)}, path)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing past the limit fails as on a full disk
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    checkpoint.save({"x": torch.ones(100_000)}, path)
+except checkpoint.UserError as error:
+    print("refused:", error)
+print(checkpoint.load(path, "--resume")["x"].sum().item())
+"""
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "last.pt")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    refused, value = done.stdout.splitlines()
+    assert refused.startswith("refused: checkpoint")
+    assert value == "0.0"
+    assert os.listdir(tmp_path) == ["last.pt"]
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path):
+    with pytest.raises(UserError, match="cannot be written"):
+        checkpoint.save({}, tmp_path / "gone" / "last.pt")

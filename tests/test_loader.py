@@ -1,0 +1,187 @@
+"""The real thing: DALI pipelines with worker processes over files made by PyAV."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from media import decode_all, make_dataset, read_number
+from torch.nn import functional as F
+
+from c2d_fast.bad_videos import BadVideos
+from c2d_fast.errors import UserError
+from c2d_fast.listing import read_list
+from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
+from c2d_fast.manifest import read_manifest
+from c2d_fast.plan import EvalPlan, TrainPlan
+from c2d_fast.recipe import Clip, Crop, load_pipe
+
+CLIP = Clip(num_frames=4, interval=3)
+CROP = Crop(size=80, train_short_side=92, test_short_side=80, scales=(1.0, 0.875))
+PIPE = "dali_pipes/demo.py"
+
+
+def options(decoder="ffmpeg", workers=2):
+    return LoaderOptions(device=torch.device("cpu"), decoder=decoder, workers=workers, decoder_threads=2)
+
+
+def dataset(folder, **kwargs):
+    listing = read_list(make_dataset(folder, **kwargs), None, 2)
+    return BadVideos(read_manifest(listing, allow_missing=False, jobs=2), (100.0, True), "mend them")
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """H.264 videos of several sizes and lengths; the shortest loops."""
+    sizes = ((160, 96), (96, 160), (136, 104))
+    return dataset(tmp_path_factory.mktemp("mixed"), count=6, sizes=sizes, num_frames=(40, 7, 23))
+
+
+@pytest.fixture(scope="module")
+def vp9(tmp_path_factory):
+    return dataset(tmp_path_factory.mktemp("vp9"), codec="vp9", count=4, sizes=((160, 96), (96, 160)))
+
+
+def train_loader(bad, decoder="ffmpeg", workers=2, **kwargs):
+    plan = TrainPlan(videos=bad.manifest.videos(), clip=CLIP, crop=CROP, seed=1, batch_size=2, **kwargs)
+    return TrainLoader(load_pipe(PIPE).train_pipe, plan, options(decoder, workers), bad), plan
+
+
+def eval_loader(bad, decoder="ffmpeg", num_clips=1, views_per_batch=4, batch_size=4):
+    plan = EvalPlan(videos=bad.manifest.videos(), clip=CLIP, crop=CROP, batch_size=batch_size, num_clips=num_clips)
+    return EvalLoader(load_pipe(PIPE).eval_pipe, plan, options(decoder), bad, views_per_batch=views_per_batch), plan
+
+
+def reference_crop(frames, box, size, flip=False):
+    """Resizes a region (in parts) of whole frames the slow way: bilinear at half-pixel centres, float64, uint8 [F, H, W, C]."""
+    x0, y0, x1, y1 = (float(edge) for edge in box)
+    centres = (torch.arange(size) + 0.5) / size
+    x, y = (x0 + centres * (x1 - x0)) * 2 - 1, (y0 + centres * (y1 - y0)) * 2 - 1
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).double().expand(len(frames), size, size, 2)
+    images = torch.from_numpy(frames).permute(0, 3, 1, 2).double()
+    sampled = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return (sampled.flip(3) if flip else sampled).permute(0, 2, 3, 1).numpy()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_training_batches_hold_the_planned_frames_crops_and_flips(mixed, workers):
+    loader, plan = train_loader(mixed, workers=workers)
+    flips = set()
+    for epoch in (0, 1):
+        batches = list(loader.epoch(epoch))
+        assert len(batches) == loader.steps_per_epoch == 3
+        for step, batch in enumerate(batches):
+            assert batch.clip.shape == (2, 4, 80, 80, 3)
+            assert batch.clip.dtype == torch.uint8
+            assert batch.clip.is_contiguous()
+            assert batch.real.all()
+            for slot in range(2):
+                sample = plan.sample(epoch * 3 + step, slot)
+                assert batch.index[slot] == sample.index
+                assert batch.label[slot] == plan.videos.labels[sample.index]
+                frames = decode_all(plan.videos.files[sample.index])[sample.frames]
+                expected = reference_crop(frames, sample.boxes[0], 80, sample.flip)
+                assert np.abs(batch.clip[slot].numpy() - expected).max() < 1.01  # rounding
+                flips.add(sample.flip)
+    assert flips == {True, False}
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_any_step_can_be_the_first(mixed, epoch):
+    loader, _ = train_loader(mixed)
+    whole = [batch.clip.clone() for batch in loader.epoch(epoch)]
+    later = [batch.clip for batch in train_loader(mixed)[0].epoch(epoch, first_step=1)]
+    assert len(later) == len(whole) - 1
+    assert all(torch.equal(a, b) for a, b in zip(whole[1:], later, strict=True))
+
+
+def test_dali_and_ffmpeg_give_the_same_frames(vp9):
+    loaders = {decoder: list(train_loader(vp9, decoder)[0].epoch(0)) for decoder in ("dali", "ffmpeg")}
+    for dali, ffmpeg in zip(loaders["dali"], loaders["ffmpeg"], strict=True):
+        assert torch.equal(dali.index, ffmpeg.index)
+        # They convert chroma differently at edges; a frame further would differ by whole black and white columns.
+        assert (dali.clip.float() - ffmpeg.clip.float()).abs().mean() < 2
+
+
+@pytest.mark.parametrize("codec", ["h264", "vp9"])
+def test_validation_views(mixed, vp9, codec):
+    bad = mixed if codec == "h264" else vp9
+    loader, plan = eval_loader(bad, "ffmpeg" if codec == "h264" else "dali")
+    for _ in range(2):  # a second round is the same
+        batches = list(loader.views())
+        real = torch.cat([batch.real for batch in batches])
+        index = torch.cat([batch.index for batch in batches])[real]
+        assert index.tolist() == list(range(loader.num_videos))
+        assert all(len(batch.clip) == 4 for batch in batches)
+        clips = torch.cat([batch.clip for batch in batches])[real]
+        for i in range(loader.num_videos):
+            sample = plan.sample(i // 4, i % 4)
+            frames = decode_all(plan.videos.files[i])[sample.frames[plan.positions(i)[0]]]
+            limit = 1.01 if codec == "h264" else 60
+            difference = np.abs(clips[i].numpy() - reference_crop(frames, sample.boxes[0], 80))
+            assert difference.max() < limit
+            assert difference.mean() < 2
+
+
+def test_test_views_are_crop_major_and_those_of_separate_decodes(mixed):
+    loader, plan = eval_loader(mixed, num_clips=10, views_per_batch=16, batch_size=2)
+    batches = list(loader.views())
+    real = torch.cat([batch.real for batch in batches])
+    index, clips = (torch.cat([getattr(batch, name) for batch in batches])[real] for name in ("index", "clip"))
+    assert index.tolist() == [i for i in range(6) for _ in range(30)]
+    for i in (0, 1):
+        sample = plan.sample(i // 2, i % 2)
+        everything = decode_all(plan.videos.files[i])
+        for view in range(30):
+            crop, clip = divmod(view, 10)
+            frames = everything[sample.frames[plan.positions(i)[clip]]]
+            expected = reference_crop(frames, sample.boxes[crop], 80)
+            assert np.abs(clips[i * 30 + view].numpy() - expected).max() < 1.01
+
+
+def test_frame_numbers_are_readable_in_the_batch(tmp_path):
+    """No reference in between: the numbers coded in the pixels are the planned ones."""
+    bad = dataset(tmp_path, count=2, sizes=((96, 96),), num_frames=(60,))
+    loader, plan = eval_loader(bad)
+    (batch,) = loader.views()
+    crop = Crop(size=96, train_short_side=96, test_short_side=96)
+    whole = dataclasses.replace(plan, crop=crop)
+    assert whole.sample(0, 0).boxes.tolist() == [[0, 0, 1, 1]]
+    for i in range(2):
+        frames = decode_all(plan.videos.files[i])[plan.sample(0, i).frames]
+        assert [read_number(frame) for frame in frames] == plan.sample(0, i).frames.tolist()
+    assert batch.real.tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize("decoder", ["ffmpeg", "dali"])
+@pytest.mark.parametrize("damage", ["gone", "text"])
+def test_a_video_that_breaks_during_training_is_replaced_as_if_it_had_never_been_there(tmp_path, decoder, damage, capsys):
+    bad = dataset(tmp_path, codec="h264" if decoder == "ffmpeg" else "vp9", count=6)
+    victim = train_loader(bad, decoder)[1].index(1, 1)  # second batch
+    expected = [b.clip for b in train_loader(bad, decoder, quarantined=frozenset({victim}))[0].epoch(0)]
+    file = bad.manifest.listing.file(victim)
+    file.unlink() if damage == "gone" else file.write_text("no video")
+    loader, _ = train_loader(bad, decoder)
+    batches = list(loader.epoch(0))
+    assert len(batches) == len(expected)
+    assert all(torch.equal(batch.clip, clip) for batch, clip in zip(batches, expected, strict=True))
+    assert f"broken video: {bad.manifest.where(victim)}" in capsys.readouterr().out
+    assert len(bad.found) == 1
+
+
+def test_too_many_broken_videos_end_the_run(tmp_path):
+    bad = dataset(tmp_path, count=4)
+    bad.limit = (1.0, False)
+    for i in range(3):
+        bad.manifest.listing.file(i).write_text("no video")
+    loader, _ = train_loader(bad)
+    with pytest.raises(UserError, match=r"clip \d.mp4 does not decode .*the limit is 1: mend them"):
+        list(loader.epoch(0))
+
+
+def test_a_video_that_breaks_before_scoring_is_left_out(tmp_path):
+    bad = dataset(tmp_path, count=5)
+    bad.manifest.listing.file(3).unlink()
+    loader, _ = eval_loader(bad)
+    batches = list(loader.views())
+    assert [i for b in batches for i in b.index[b.real].tolist()] == [0, 1, 2, 4]
