@@ -69,8 +69,9 @@ def read_file(path: Path, what: str) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     # What torch.load raises for a file that is none of its own is not documented; these are what it was seen to raise.
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0][:200]
-        raise UserError(f"{what} {path}: cannot be read as a checkpoint ({type(error).__name__}: {reason})") from error
+        # Torch's own text goes on to advise weights_only=False, which runs whatever the file says.
+        reason = str(error).partition("\n")[0].partition(". ")[0][:120]
+        raise UserError(f"{what} {path}: is damaged or holds more than tensors and plain values ({reason})") from error
     if not isinstance(content, dict):
         raise UserError(f"{what} {path}: holds a {type(content).__name__}, not a checkpoint's dict")
     return content

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.batch import Batch
@@ -80,11 +81,11 @@ class EvalLoader:
         first, self._first_step = self._first_step, self._first_step + self._plan.steps
         for step in range(first, self._first_step):
             crops, index = self._stream.read(step)
-            plan = self._stream.plan
+            plan = dataclasses.replace(self._plan, quarantined=self._stream.plan.quarantined)
             for slot in range(plan.batch_size):
                 if plan.is_real(step, slot):
                     positions = torch.from_numpy(self._plan.positions(int(index[slot]))).to(self._device)
-                    views = torch.from_dlpack(crops[slot])[:, positions]
+                    views = from_dlpack(crops[slot])[:, positions]
                     yield views.flatten(0, 1), int(index[slot])
 
     def _batch(self, clip: Tensor, owners: list[int]) -> Batch:
@@ -184,9 +185,9 @@ class _Stream:
             return
         if self._in_use:
             self._in_use[-1][0].record()  # the work on the batch before has all been queued by now
-        while self._in_use and self._in_use[0][0].query():
+        while self._in_use and self._in_use[0][0].query():  # type: ignore[no-untyped-call]
             self._in_use.popleft()
-        self._in_use.append((torch.cuda.Event(), outputs))
+        self._in_use.append((torch.cuda.Event(), outputs))  # type: ignore[no-untyped-call]
 
 
 def _shut_down(pipelines: list[Any]) -> None:
@@ -208,7 +209,7 @@ def _batch(
     small = [torch.from_numpy(array) for array in (labels[index], index, real)]
     if device.type == "cuda":
         small = [tensor.pin_memory().to(device, non_blocking=True) for tensor in small]
-    return Batch(torch.from_dlpack(clip) if not isinstance(clip, Tensor) else clip, *small)
+    return Batch(from_dlpack(clip) if not isinstance(clip, Tensor) else clip, *small)
 
 
 def _text(problem: Any) -> str:

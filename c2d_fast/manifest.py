@@ -73,7 +73,7 @@ def read_manifest(listing: Listing, *, allow_missing: bool, jobs: int) -> Manife
             "or go on without with --allow-missing"
         )
     cache = _Cache(listing.root)
-    entries: dict[int, VideoInfo | str] = {i: "no such file" for i in missing}
+    entries: dict[int, VideoInfo | str] = dict.fromkeys(missing, "no such file")
     entries |= {i: info for i, state in states.items() if (info := cache.get(listing.videos[i], state))}
     entries |= _read_all(listing, {i: state for i, state in states.items() if i not in entries}, jobs, cache)
     infos = {i: entry for i, entry in sorted(entries.items()) if isinstance(entry, VideoInfo)}
@@ -101,9 +101,7 @@ def _read(path: Path) -> VideoInfo | str:
         return str(error)
 
 
-def _read_all(
-    listing: Listing, unread: dict[int, tuple[int, int]], jobs: int, cache: "_Cache"
-) -> dict[int, VideoInfo | str]:
+def _read_all(listing: Listing, unread: dict[int, tuple[int, int]], jobs: int, cache: "_Cache") -> dict[int, VideoInfo | str]:
     if not unread:
         return {}
     print(f"reading {len(unread)} of {len(listing)} videos of {listing.path} once ({cache.path} keeps the result)")

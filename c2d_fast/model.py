@@ -62,8 +62,9 @@ class C2D(nn.Module):
             x = halve_frames(x, num_frames)
         x = self.layer4(self.layer3(self.layer2(x)))
         # Averaged in float32: the mean of hundreds of half-precision numbers is not one itself.
-        features = x.float().mean((2, 3)).unflatten(0, (num_clips, -1)).mean(1)
-        return self.fc(self.dropout(features)).float()
+        features = x.float().mean((2, 3)).view(num_clips, -1, x.shape[1]).mean(1)
+        logits: Tensor = self.fc(self.dropout(features))
+        return logits.float()
 
 
 def halve_frames(x: Tensor, num_frames: int) -> Tensor:
@@ -72,5 +73,5 @@ def halve_frames(x: Tensor, num_frames: int) -> Tensor:
     An elementwise maximum of two views, since 3-D pooling would copy a channels-last tensor into another layout.
     """
     pairs = num_frames // 2
-    x = x.unflatten(0, (-1, num_frames))[:, : 2 * pairs].unflatten(1, (pairs, 2))
-    return torch.maximum(x[:, :, 0], x[:, :, 1]).flatten(0, 1)
+    clips = x.view(-1, num_frames, *x.shape[1:])
+    return torch.maximum(clips[:, 0 : 2 * pairs : 2], clips[:, 1 : 2 * pairs : 2]).flatten(0, 1)

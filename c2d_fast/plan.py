@@ -58,11 +58,13 @@ class TrainPlan:
     world: int = 1
     quarantined: frozenset[int] = field(default=frozenset())
     """Videos that turned out to be broken: each is replaced by one that the seed decides."""
+    name: str = "training list"
+    """Of the list, for messages."""
 
     def __post_init__(self) -> None:
         if self.steps_per_epoch == 0:
             raise UserError(
-                f"training list: {len(self.videos)} usable videos are fewer than one global batch of "
+                f"{self.name}: {len(self.videos)} usable videos are fewer than one global batch of "
                 f"{self.world * self.batch_size} clips; lower --batch-size or give more videos"
             )
 

@@ -5,8 +5,6 @@ import json
 import pickle
 from pathlib import Path
 
-import torch
-
 from c2d_fast import checkpoint
 from c2d_fast.dataset import choose_device, loader_options, scored_videos
 from c2d_fast.demo_data import DEMO_FOLDER, make_demo_data
@@ -32,11 +30,14 @@ def run_test(args: argparse.Namespace) -> None:
     """
     _check_dump(args.dump)
     pipe = load_pipe(args.pipe)
+    uses_demo_data = _uses_demo_data(args, pipe.recipe)
     content = checkpoint.load(args.checkpoint, "--checkpoint")
     recipe = pipe.recipe.with_num_classes(len(content["model"]["fc.bias"]))
     model = C2D(recipe.model)
     load_checkpoint(model, content, recipe, f"--checkpoint {args.checkpoint}")
-    listing = _read_list(args, recipe)
+    if uses_demo_data:
+        print(make_demo_data(DEMO_FOLDER))
+    listing = read_list(DEMO_FOLDER / "val.txt" if uses_demo_data else args.list, args.data_root, recipe.model.num_classes)
     bad = scored_videos(listing, args)
     device = choose_device()
     options = loader_options(bad, args, device)
@@ -63,12 +64,11 @@ def run_test(args: argparse.Namespace) -> None:
     _print_scores(scores, listing, recipe, args.views, options.decoder)
 
 
-def _read_list(args: argparse.Namespace, recipe: Recipe) -> Listing:
+def _uses_demo_data(args: argparse.Namespace, recipe: Recipe) -> bool:
     if args.list:
-        return read_list(args.list, args.data_root, recipe.model.num_classes)
+        return False
     if recipe.generated_data and not args.data_root:
-        print(make_demo_data(DEMO_FOLDER))
-        return read_list(DEMO_FOLDER / "val.txt", DEMO_FOLDER, recipe.model.num_classes)
+        return True
     raise UserError(f"--list is missing: {recipe.name} has no data of its own; give --data-root DIR --list FILE")
 
 

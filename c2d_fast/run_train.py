@@ -48,23 +48,21 @@ def run_train(args: argparse.Namespace) -> None:
     val_bad = scored_videos(val_list, args) if val_list else None
     batch_size = args.batch_size or recipe.training.clips_per_gpu
     plan = TrainPlan(
-        videos=train_bad.manifest.videos(), clip=recipe.clip, crop=recipe.crop, seed=args.seed, batch_size=batch_size
+        videos=train_bad.manifest.videos(),
+        clip=recipe.clip,
+        crop=recipe.crop,
+        seed=args.seed,
+        batch_size=batch_size,
+        name=str(train_list.path),
     )
     source = TrainLoader(pipe.train_pipe, plan, loader_options(train_bad, args, device), train_bad)
 
-    torch.manual_seed(args.seed)  # the classifier, and the trunk where it starts at random
-    model = C2D(recipe.model)
-    if content:
-        load_checkpoint(model, content, recipe, f"--resume {resumed_from}")
-        print(f"resuming from {resumed_from}")
-    else:
-        print(load_weights(model, args.weights or recipe.training.weights, recipe.model.depth))
-    model.to(device)
+    model = _make_model(args, recipe, resumed_from, content).to(device)
     compiled = compile_model(model, args.compile, device)
     precision = Precision.choose(args.precision, device)
     validate = _validation(pipe, recipe, val_bad, compiled, precision, batch_size, args, device) if val_bad else None
-
     lr = _base_lr(args, recipe, batch_size)
+    epochs = args.epochs or recipe.training.epochs
     config = describe_run(
         vars(args),
         recipe=recipe.as_dict(),
@@ -73,16 +71,14 @@ def run_train(args: argparse.Namespace) -> None:
         base_lr=lr,
         left_out=train_bad.found + (val_bad.found if val_bad else []),
     )
-    epochs = args.epochs or recipe.training.epochs
+    write_config(folder, config)
     first_step = content["progress"]["epoch"] * source.steps_per_epoch if content else 0
     records = Records(folder, first_step=first_step, total_steps=epochs * source.steps_per_epoch)
     records.config(config)
-    write_config(folder, config)
-    optimizer = make_optimizer(model, recipe.training, lr)
     trainer = Trainer(
         model=model,
         compiled=compiled,
-        optimizer=optimizer,
+        optimizer=make_optimizer(model, recipe.training, lr),
         scaler=precision.scaler(device),
         training=recipe.training,
         base_lr=lr,
@@ -102,7 +98,18 @@ def run_train(args: argparse.Namespace) -> None:
         trainer.run(epochs)
     finally:
         records.close()
-    _print_result(trainer, recipe, folder)
+    _print_result(trainer.progress, folder)
+
+
+def _make_model(args: argparse.Namespace, recipe: Recipe, resumed_from: Path | None, content: dict[str, Any] | None) -> C2D:
+    torch.manual_seed(args.seed)  # the classifier, and the trunk where it starts at random
+    model = C2D(recipe.model)
+    if content:
+        load_checkpoint(model, content, recipe, f"--resume {resumed_from}")
+        print(f"resuming from {resumed_from}, after epoch {content['progress']['epoch']}")
+    else:
+        print(load_weights(model, args.weights or recipe.training.weights, recipe.model.depth))
+    return model
 
 
 def compile_model(model: C2D, requested: bool | None, device: torch.device) -> Any:
@@ -165,8 +172,7 @@ def _list_facts(listing: Listing) -> dict[str, Any]:
     return {"path": str(listing.path), "root": str(listing.root), "videos": len(listing), "sha256": listing.sha256}
 
 
-def _print_result(trainer: Trainer, recipe: Recipe, folder: Path) -> None:
-    progress = trainer.progress
+def _print_result(progress: Progress, folder: Path) -> None:
     if progress.best_epoch:
         print(f"best validation top-1 {progress.best_top1:.1f} % after epoch {progress.best_epoch}: {folder / 'best.pt'}")
     print(f"look at it: tensorboard --logdir {folder.parent}")

@@ -88,7 +88,8 @@ def relative_box(box: Box, width: int, height: int) -> NDArray[np.float32]:
     Resizing this region of the decoded frame straight to the crop's size samples the very points of scaling the frame
     first and cropping then. Parts, not pixels: a file that has another size than expected is still cut inside.
     """
-    return (np.array(box) / np.array([width, height, width, height])).astype(np.float32)
+    parts: NDArray[np.float32] = (np.array(box) / np.array([width, height, width, height])).astype(np.float32)
+    return parts
 
 
 def epoch_order(seed: int, epoch: int, num_videos: int) -> NDArray[np.int64]:
@@ -96,9 +97,7 @@ def epoch_order(seed: int, epoch: int, num_videos: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(num_videos)
 
 
-def draw_train(
-    seed: int, epoch: int, index: int, num_firsts: int, draws: Sequence[Box]
-) -> tuple[int, Box, bool]:
+def draw_train(seed: int, epoch: int, index: int, num_firsts: int, draws: Sequence[Box]) -> tuple[int, Box, bool]:
     """Draws a training sample: (first frame, box, flip).
 
     Args:
@@ -134,4 +133,3 @@ def train_draws(width: int, height: int, size: int, scales: Sequence[float]) -> 
             x, y = column * step_x, row * step_y
             draws.append((x, y, x + w, y + h))
     return draws
-

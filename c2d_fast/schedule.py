@@ -8,9 +8,7 @@ from c2d_fast.recipe import Training
 
 def make_optimizer(model: nn.Module, training: Training, lr: float) -> torch.optim.SGD:
     """SGD with momentum; weight decay on every parameter, as published."""
-    return torch.optim.SGD(
-        model.parameters(), lr=lr, momentum=training.momentum, weight_decay=training.weight_decay
-    )
+    return torch.optim.SGD(model.parameters(), lr=lr, momentum=training.momentum, weight_decay=training.weight_decay)
 
 
 def scaled_lr(training: Training, global_batch: int) -> float:

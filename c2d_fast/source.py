@@ -62,6 +62,7 @@ class ClipSource:
         return isinstance(self.plan, TrainPlan)
 
     def __call__(self, info: SampleInfo) -> tuple[NDArray[Any], ...]:
+        """Reads the sample that DALI asks for; see the class for what it returns."""
         sample = self.plan.sample(self.first_step + info.iteration, self.first_slot + info.idx_in_batch)
         path, problem = Path(self.plan.videos.files[sample.index]), _NO_PROBLEM
         try:

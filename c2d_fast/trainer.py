@@ -100,7 +100,7 @@ class Trainer:
             logits = self.compiled(batch.clip)
         loss = F.cross_entropy(logits, batch.label)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_grad_norm)
         self.scaler.step(self.optimizer)

@@ -7,13 +7,14 @@ no torch, no DALI.
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import av.container
 import av.logging
+import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
-import numpy as np
 from numpy.typing import NDArray
 
 # What is wrong with a file reaches the user as an exception. A log level, any, would make FFmpeg's threads wait for
@@ -77,7 +78,7 @@ def decode_frames(path: Path, frames: NDArray[np.int64], threads: int = 1) -> ND
         DecodeError: the file does not open, does not decode, or ends before the last frame asked for.
     """
     wanted, places = np.unique(frames, return_inverse=True)
-    taken: list[NDArray[np.uint8]] = []
+    taken: list[NDArray[Any]] = []
     reformatter = VideoReformatter()
     try:
         with av.open(str(path)) as container:

@@ -40,7 +40,7 @@ def test_reads_what_windows_writes(tmp_path):
     ],
 )
 def test_names_the_line_that_breaks_a_rule(tmp_path, content, complaint):
-    with pytest.raises(UserError, match="list.txt") as error:
+    with pytest.raises(UserError, match=r"list\.txt") as error:
         read_list(write(tmp_path, content), None, 4)
     assert complaint in str(error.value)
     assert "\n" not in str(error.value)

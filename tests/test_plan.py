@@ -58,7 +58,7 @@ def test_a_sample_is_drawn_for_its_video_and_epoch_alone():
 
 
 def test_fewer_videos_than_a_global_batch_names_both_numbers():
-    with pytest.raises(UserError, match="7 usable videos are fewer than one global batch of 8 clips"):
+    with pytest.raises(UserError, match="training list: 7 usable videos are fewer than one global batch of 8 clips"):
         train_plan(count=7, batch_size=4, world=2)
 
 

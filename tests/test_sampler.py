@@ -55,7 +55,8 @@ def test_a_side_close_to_the_crop_becomes_the_crop():
 
 
 @pytest.mark.parametrize(
-    ("source", "short", "scaled"), [((340, 256), 224, (298, 224)), ((256, 340), 256, (256, 340)), ((1920, 1080), 256, (455, 256))]
+    ("source", "short", "scaled"),
+    [((340, 256), 224, (298, 224)), ((256, 340), 256, (256, 340)), ((1920, 1080), 256, (455, 256))],
 )
 def test_scaled_size_rounds_half_up(source, short, scaled):
     assert sampler.scaled_size(*source, short) == scaled

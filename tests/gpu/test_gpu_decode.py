@@ -1,0 +1,122 @@
+"""Decoders against each other on a GPU: the same frames, by the numbers coded in their pixels, and nearly the same colours."""
+
+import numpy as np
+import pytest
+import torch
+from media import CODECS, make_video, read_number
+
+from c2d_fast.bad_videos import BadVideos
+from c2d_fast.decode import choose_decoder
+from c2d_fast.listing import read_list
+from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
+from c2d_fast.manifest import read_manifest
+from c2d_fast.plan import EvalPlan, TrainPlan
+from c2d_fast.recipe import Clip, Crop, load_pipe
+
+# Decoders convert chroma differently (bilinear or nearest, rounding): mean difference in levels that is borne. The
+# numbered frames have hard colour edges, where a chroma sample more or less shows most.
+MEAN_TOLERANCE = 4.0
+SIZES = ((160, 96), (96, 160), (208, 112), (160, 96))
+CLIP = Clip(num_frames=6, interval=3)
+
+
+def dataset(folder, codec, sizes=SIZES):
+    lines = []
+    for i, (width, height) in enumerate(sizes):
+        make_video(folder / f"{i}.{CODECS[codec][1]}", codec, (40, 50, 25, 9)[i % 4], width, height, hue=i)
+        lines.append(f"{i}.{CODECS[codec][1]} {i % 2}\n")
+    (folder / "list.txt").write_text("".join(lines))
+    manifest = read_manifest(read_list(folder / "list.txt", None, 2), allow_missing=False, jobs=4)
+    return BadVideos(manifest, (0.0, False), "mend them")
+
+
+def options(device, decoder):
+    return LoaderOptions(device=device, decoder=decoder, workers=2, decoder_threads=4)
+
+
+def whole_frames(bad, device, decoder):
+    """One batch of validation clips in which each frame is scaled whole, so that its number can be read."""
+    # A square that the whole frame is squeezed into: the box is the frame.
+    plan = _Whole(videos=bad.manifest.videos(), clip=CLIP, crop=Crop(size=80, train_short_side=96), batch_size=len(SIZES))
+    graph = load_pipe("dali_pipes/demo.py").eval_pipe
+    loader = EvalLoader(graph, plan, options(device, decoder), bad, views_per_batch=len(SIZES))
+    (batch,) = loader.views()
+    assert batch.clip.device.type == device.type
+    assert batch.clip.is_contiguous()
+    return batch, plan
+
+
+class _Whole(EvalPlan):
+    def sample(self, step, slot):
+        sample = super().sample(step, slot)
+        return type(sample)(sample.index, sample.frames, np.array([[0, 0, 1, 1]], np.float32), False)
+
+
+def numbers(clip):
+    return [[read_number(frame) for frame in frames] for frames in clip.cpu().numpy()]
+
+
+def planned(plan):
+    samples = [plan.sample(0, i) for i in range(len(plan.videos))]
+    return [sample.frames[plan.positions(i)[0]].tolist() for i, sample in enumerate(samples)]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "mpeg4"])
+def test_nvdec_and_ffmpeg_decode_the_same_frames(nvdec, tmp_path, codec):
+    bad = dataset(tmp_path, codec)
+    assert choose_decoder("auto", bad.manifest, gpu=True)[0] == "nvdec"
+    clips = {}
+    for decoder in ("nvdec", "ffmpeg"):
+        batch, plan = whole_frames(bad, nvdec, decoder)
+        assert numbers(batch.clip) == planned(plan), decoder
+        clips[decoder] = batch.clip.float()
+    assert (clips["nvdec"] - clips["ffmpeg"]).abs().mean() < MEAN_TOLERANCE
+
+
+def test_all_three_decode_the_same_vp9_frames(nvdec, tmp_path):
+    bad = dataset(tmp_path, "vp9")
+    clips = {}
+    for decoder in ("nvdec", "dali", "ffmpeg"):
+        batch, plan = whole_frames(bad, nvdec, decoder)
+        assert numbers(batch.clip) == planned(plan), decoder
+        clips[decoder] = batch.clip.float()
+    for decoder in ("nvdec", "dali"):
+        assert (clips[decoder] - clips["ffmpeg"]).abs().mean() < MEAN_TOLERANCE, decoder
+
+
+@pytest.mark.parametrize("decoder", ["dali", "ffmpeg"])
+def test_gpu_augmentation_is_that_of_the_cpu(cuda, tmp_path, decoder):
+    bad = dataset(tmp_path, "vp9")
+    plan = TrainPlan(videos=bad.manifest.videos(), clip=CLIP, crop=Crop(size=80, train_short_side=92), seed=0, batch_size=2)
+    graph = load_pipe("dali_pipes/demo.py").train_pipe
+    batches = {}
+    for device in (cuda, torch.device("cpu")):
+        loader = TrainLoader(graph, plan, options(device, decoder), bad)
+        batches[device.type] = [b for epoch in range(3) for b in loader.epoch(epoch)]
+    for gpu, cpu in zip(batches["cuda"], batches["cpu"], strict=True):
+        assert gpu.label.tolist() == cpu.label.tolist()
+        assert gpu.index.tolist() == cpu.index.tolist()
+        assert (gpu.clip.cpu().float() - cpu.clip.float()).abs().max() <= 2
+
+
+@pytest.mark.parametrize("decoder", ["nvdec", "ffmpeg"])
+def test_batches_stay_what_they_were_while_the_loader_goes_on(request, cuda, tmp_path, decoder):
+    """DALI reuses its buffers: a batch must not change under work that is still queued on the GPU."""
+    device = request.getfixturevalue("nvdec") if decoder == "nvdec" else cuda
+    bad = dataset(tmp_path, "h264")
+    plan = TrainPlan(videos=bad.manifest.videos(), clip=CLIP, crop=Crop(size=80, train_short_side=92), seed=0, batch_size=2)
+    graph = load_pipe("dali_pipes/demo.py").train_pipe
+    busy = torch.randn(4096, 4096, device=device)
+
+    def sums(keep_busy):
+        loader = TrainLoader(graph, plan, options(device, decoder), bad)
+        results = []
+        for epoch in range(10):
+            for batch in loader.epoch(epoch):
+                if keep_busy:  # the sum below waits in the queue while the loader makes the next batches
+                    for _ in range(20):
+                        torch.mm(busy, busy)
+                results.append(batch.clip.long().sum())
+        return torch.stack(results).tolist()
+
+    assert sums(True) == sums(False)

@@ -1,0 +1,98 @@
+"""One training step of every published recipe on a GPU, compiled and not, and the commands from file to score."""
+
+import os
+
+import pytest
+import torch
+from media import make_dataset
+from torch.nn import functional as F
+
+from c2d_fast.model import C2D
+from c2d_fast.precision import Precision
+from c2d_fast.recipe import load_pipe
+from c2d_fast.schedule import make_optimizer
+
+PIPES = ("k400_8x8", "k400_8x8_nopool", "k400_8x8_nopool_r101", "k400_16x4")
+
+
+def note_layouts(model):
+    """Notes whether what enters and leaves every stage of the trunk is channels-last."""
+    layouts = {}
+
+    def note(name):
+        def hook(module, inputs, output):
+            layouts[name] = all(t.is_contiguous(memory_format=torch.channels_last) for t in (inputs[0], output))
+
+        return hook
+
+    handles = [getattr(model, n).register_forward_hook(note(n)) for n in ("conv1", "maxpool", "layer1", "layer2", "layer4")]
+    return layouts, handles
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("name", PIPES)
+def test_a_training_step(cuda, name, compiled):
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    recipe = load_pipe(f"dali_pipes/{name}.py").recipe
+    model = C2D(recipe.model).to(cuda)
+    clip = torch.randint(0, 256, (4, recipe.clip.num_frames, 224, 224, 3), dtype=torch.uint8, device=cuda)
+    label = torch.randint(0, 400, (4,), device=cuda)
+    layouts, handles = note_layouts(model)
+    with torch.inference_mode(), Precision("bf16").autocast(cuda):
+        model.eval()(clip)
+    assert all(layouts.values()), layouts
+    for handle in handles:  # hooks would break the compiled graph
+        handle.remove()
+    optimizer = make_optimizer(model, recipe.training, 0.001)
+    forward = torch.compile(model, dynamic=False) if compiled else model
+    model.train()
+    before = [p.detach().clone() for p in model.parameters()]
+    with Precision("bf16").autocast(cuda):
+        logits = forward(clip)
+    assert logits.dtype == torch.float32
+    F.cross_entropy(logits, label).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    weights = [p for p in model.parameters() if p.dim() == 4]
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.training.clip_grad_norm)
+    optimizer.step()
+    assert any(not torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("temporal_pool", [True, False])
+def test_compiled_and_eager_agree(cuda, temporal_pool):
+    torch.compiler.reset()
+    recipe = load_pipe(f"dali_pipes/{'k400_8x8' if temporal_pool else 'k400_8x8_nopool'}.py").recipe
+    torch.manual_seed(0)
+    model = C2D(recipe.model).to(cuda).eval()
+    clip = torch.randint(0, 256, (2, 8, 224, 224, 3), dtype=torch.uint8, device=cuda)
+    with torch.inference_mode(), Precision("bf16").autocast(cuda):
+        torch.testing.assert_close(torch.compile(model, dynamic=False)(clip), model(clip), rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("decoder", ["auto", "ffmpeg"])
+def test_the_commands_on_a_gpu(cuda, tmp_path, run_command, decoder):
+    data = make_dataset(tmp_path / "data", count=8, num_frames=(20,), sizes=((160, 96), (96, 160)))
+    env = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0")}
+    args = ["--pipe", "dali_pipes/demo.py", "--decoder", decoder]
+    train = [
+        *args,
+        "--train-list",
+        data,
+        "--val-list",
+        data,
+        "--num-classes",
+        2,
+        "--batch-size",
+        4,
+        "--out",
+        tmp_path / "run",
+    ]
+    done = run_command("train", *train, "--epochs", 2, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "steps on cuda:0" in done.stdout
+    score = [*args, "--checkpoint", tmp_path / "run" / "best.pt", "--list", data]
+    done = run_command("test", *score, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].startswith("10x3 top-1 ")

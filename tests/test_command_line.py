@@ -1,0 +1,194 @@
+"""The commands as users run them: real processes, one-line errors with exit code 2, and a run from data to score."""
+
+import json
+import math
+import pickle
+
+import pytest
+import torch
+from media import make_dataset
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+DEMO = "dali_pipes/demo.py"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Eight small H.264 videos of two classes."""
+    return make_dataset(tmp_path_factory.mktemp("data set"), count=8, num_frames=(20,))
+
+
+def flags(data, out, *more):
+    return ["--pipe", DEMO, "--train-list", data, "--val-list", data, "--num-classes", 2, "--out", out,
+            "--batch-size", 4, "--epochs", 1, *more]  # fmt: skip
+
+
+def assert_one_line(done, *parts):
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+    for part in parts:
+        assert part in done.stderr
+
+
+def test_trains_validates_records_resumes_and_scores(data, tmp_path, run_command):
+    out = tmp_path / "run"
+    done = run_command("train", *flags(data, out))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "ffmpeg (there is no CUDA GPU)" in done.stdout
+    assert "learning rate" in done.stdout
+
+    again = run_command("train", *flags(data, out))
+    assert_one_line(again, "holds a run already", "--resume auto")
+
+    resumed = run_command("train", *flags(data, out, "--resume", "auto", "--epochs", 2))
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming from" in resumed.stdout
+    assert "epoch 2/2: validation top-1" in resumed.stdout
+    assert torch.load(out / "last.pt", weights_only=True)["progress"]["epoch"] == 2
+    assert torch.load(out / "best.pt", weights_only=True)["recipe"]["name"] == "demo"
+
+    board = EventAccumulator(str(out)).Reload()
+    assert {"train/loss", "train/top1", "train/lr", "train/clips_per_s", "train/data_wait_percent",
+            "val/loss", "val/top1", "val/top5"} <= set(board.Tags()["scalars"])  # fmt: skip
+    assert [event.step for event in board.Scalars("val/top1")] == [2, 4]
+    config = json.loads((out / "config.json").read_text())
+    assert config["flags"]["batch_size"] == 4
+    assert config["recipe"]["model"]["num_classes"] == 2
+    assert config["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert "c2d_fast.train" in config["command"]
+    assert {item["videos"] for item in config["lists"]} == {8}
+
+    for name in ("scores.pkl", "scores.json"):
+        scored = run_command("test", "--pipe", DEMO, "--checkpoint", out / "best.pt", "--list", data, "--dump", tmp_path / name)
+        assert scored.returncode == 0, scored.stderr
+        assert scored.stderr == ""
+        assert "8 videos, sha256" in scored.stdout
+        assert scored.stdout.splitlines()[-1].startswith("10x3 top-1 ")
+    rows = pickle.loads((tmp_path / "scores.pkl").read_bytes())
+    assert rows == json.loads((tmp_path / "scores.json").read_text())
+    assert [row["path"] for row in rows] == [line.rsplit(maxsplit=1)[0] for line in data.read_text().splitlines()]
+    assert all(row["label"] == i % 2 and math.isclose(sum(row["scores"]), 1, abs_tol=1e-5) for i, row in enumerate(rows))
+    right = sum(max(range(2), key=row["scores"].__getitem__) == row["label"] for row in rows)
+    assert f"10x3 top-1 {100 * right / 8:.1f} % (chance 50.0 %)" in scored.stdout
+
+    other = run_command("test", "--pipe", "dali_pipes/k400_8x8.py", "--checkpoint", out / "best.pt", "--list", data)
+    assert_one_line(other, "is of another model", "demo")
+
+
+def test_trains_without_validation(data, tmp_path, run_command):
+    args = [
+        "--pipe",
+        DEMO,
+        "--train-list",
+        data,
+        "--num-classes",
+        2,
+        "--out",
+        tmp_path / "r",
+        "--batch-size",
+        8,
+        "--epochs",
+        1,
+    ]
+    done = run_command("train", *args)
+    assert done.returncode == 0, done.stderr
+    assert "nothing is validated" in done.stdout
+    assert (tmp_path / "r" / "best.pt").exists()
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+BAD_LISTS = {
+    "missing list": (None, ["cannot be read"]),
+    "empty list": ("", ["is empty"]),
+    "no label": ("some videos/clip 0.mp4\n", [":1:", "label"]),
+    "label out of range": ("some videos/clip 0.mp4 0\nsome videos/clip 1.mp4 2\n", [":2:", "out of range", "0 to 1"]),
+    "missing video": (
+        "some videos/clip 0.mp4 0\nsome videos/lost.mp4 1\n",
+        [":2: some videos/lost.mp4", "--allow-missing"],
+    ),
+    "fewer than a batch": ("some videos/clip 0.mp4 0\n", ["1 usable videos", "4 clips"]),
+    "unreadable": ("bad/a.mp4 0\nbad/b.mp4 1\n", ["2 of the 2 videos", "bad/a.mp4"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LISTS)
+def test_bad_lists(data, tmp_path, run_command, name):
+    text, parts = BAD_LISTS[name]
+    for video in ("a", "b"):
+        write(data.parent / "bad" / f"{video}.mp4", "no video")
+    path = tmp_path / "list.txt"
+    if text is not None:
+        write(path, text)
+    args = flags(data, tmp_path / "run", "--data-root", data.parent)
+    args[args.index("--train-list") + 1] = path
+    done = run_command("train", *args)
+    assert_one_line(done, str(path), *parts)
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_bad_flags_and_files(data, tmp_path, run_command):
+    no_recipe = write(tmp_path / "no_recipe.py", "x = 1\n")
+    wrong = write(tmp_path / "wrong.py", "import no_such_module\n")
+    text = write(tmp_path / "x.pt", "no checkpoint")
+    cases = {
+        "--pipe nowhere.py: no such file": ["train", *flags(data, tmp_path / "r"), "--pipe", "nowhere.py"],
+        "declares no RECIPE": ["train", *flags(data, tmp_path / "r"), "--pipe", no_recipe],
+        "does not import: ModuleNotFoundError": ["train", *flags(data, tmp_path / "r"), "--pipe", wrong],
+        "cannot be made": ["train", *flags(data, text / "below")],
+        "--decoder nvdec: there is no CUDA GPU": ["train", *flags(data, tmp_path / "r"), "--decoder", "nvdec"],
+        "is h264; DALI's CPU decoder": ["train", *flags(data, tmp_path / "r"), "--decoder", "dali"],
+        "--train-list is missing": ["train", "--pipe", "dali_pipes/k400_8x8.py"],
+        "invalid choice: 'fp8'": ["train", *flags(data, tmp_path / "r"), "--precision", "fp8"],
+        "argument --batch-size": ["train", *flags(data, tmp_path / "r"), "--batch-size", 0],
+        "--max-bad-videos many": ["train", *flags(data, tmp_path / "r"), "--max-bad-videos", "many"],
+        "--resume": ["train", *flags(data, tmp_path / "r"), "--resume", tmp_path / "none.pt"],
+        "--weights": ["train", *flags(data, tmp_path / "r"), "--weights", tmp_path / "none.pth"],
+        "--checkpoint": ["test", "--pipe", DEMO, "--checkpoint", text, "--list", data],
+        "--list is missing": ["test", "--pipe", "dali_pipes/k400_8x8.py", "--checkpoint", text],
+        "--dump": ["test", "--pipe", DEMO, "--checkpoint", text, "--list", data, "--dump", "x.csv"],
+        "required: --pipe": ["train"],
+        "holds something other": ["prepare", "demo", "--out", data.parent],
+    }
+    for part, command in cases.items():
+        assert_one_line(run_command(*command), part)
+
+
+def test_broken_videos_are_left_out_up_to_the_limit(tmp_path, run_command):
+    data = make_dataset(tmp_path / "data", count=10, num_frames=(20,))
+    for i in (2, 5):
+        (data.parent / f"some videos/clip {i}.mp4").write_text("no video")
+    good = write(tmp_path / "data" / "good.txt", "".join(data.read_text().splitlines(keepends=True)[6:]))
+    args = flags(data, tmp_path / "run")
+    args[args.index("--val-list") + 1] = good
+    assert_one_line(run_command("train", *args), "2 of the 10 videos", "limit is 1%")
+    done = run_command("train", *args, "--max-bad-videos", "20%")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("left out: ") == 2
+    assert "2 of 10 videos left out" in done.stdout
+
+    score = ["test", "--pipe", DEMO, "--checkpoint", tmp_path / "run" / "best.pt", "--list", data, "--views", "1x1"]
+    assert_one_line(run_command(*score), "clip 2.mp4", "--allow-missing")
+    (data.parent / "some videos/clip 5.mp4").unlink()
+    scored = run_command(*score, "--allow-missing")
+    assert scored.returncode == 0, scored.stderr
+    assert "8 of 10 videos" in scored.stdout.splitlines()[-1]
+
+
+def test_help_is_quick_to_ask_for(run_command):
+    for name in ("train", "test", "prepare"):
+        done = run_command(name, "--help")
+        assert done.returncode == 0
+        assert "example: python -m c2d_fast." in done.stdout
+
+
+def test_weights_without_network_say_what_to_give(data, tmp_path, run_command):
+    args = ["--pipe", "dali_pipes/k400_8x8.py", "--train-list", data, "--out", tmp_path / "r", "--batch-size", 1]
+    env = {"TORCH_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    assert_one_line(run_command("train", *args, env=env), "resnet50-11ad3fa6.pth", "--weights FILE")

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from c2d_fast import decode
+from c2d_fast.decode import choose_decoder
+from c2d_fast.errors import UserError
+from c2d_fast.listing import Listing
+from c2d_fast.manifest import Manifest
+from c2d_fast.video import VideoInfo
+
+
+def manifest(*codecs, pix_fmt="yuv420p", exact=True):
+    names = tuple(f"{i}.mp4" for i in range(len(codecs)))
+    listing = Listing(Path("l.txt"), Path(), names, (0,) * len(codecs), tuple(range(1, len(codecs) + 1)), "0" * 64)
+    infos = tuple(VideoInfo(10, 64, 64, codec, pix_fmt, exact) for codec in codecs)
+    return Manifest(listing, tuple(range(len(codecs))), infos, {})
+
+
+@pytest.fixture(params=[True, False])
+def library(request, monkeypatch):
+    monkeypatch.setattr(decode, "nvdec_library", lambda: request.param)
+    return request.param
+
+
+def test_auto_takes_nvdec_only_where_everything_allows_it(library):
+    fine = manifest("h264", "hevc", "mpeg4", "vp9")
+    decoder, reason = choose_decoder("auto", fine, gpu=True)
+    assert decoder == ("nvdec" if library else "ffmpeg")
+    assert ("libnvcuvid" in reason) == (not library)
+    decoder, reason = choose_decoder("auto", fine, gpu=False)
+    assert decoder == "ffmpeg"
+    assert reason == "there is no CUDA GPU"
+
+
+@pytest.mark.parametrize(
+    ("unfit", "reason"),
+    [
+        (manifest("h264", "prores"), "l.txt:2: 1.mp4 is prores"),
+        (manifest("h264", pix_fmt="yuv422p10le"), "l.txt:1: 0.mp4 is stored as yuv422p10le"),
+        (manifest("mpeg4", exact=False), "l.txt:1: 0.mp4 has packets that show no frame"),
+    ],
+)
+def test_one_video_that_nvdec_lacks_sends_the_list_to_ffmpeg(unfit, reason, monkeypatch):
+    monkeypatch.setattr(decode, "nvdec_library", lambda: True)
+    decoder, why = choose_decoder("auto", unfit, gpu=True)
+    assert decoder == "ffmpeg"
+    assert reason in why
+    with pytest.raises(UserError, match=r"--decoder nvdec: l\.txt"):
+        choose_decoder("nvdec", unfit, gpu=True)
+
+
+def test_what_is_asked_for_and_cannot_be_had_is_refused():
+    with pytest.raises(UserError, match="--decoder nvdec: there is no CUDA GPU"):
+        choose_decoder("nvdec", manifest("h264"), gpu=False)
+    with pytest.raises(UserError, match=r"--decoder dali: l.txt:2: 1.mp4 is h264"):
+        choose_decoder("dali", manifest("vp9", "h264"), gpu=True)
+    assert choose_decoder("dali", manifest("vp8", "vp9", "mjpeg"), gpu=False)[0] == "dali"
+    assert choose_decoder("ffmpeg", manifest("prores"), gpu=True)[0] == "ffmpeg"

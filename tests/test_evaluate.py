@@ -1,0 +1,82 @@
+import pytest
+import torch
+from torch import nn
+
+from c2d_fast.batch import Batch
+from c2d_fast.evaluate import Scores, evaluate
+from c2d_fast.metrics import Tally, hits
+from c2d_fast.precision import Precision
+
+LABELS = torch.tensor([2, 0, 1])
+
+
+class Views:
+    """Three videos, four views each, in batches of five: the last is padded. A view's clip holds its logits."""
+
+    num_videos, num_views = 3, 4
+
+    def __init__(self, broken=()):
+        generator = torch.Generator().manual_seed(0)
+        self.logits = torch.randn(3, 4, 6, generator=generator) * 3
+        self.owners = [v for v in range(3) if v not in broken for _ in range(4)]
+
+    def views(self):
+        logits = [row for v in range(3) if v in self.owners for row in self.logits[v]]
+        for start in range(0, len(logits), 5):
+            rows, owners = logits[start : start + 5], self.owners[start : start + 5]
+            padding = 5 - len(rows)
+            index = torch.tensor(owners + [owners[-1]] * padding)
+            clip = torch.stack(rows + [torch.full((6,), 100.0)] * padding)
+            yield Batch(clip, LABELS[index], index, torch.arange(5) < len(rows))
+
+
+class Identity(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, clip):
+        assert not self.training
+        return clip
+
+
+def run(views, average_probabilities):
+    model = Identity().train()
+    precision = Precision("fp32")
+    scores = evaluate(model, views, num_classes=6, average_probabilities=average_probabilities, precision=precision)
+    assert model.training
+    return scores
+
+
+def test_views_are_averaged_as_probabilities_or_as_logits():
+    views = Views()
+    torch.testing.assert_close(run(views, True).scores, views.logits.softmax(2).mean(1))
+    torch.testing.assert_close(run(views, False).scores, views.logits.mean(1).softmax(1))
+    assert run(views, True).labels.tolist() == LABELS.tolist()
+
+
+def test_a_video_without_views_is_not_scored():
+    scores = run(Views(broken=(1,)), True)
+    assert scores.scored.tolist() == [True, False, True]
+    assert scores.num_scored == 2
+
+
+def test_top_and_loss_count_scored_videos_only():
+    rows = torch.tensor([[0.7, 0.2, 0.1], [0.2, 0.3, 0.5], [0.0, 0.0, 0.0]])
+    scores = Scores(rows, torch.tensor([True, True, False]), torch.tensor([0, 1, 2]))
+    assert scores.top(1) == 50
+    assert scores.top(2) == 100
+    assert scores.top(5) == 100  # fewer classes than guesses
+    assert scores.loss() == pytest.approx(-(torch.tensor([0.7, 0.3]).log().mean().item()))
+
+
+def test_hits_and_tally():
+    logits = torch.tensor([[3.0, 2, 1], [1, 2, 3], [2, 3, 1]])
+    label = torch.tensor([0, 0, 0])
+    assert hits(logits, label, 1).tolist() == [True, False, False]
+    assert hits(logits, label, 2).tolist() == [True, False, True]
+    tally = Tally(torch.device("cpu"))
+    tally.add(torch.tensor(2.0), logits, label)
+    tally.add(torch.tensor(6.0), logits[:1], label[:1])
+    assert tally.read() == (3.0, 50.0)
+    assert tally.read() == (0.0, 0.0)

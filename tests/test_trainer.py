@@ -1,0 +1,149 @@
+"""The loop on toy batches: no video, no DALI."""
+
+import json
+
+import pytest
+import torch
+
+from c2d_fast import checkpoint
+from c2d_fast.batch import Batch
+from c2d_fast.errors import UserError
+from c2d_fast.evaluate import Scores
+from c2d_fast.model import C2D
+from c2d_fast.precision import Precision
+from c2d_fast.recipe import Model, Training
+from c2d_fast.records import Records
+from c2d_fast.schedule import lr_at, make_optimizer, scaled_lr
+from c2d_fast.trainer import Progress, Trainer
+
+TRAINING = Training(lr=0.05, lr_batch=4, clips_per_gpu=4, epochs=3, milestones=(2,))
+
+
+class Toy:
+    steps_per_epoch, batch_size = 3, 4
+
+    def epoch(self, epoch, first_step=0):
+        for step in range(first_step, 3):
+            generator = torch.Generator().manual_seed(100 * epoch + step)
+            clip = torch.randint(0, 256, (4, 2, 32, 32, 3), generator=generator, dtype=torch.uint8)
+            label = torch.randint(0, 3, (4,), generator=generator)
+            yield Batch(clip, label, torch.arange(4), torch.ones(4, dtype=torch.bool))
+
+
+def make_trainer(folder, *, top1s=(), precision="fp32", start_epoch=0, training=TRAINING):
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(0)
+    model = C2D(Model(depth=18, temporal_pool=True, dropout=0.5, num_classes=3))
+    device, rounds = torch.device("cpu"), iter(top1s)
+
+    def validate():
+        right = next(rounds)
+        scores = torch.eye(3)[torch.arange(10) % 3]
+        labels = torch.where(torch.arange(10) < right, torch.arange(10) % 3, (torch.arange(10) + 1) % 3)
+        return Scores(scores, torch.ones(10, dtype=torch.bool), labels)
+
+    return Trainer(
+        model=model,
+        compiled=model,
+        optimizer=make_optimizer(model, training, training.lr),
+        scaler=Precision(precision).scaler(device),
+        training=training,
+        base_lr=training.lr,
+        precision=Precision(precision),
+        source=Toy(),
+        validate=validate if top1s else None,
+        records=Records(folder, first_step=3 * start_epoch, total_steps=9),
+        folder=folder,
+        identity={"seed": 0, "recipe": {"name": "toy"}},
+        seed=0,
+        progress=Progress(),
+    )
+
+
+def weights(path):
+    return checkpoint.load(path, "--resume")["model"]
+
+
+def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_stopped(tmp_path):
+    make_trainer(tmp_path / "whole", top1s=[1, 2, 3]).run(3)
+    make_trainer(tmp_path / "stopped", top1s=[1, 2, 3]).run(1)
+    content = checkpoint.load(tmp_path / "stopped" / "last.pt", "--resume")
+    later = make_trainer(tmp_path / "stopped", top1s=[2, 3], start_epoch=1)
+    later.model.load_state_dict(content["model"])
+    later.restore(content)
+    later.run(3)
+    whole, stopped = weights(tmp_path / "whole" / "last.pt"), weights(tmp_path / "stopped" / "last.pt")
+    assert all(torch.equal(whole[key], stopped[key]) for key in whole)
+    assert later.progress == Progress(epoch=3, best_top1=30.0, best_epoch=3)
+
+
+def test_best_is_the_epoch_with_the_highest_score(tmp_path):
+    trainer = make_trainer(tmp_path, top1s=[4, 7, 5])
+    trainer.run(3)
+    best = checkpoint.load(tmp_path / "best.pt", "--checkpoint")
+    assert best["progress"] == {"epoch": 2, "best_top1": pytest.approx(70), "best_epoch": 2}
+    assert checkpoint.load(tmp_path / "last.pt", "--checkpoint")["progress"]["epoch"] == 3
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["top1"] for line in lines if line["kind"] == "val"] == pytest.approx([40, 70, 50])
+    train = [line for line in lines if line["kind"] == "train"]
+    assert [line["step"] for line in train] == [3, 6, 9]
+    assert [line["lr"] for line in train] == pytest.approx([0.05, 0.05, 0.005])
+    assert all(line["clips_per_s"] > 0 and 0 <= line["data_wait_percent"] <= 100 for line in train)
+
+
+def test_both_checkpoints_are_there_before_the_first_epoch_ends(tmp_path):
+    trainer = make_trainer(tmp_path, top1s=[1])
+    trainer.source.epoch = lambda epoch: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(1)
+    for name in ("last.pt", "best.pt"):
+        assert checkpoint.load(tmp_path / name, "--resume")["progress"]["epoch"] == 0
+
+
+def test_without_validation_best_follows_last(tmp_path):
+    make_trainer(tmp_path).run(2)
+    last, best = weights(tmp_path / "last.pt"), weights(tmp_path / "best.pt")
+    assert all(torch.equal(last[key], best[key]) for key in last)
+
+
+def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_checkpoint(tmp_path):
+    trainer = make_trainer(tmp_path, top1s=[1, 2])
+    trainer.run(1)
+    with torch.no_grad():
+        trainer.model.fc.bias.fill_(float("nan"))
+    with pytest.raises(UserError, match=r"training loss is nan at step 6.*still holds the end of epoch 1"):
+        trainer.run(2)
+    assert all(value.isfinite().all() for value in weights(tmp_path / "last.pt").values())
+
+
+def test_fp16_scales_gradients_and_bf16_does_not(tmp_path):
+    for name in ("fp16", "bf16"):
+        trainer = make_trainer(tmp_path / name, top1s=[1], precision=name)
+        trainer.run(1)
+        scaler = checkpoint.load(tmp_path / name / "last.pt", "--resume")["scaler"]
+        assert bool(scaler) == (name == "fp16")
+
+
+def test_gradients_are_clipped_to_the_recipe_s_norm(tmp_path):
+    training = Training(lr=1.0, lr_batch=4, clips_per_gpu=4, epochs=1, milestones=(), momentum=0, weight_decay=0,
+                        clip_grad_norm=1e-3)  # fmt: skip
+    trainer = make_trainer(tmp_path, top1s=[1], training=training)
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    trainer._step(next(trainer.source.epoch(0)), torch.device("cpu"), _NoTally())
+    moved = torch.cat([(p - b).flatten() for p, b in zip(trainer.model.parameters(), before, strict=True)])
+    assert moved.norm().item() == pytest.approx(1e-3, rel=1e-2)
+
+
+class _NoTally:
+    def add(self, *args):
+        pass
+
+
+def test_schedule():
+    recipe = Training(lr=0.01, lr_batch=256, clips_per_gpu=32, epochs=100, milestones=(40, 80))
+    assert scaled_lr(recipe, 256) == 0.01
+    assert scaled_lr(recipe, 32) == pytest.approx(0.01 / 8)
+    assert [lr_at(epoch, 1.0, recipe) for epoch in (0, 39, 40, 79, 80, 99)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    (group,) = make_optimizer(model, recipe, 0.01).param_groups
+    assert (group["momentum"], group["weight_decay"], len(group["params"])) == (0.9, 1e-4, 4)
