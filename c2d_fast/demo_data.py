@@ -79,12 +79,12 @@ def video_frames(split: str, label: int, number: int) -> Iterator[NDArray[np.uin
     width, height = _SIZES[rng.integers(len(_SIZES))]
     num_frames, short = int(rng.integers(20, 49)), min(width, height)
     background = _background(rng, width, height)
-    radius = short * rng.uniform(0.32, 0.45)
+    radius = short * rng.uniform(0.34, 0.46)
     colours = _two_colours(rng, background.mean((0, 1)))
-    angle, spin = rng.uniform(-0.3, 0.3), rng.uniform(-0.01, 0.01)
-    density = rng.uniform(1.2, 1.5)
+    angle, spin = rng.uniform(-0.25, 0.25), rng.uniform(-0.01, 0.01)
+    density = rng.uniform(1.2, 1.4)
     # Around the middle, so that no crop loses the object.
-    low, high = (np.array([width, height]) / 2 + side * 0.17 * short for side in (-1, 1))
+    low, high = (np.array([width, height]) / 2 + side * 0.15 * short for side in (-1, 1))
     place, speed = rng.uniform(low, high), rng.normal(0, short / 50, 2)
     noise = rng.uniform(1, 6)
     y, x = np.mgrid[:height, :width].astype(np.float32)

@@ -1,4 +1,4 @@
-"""A small C2D that trains on a CPU in minutes: ResNet-18, 2 frames of 64 pixels, on generated videos of eight classes.
+"""A small C2D that trains on a CPU in minutes: ResNet-18, 2 frames of 56 pixels, on generated videos of eight classes.
 
 Data: `python -m c2d_fast.prepare demo` (made by itself when no data flags are given).
 
@@ -14,8 +14,8 @@ RECIPE = Recipe(
     name="demo",
     model=Model(depth=18, temporal_pool=True, dropout=0.2, num_classes=8),
     clip=Clip(num_frames=2, interval=8),
-    crop=Crop(size=64, train_short_side=72, test_short_side=64, scales=(1.0, 0.875)),
-    training=Training(lr=0.004, lr_batch=8, clips_per_gpu=8, epochs=36, milestones=(27, 33), weights="none"),
+    crop=Crop(size=56, train_short_side=64, test_short_side=56, scales=(1.0, 0.875)),
+    training=Training(lr=0.003, lr_batch=8, clips_per_gpu=8, epochs=25, milestones=(19, 23), weights="none"),
     generated_data=True,
 )
 

@@ -17,8 +17,8 @@ from c2d_fast.plan import EvalPlan, TrainPlan
 from c2d_fast.recipe import Clip, Crop, load_pipe
 
 CLIP = Clip(num_frames=4, interval=3)
-CROP = Crop(size=80, train_short_side=92, test_short_side=80, scales=(1.0, 0.875))
-PIPE = "dali_pipes/demo.py"
+PIPE = load_pipe("dali_pipes/demo.py")
+CROP = PIPE.recipe.crop
 
 
 def options(decoder="ffmpeg", workers=2):
@@ -44,12 +44,12 @@ def vp9(tmp_path_factory):
 
 def train_loader(bad, decoder="ffmpeg", workers=2, **kwargs):
     plan = TrainPlan(videos=bad.manifest.videos(), clip=CLIP, crop=CROP, seed=1, batch_size=2, **kwargs)
-    return TrainLoader(load_pipe(PIPE).train_pipe, plan, options(decoder, workers), bad), plan
+    return TrainLoader(PIPE.train_pipe, plan, options(decoder, workers), bad), plan
 
 
 def eval_loader(bad, decoder="ffmpeg", num_clips=1, views_per_batch=4, batch_size=4):
     plan = EvalPlan(videos=bad.manifest.videos(), clip=CLIP, crop=CROP, batch_size=batch_size, num_clips=num_clips)
-    return EvalLoader(load_pipe(PIPE).eval_pipe, plan, options(decoder), bad, views_per_batch=views_per_batch), plan
+    return EvalLoader(PIPE.eval_pipe, plan, options(decoder), bad, views_per_batch=views_per_batch), plan
 
 
 def reference_crop(frames, box, size, flip=False):
@@ -71,7 +71,7 @@ def test_training_batches_hold_the_planned_frames_crops_and_flips(mixed, workers
         batches = list(loader.epoch(epoch))
         assert len(batches) == loader.steps_per_epoch == 3
         for step, batch in enumerate(batches):
-            assert batch.clip.shape == (2, 4, 80, 80, 3)
+            assert batch.clip.shape == (2, 4, CROP.size, CROP.size, 3)
             assert batch.clip.dtype == torch.uint8
             assert batch.clip.is_contiguous()
             assert batch.real.all()
@@ -80,7 +80,7 @@ def test_training_batches_hold_the_planned_frames_crops_and_flips(mixed, workers
                 assert batch.index[slot] == sample.index
                 assert batch.label[slot] == plan.videos.labels[sample.index]
                 frames = decode_all(plan.videos.files[sample.index])[sample.frames]
-                expected = reference_crop(frames, sample.boxes[0], 80, sample.flip)
+                expected = reference_crop(frames, sample.boxes[0], CROP.size, sample.flip)
                 assert np.abs(batch.clip[slot].numpy() - expected).max() < 1.01  # rounding
                 flips.add(sample.flip)
     assert flips == {True, False}
@@ -118,7 +118,7 @@ def test_validation_views(mixed, vp9, codec):
             sample = plan.sample(i // 4, i % 4)
             frames = decode_all(plan.videos.files[i])[sample.frames[plan.positions(i)[0]]]
             limit = 1.01 if codec == "h264" else 60
-            difference = np.abs(clips[i].numpy() - reference_crop(frames, sample.boxes[0], 80))
+            difference = np.abs(clips[i].numpy() - reference_crop(frames, sample.boxes[0], CROP.size))
             assert difference.max() < limit
             assert difference.mean() < 2
 
@@ -135,7 +135,7 @@ def test_test_views_are_crop_major_and_those_of_separate_decodes(mixed):
         for view in range(30):
             crop, clip = divmod(view, 10)
             frames = everything[sample.frames[plan.positions(i)[clip]]]
-            expected = reference_crop(frames, sample.boxes[crop], 80)
+            expected = reference_crop(frames, sample.boxes[crop], CROP.size)
             assert np.abs(clips[i * 30 + view].numpy() - expected).max() < 1.01
 
 

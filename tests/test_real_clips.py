@@ -5,7 +5,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 PIPES = [
-    pytest.param("dali_pipes/demo.py", "0.0005 = 0.004 x 1 / 8", id="demo"),
+    pytest.param("dali_pipes/demo.py", "0.000375 = 0.003 x 1 / 8", id="demo"),
     pytest.param("dali_pipes/k400_8x8.py", "3.90625e-05 = 0.01 x 1 / 256", id="k400_8x8", marks=pytest.mark.slow),
 ]
 

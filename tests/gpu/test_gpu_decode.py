@@ -11,13 +11,15 @@ from c2d_fast.listing import read_list
 from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
 from c2d_fast.manifest import read_manifest
 from c2d_fast.plan import EvalPlan, TrainPlan
-from c2d_fast.recipe import Clip, Crop, load_pipe
+from c2d_fast.recipe import Clip, load_pipe
 
 # Decoders convert chroma differently (bilinear or nearest, rounding): mean difference in levels that is borne. The
 # numbered frames have hard colour edges, where a chroma sample more or less shows most.
 MEAN_TOLERANCE = 4.0
 SIZES = ((160, 96), (96, 160), (208, 112), (160, 96))
 CLIP = Clip(num_frames=6, interval=3)
+PIPE = load_pipe("dali_pipes/k400_8x8.py")
+CROP = PIPE.recipe.crop
 
 
 def dataset(folder, codec, sizes=SIZES):
@@ -37,8 +39,8 @@ def options(device, decoder):
 def whole_frames(bad, device, decoder):
     """One batch of validation clips in which each frame is scaled whole, so that its number can be read."""
     # A square that the whole frame is squeezed into: the box is the frame.
-    plan = _Whole(videos=bad.manifest.videos(), clip=CLIP, crop=Crop(size=80, train_short_side=96), batch_size=len(SIZES))
-    graph = load_pipe("dali_pipes/demo.py").eval_pipe
+    plan = _Whole(videos=bad.manifest.videos(), clip=CLIP, crop=CROP, batch_size=len(SIZES))
+    graph = PIPE.eval_pipe
     loader = EvalLoader(graph, plan, options(device, decoder), bad, views_per_batch=len(SIZES))
     (batch,) = loader.views()
     assert batch.clip.device.type == device.type
@@ -87,8 +89,8 @@ def test_all_three_decode_the_same_vp9_frames(nvdec, tmp_path):
 @pytest.mark.parametrize("decoder", ["dali", "ffmpeg"])
 def test_gpu_augmentation_is_that_of_the_cpu(cuda, tmp_path, decoder):
     bad = dataset(tmp_path, "vp9")
-    plan = TrainPlan(videos=bad.manifest.videos(), clip=CLIP, crop=Crop(size=80, train_short_side=92), seed=0, batch_size=2)
-    graph = load_pipe("dali_pipes/demo.py").train_pipe
+    plan = TrainPlan(videos=bad.manifest.videos(), clip=CLIP, crop=CROP, seed=0, batch_size=2)
+    graph = PIPE.train_pipe
     batches = {}
     for device in (cuda, torch.device("cpu")):
         loader = TrainLoader(graph, plan, options(device, decoder), bad)
@@ -104,8 +106,8 @@ def test_batches_stay_what_they_were_while_the_loader_goes_on(request, cuda, tmp
     """DALI reuses its buffers: a batch must not change under work that is still queued on the GPU."""
     device = request.getfixturevalue("nvdec") if decoder == "nvdec" else cuda
     bad = dataset(tmp_path, "h264")
-    plan = TrainPlan(videos=bad.manifest.videos(), clip=CLIP, crop=Crop(size=80, train_short_side=92), seed=0, batch_size=2)
-    graph = load_pipe("dali_pipes/demo.py").train_pipe
+    plan = TrainPlan(videos=bad.manifest.videos(), clip=CLIP, crop=CROP, seed=0, batch_size=2)
+    graph = PIPE.train_pipe
     busy = torch.randn(4096, 4096, device=device)
 
     def sums(keep_busy):
