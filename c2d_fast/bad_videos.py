@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass, field
 
+from tqdm import tqdm
+
 from c2d_fast.errors import UserError
 from c2d_fast.manifest import Manifest
-
-_SHOWN = 20
 
 
 def parse_limit(text: str) -> tuple[float, bool]:
@@ -32,6 +32,7 @@ class BadVideos:
     """What to do when the limit is passed, for the message."""
     found: list[str] = field(default_factory=list)
     """One line each: `list.txt:12: path.mp4 reason`."""
+    _counted: int = 0
 
     def add_from_manifest(self, *, missing_count: bool) -> None:
         """Names the list's broken files.
@@ -44,14 +45,13 @@ class BadVideos:
         """
         listing, broken = self.manifest.listing, self.manifest.broken
         lines = [f"{listing.where(i)} {reason}" for i, reason in broken.items()]
-        counted = [i for i, reason in broken.items() if missing_count or listing.file(i).exists()]
         self.found.extend(lines)
         if broken:
             first = f"{len(broken)} of the {len(listing)} videos of {listing.path} cannot be used, first {lines[0]}"
             if not self.manifest.kept:
                 raise UserError(f"{first}; none is left")
-            self._check(len(counted), first)
-            print("\n".join(["left out: " + line for line in lines[:_SHOWN]]))
+            self._check(sum(missing_count or listing.file(i).exists() for i in broken), first)
+            print("\n".join("left out: " + line for line in lines))
             print(f"{listing.path}: {len(broken)} of {len(listing)} videos left out")
 
     def add(self, index: int, reason: str) -> None:
@@ -62,11 +62,12 @@ class BadVideos:
         """
         line = f"{self.manifest.where(index)} {reason}"
         self.found.append(line)
-        self._check(len(self.found), f"{line}: broken videos so far: {len(self.found)} of {len(self.manifest.listing)}")
-        print(f"broken video: {line}")
+        self._check(1, f"{line}: broken or missing so far: {len(self.found)} of {len(self.manifest.listing)}")
+        tqdm.write(f"broken video: {line}")  # a progress bar may be showing
 
-    def _check(self, count: int, message: str) -> None:
+    def _check(self, more: int, message: str) -> None:
+        self._counted += more
         figure, per_cent = self.limit
-        if count > (figure * len(self.manifest.listing) / 100 if per_cent else figure):
+        if self._counted > (figure * len(self.manifest.listing) / 100 if per_cent else figure):
             shown = f"{figure:g}%" if per_cent else f"{figure:g}"
             raise UserError(f"{message}; the limit is {shown}: {self.remedy}")
