@@ -1,0 +1,62 @@
+"""What the documents say is what the code does."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from c2d_fast.recipe import load_pipe
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("dali_pipes/*")]
+
+
+def commands():
+    """Every `python -m c2d_fast.NAME ...` in the documents and in the pipe files' docstrings, continued lines joined."""
+    for path in DOCUMENTS:
+        if path.is_file():
+            text = path.read_text().replace("\\\n", " ")
+            for name, rest in re.findall(r"python -m c2d_fast\.(\w+)( [^`\n]*--[^`\n]*)", text):
+                yield pytest.param(name, rest, id=f"{path.name}-{name}")
+
+
+@pytest.mark.parametrize(("name", "rest"), commands())
+def test_commands_parse_and_name_files_that_exist(name, rest):
+    args = importlib.import_module(f"c2d_fast.{name}").parse(shlex.split(rest, comments=True))
+    assert not hasattr(args, "pipe") or (ROOT / args.pipe).is_file()
+
+
+def test_the_table_is_that_of_the_recipes():
+    rows = re.findall(r"^\| \[`(\w+\.py)`\]\((\S+)\) \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(rows) == 4
+    for name, link, cells in rows:
+        assert link == f"dali_pipes/{name}"
+        recipe = load_pipe(ROOT / link).recipe
+        published, model, clip = recipe.published, recipe.model, recipe.clip
+        expected = [
+            f"ResNet-{model.depth}",
+            f"{clip.num_frames} x {clip.interval}",
+            "yes" if model.temporal_pool else "no",
+            f"{published.top1:.2f}",
+            f"{published.top5:.2f}",
+            f"{published.gmac_per_clip:.2f}",
+            f"{published.parameters / 1e6:.1f} M",
+        ]
+        assert cells.split(" | ") == expected
+
+
+def test_make_targets_that_are_named_exist():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        name for path in ROOT.glob("*.md") for name in re.findall(r"^(?:.*`)?make ([a-z-]+)", path.read_text(), re.MULTILINE)
+    }
+    assert named
+    assert named <= targets
+
+
+@pytest.mark.parametrize("path", [p for p in DOCUMENTS if p.suffix == ".md"], ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    for link in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        assert "://" in link or (path.parent / link).exists(), link
