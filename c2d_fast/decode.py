@@ -12,8 +12,17 @@ from c2d_fast.video import VideoInfo
 
 DECODERS = ("auto", "nvdec", "dali", "ffmpeg")
 
-_DALI_CPU_CODECS = frozenset({"vp8", "vp9", "mjpeg"})
-_NVDEC_CODECS = _DALI_CPU_CODECS | {"h264", "hevc", "av1", "mpeg4"}
+_DALI_CPU_CODECS = dict.fromkeys(("vp8", "vp9", "mjpeg"), (1, 1))
+# Codec -> smallest (width, height) that NVDEC takes, after NVIDIA's table for Hopper.
+_NVDEC_CODECS = {
+    "h264": (48, 16),
+    "hevc": (144, 144),
+    "mpeg4": (48, 16),
+    "vp8": (48, 16),
+    "vp9": (128, 128),
+    "av1": (128, 128),
+    "mjpeg": (64, 64),
+}
 # 8 bits, 4:2:0: what every NVDEC generation that DALI supports decodes of every codec above.
 _NVDEC_PIXELS = frozenset({"yuv420p", "yuvj420p"})
 
@@ -111,7 +120,7 @@ def _why_no_nvdec(manifest: Manifest, gpu: bool) -> str:
     return _first_unfit(manifest, _NVDEC_CODECS, _NVDEC_PIXELS)
 
 
-def _first_unfit(manifest: Manifest, codecs: frozenset[str], pixels: frozenset[str] | None) -> str:
+def _first_unfit(manifest: Manifest, codecs: dict[str, tuple[int, int]], pixels: frozenset[str] | None) -> str:
     """Returns what keeps DALI's decoder from the list, "" if nothing does."""
     for index, info in enumerate(manifest.infos):
         reason = _unfit(info, codecs, pixels)
@@ -120,9 +129,12 @@ def _first_unfit(manifest: Manifest, codecs: frozenset[str], pixels: frozenset[s
     return ""
 
 
-def _unfit(info: VideoInfo, codecs: frozenset[str], pixels: frozenset[str] | None) -> str:
+def _unfit(info: VideoInfo, codecs: dict[str, tuple[int, int]], pixels: frozenset[str] | None) -> str:
     if info.codec not in codecs:
         return f"is {info.codec}"
+    if info.width < codecs[info.codec][0] or info.height < codecs[info.codec][1]:
+        smallest = "{}x{}".format(*codecs[info.codec])
+        return f"is {info.width}x{info.height}, and {info.codec} must be {smallest} at least"
     if pixels and info.pix_fmt not in pixels:
         return f"is stored as {info.pix_fmt}"
     if not info.packets_are_frames:

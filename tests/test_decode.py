@@ -10,10 +10,10 @@ from c2d_fast.manifest import Manifest
 from c2d_fast.video import VideoInfo
 
 
-def manifest(*codecs, pix_fmt="yuv420p", exact=True):
+def manifest(*codecs, pix_fmt="yuv420p", exact=True, size=160):
     names = tuple(f"{i}.mp4" for i in range(len(codecs)))
     listing = Listing(Path("l.txt"), Path(), names, (0,) * len(codecs), tuple(range(1, len(codecs) + 1)), "0" * 64)
-    infos = tuple(VideoInfo(10, 64, 64, codec, pix_fmt, exact) for codec in codecs)
+    infos = tuple(VideoInfo(10, size, size, codec, pix_fmt, exact) for codec in codecs)
     return Manifest(listing, tuple(range(len(codecs))), infos, {})
 
 
@@ -38,6 +38,7 @@ def test_auto_takes_nvdec_only_where_everything_allows_it(library):
     [
         (manifest("h264", "prores"), "l.txt:2: 1.mp4 is prores"),
         (manifest("h264", pix_fmt="yuv422p10le"), "l.txt:1: 0.mp4 is stored as yuv422p10le"),
+        (manifest("h264", "hevc", size=128), "l.txt:2: 1.mp4 is 128x128, and hevc must be 144x144 at least"),
         (manifest("mpeg4", exact=False), "l.txt:1: 0.mp4 has packets that show no frame"),
     ],
 )

@@ -22,7 +22,7 @@ def commands():
                 yield pytest.param(name, rest, id=f"{path.name}-{name}")
 
 
-@pytest.mark.parametrize(("name", "rest"), commands())
+@pytest.mark.parametrize(("name", "rest"), list(commands()))
 def test_commands_parse_and_name_files_that_exist(name, rest):
     args = importlib.import_module(f"c2d_fast.{name}").parse(shlex.split(rest, comments=True))
     assert not hasattr(args, "pipe") or (ROOT / args.pipe).is_file()
