@@ -1,8 +1,8 @@
 """Checkpoints: written so that a crash leaves the one before, read without running anything in them."""
 
+import contextlib
 import os
 import pickle
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,20 +24,18 @@ def save(content: dict[str, Any], path: Path) -> None:
     Raises:
         UserError: the folder cannot be written or the disk is full; what stood at path still stands there.
     """
-    partial = None
+    partial = path.with_name(path.name + ".partial")
     try:
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
-        with os.fdopen(handle, "wb") as file:
-            torch.save({"format": FORMAT, **content}, file)
-            file.flush()
-            os.fsync(file.fileno())
+        # By name: through a Python file, Ctrl-C while it is written would come out as a RuntimeError.
+        torch.save({"format": FORMAT, **content}, partial)
+        _sync(partial)
         os.replace(partial, path)
-        _sync_folder(path.parent)
+        _sync(path.parent)
     # torch reports a failed write, such as a full disk, as RuntimeError
     except (OSError, RuntimeError) as error:
-        if partial is not None:
-            Path(partial).unlink(missing_ok=True)
         raise UserError(f"checkpoint {path}: cannot be written ({error}); free the disk or give another --out") from error
+    finally:
+        _remove(partial)
 
 
 def load(path: Path, what: str) -> dict[str, Any]:
@@ -77,8 +75,13 @@ def read_file(path: Path, what: str) -> dict[str, Any]:
     return content
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # mostly not there: it has been given its final name
+        path.unlink()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -149,9 +148,8 @@ class _Cache:
     def save(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, partial = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)
-            with os.fdopen(handle, "w") as file:
-                json.dump({"format": _FORMAT, "root": self.root, "videos": self._videos}, file)
+            partial = self.path.with_suffix(f".{os.getpid()}.partial")
+            partial.write_text(json.dumps({"format": _FORMAT, "root": self.root, "videos": self._videos}))
             os.replace(partial, self.path)  # a run that reads it meanwhile sees the old or the new one
         except OSError as error:
             print(f"note: {self.path} cannot be written ({error.strerror}); the next run reads these videos again")

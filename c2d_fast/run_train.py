@@ -94,11 +94,23 @@ def run_train(args: argparse.Namespace) -> None:
     if content:
         trainer.restore(content)
     print(f"training {recipe.name} for {epochs} epochs of {source.steps_per_epoch} steps on {device}; run folder {folder}")
+    _run(trainer, epochs)
+
+
+def _run(trainer: Trainer, epochs: int) -> None:
+    records, folder = trainer.records, trainer.folder
     try:
         trainer.run(epochs)
+    except KeyboardInterrupt:
+        done = f"{folder / 'last.pt'} holds the end of epoch {trainer.progress.epoch}"
+        records.say(f"{done}; go on from there with --resume auto --out {folder}")
+        raise
     finally:
         records.close()
-    _print_result(trainer.progress, folder)
+    progress = trainer.progress
+    if progress.best_epoch:
+        print(f"best validation top-1 {progress.best_top1:.1f} % after epoch {progress.best_epoch}: {folder / 'best.pt'}")
+    print(f"look at it: tensorboard --logdir {folder.parent}")
 
 
 def _make_model(args: argparse.Namespace, recipe: Recipe, resumed_from: Path | None, content: dict[str, Any] | None) -> C2D:
@@ -170,9 +182,3 @@ def _base_lr(args: argparse.Namespace, recipe: Recipe, batch_size: int) -> float
 
 def _list_facts(listing: Listing) -> dict[str, Any]:
     return {"path": str(listing.path), "root": str(listing.root), "videos": len(listing), "sha256": listing.sha256}
-
-
-def _print_result(progress: Progress, folder: Path) -> None:
-    if progress.best_epoch:
-        print(f"best validation top-1 {progress.best_top1:.1f} % after epoch {progress.best_epoch}: {folder / 'best.pt'}")
-    print(f"look at it: tensorboard --logdir {folder.parent}")

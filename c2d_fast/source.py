@@ -1,5 +1,10 @@
 """What DALI's worker processes run: from a place in the plan to one video's bytes or frames. No torch, no DALI."""
 
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +23,12 @@ class SampleInfo(Protocol):
 
     iteration: int
     idx_in_batch: int
+
+
+def _end_with(sentinel: int) -> None:
+    """Ends this process once the sentinel's has ended, which DALI's workers of a killed run would not do by themselves."""
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 class SingleSample:
@@ -50,6 +61,14 @@ class ClipSource:
     """The plan's step that the pipeline's first batch holds."""
     first_slot: int = 0
     """The place in the plan's batch that the pipeline's first sample holds."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Arrives in a worker process, which from now on ends with its parent, and not by Ctrl-C."""
+        self.__dict__.update(state)
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent decides
+            threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
 
     @property
     def num_crops(self) -> int:

@@ -2,10 +2,16 @@
 
 import json
 import math
+import os
 import pickle
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
+from conftest import ROOT
 from media import make_dataset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -96,6 +102,33 @@ def test_trains_without_validation(data, tmp_path, run_command):
     assert done.returncode == 0, done.stderr
     assert "nothing is validated" in done.stdout
     assert (tmp_path / "r" / "best.pt").exists()
+
+
+def test_interrupted_by_ctrl_c_it_says_how_to_go_on(data, tmp_path, run_command):
+    out = tmp_path / "run"
+    args = [sys.executable, "-m", "c2d_fast.train", *map(str, flags(data, out, "--epochs", 1000))]
+    # A terminal sends the signal to the whole process group, workers included.
+    process = subprocess.Popen(
+        args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=ROOT
+    )
+    deadline = time.monotonic() + 60
+    metrics = out / "metrics.jsonl"
+    while not (
+        metrics.exists() and '"val"' in metrics.read_text() and (out / "last.pt").stat().st_mtime > metrics.stat().st_ctime
+    ):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.strip() == "interrupted"
+    assert "go on from there with --resume auto" in stdout
+    epoch = torch.load(out / "last.pt", weights_only=True)["progress"]["epoch"]
+    assert epoch >= 1
+    resumed = run_command("train", *flags(data, out, "--resume", "auto", "--epochs", epoch + 1))
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"after epoch {epoch}" in resumed.stdout
 
 
 def write(path, text):

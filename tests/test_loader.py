@@ -1,6 +1,12 @@
 """The real thing: DALI pipelines with worker processes over files made by PyAV."""
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -185,3 +191,34 @@ def test_a_video_that_breaks_before_scoring_is_left_out(tmp_path):
     loader, _ = eval_loader(bad)
     batches = list(loader.views())
     assert [i for b in batches for i in b.index[b.real].tolist()] == [0, 1, 2, 4]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, "tests")
+import test_loader as t
+if __name__ == "__main__":
+    loader, _ = t.train_loader(t.dataset(Path(sys.argv[1]), count=4))
+    next(loader.epoch(0))
+    workers = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    print(*[w for w in workers if b"spawn_main" in Path(f"/proc/{w}/cmdline").read_bytes()], flush=True)
+    os.kill(os.getpid(), int(sys.argv[2]))
+    next(loader.epoch(1))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_a_run_that_is_killed(tmp_path, number):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    command = [sys.executable, str(script), str(tmp_path / "data"), str(int(number))]
+    env = {**os.environ, "PYTHONPATH": os.getcwd()}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, timeout=120)
+    assert done.returncode == -number, done.stderr
+    workers = [Path(f"/proc/{pid}") for pid in done.stdout.splitlines()[-1].split()]
+    assert len(workers) == 2
+    deadline = time.monotonic() + 30
+    while any(worker.exists() for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(worker.exists() for worker in workers)
