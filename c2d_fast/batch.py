@@ -25,7 +25,6 @@ class TrainSource(Protocol):
     """Gives the batches of an epoch, from any step on; the same ones for the same epoch and step."""
 
     steps_per_epoch: int
-    batch_size: int
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yields the batches of an epoch from first_step on."""
@@ -36,7 +35,6 @@ class EvalSource(Protocol):
     """Gives every view of every video once, in batches of one fixed size."""
 
     num_videos: int
-    num_views: int
 
     def views(self) -> Iterator[Batch]:
         """Yields all views; a video's views may be spread over several batches."""

@@ -58,6 +58,14 @@ def positive(text: str) -> int:
     return number
 
 
+def not_negative(text: str) -> int:
+    """Parses a whole number >= 0."""
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
 def run(main: Callable[[], None]) -> NoReturn:
     """Runs a command's main function and ends the process with its exit code."""
     # Progress is read while it happens, also through a pipe.

@@ -20,6 +20,13 @@ class Scores:
     """bool [videos]: False where a video turned out to be broken."""
     labels: torch.Tensor
     """int64 [videos]."""
+    num_listed: int | None = None
+    """Videos in the list, broken ones included; None: as many as have a row here."""
+
+    def share(self) -> str:
+        """Returns ", n of m videos" where not all of the list could be scored, otherwise nothing."""
+        listed = len(self.labels) if self.num_listed is None else self.num_listed
+        return "" if self.num_scored == listed else f", {self.num_scored} of {listed} videos"
 
     @property
     def num_scored(self) -> int:
@@ -38,7 +45,13 @@ class Scores:
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, source: EvalSource, *, num_classes: int, average_probabilities: bool, precision: Precision
+    model: nn.Module,
+    source: EvalSource,
+    *,
+    num_classes: int,
+    average_probabilities: bool,
+    precision: Precision,
+    num_listed: int | None = None,
 ) -> Scores:
     """Scores every video of a source.
 
@@ -49,6 +62,7 @@ def evaluate(
         average_probabilities: True averages the views' softmax (models with temporal pool). False averages their logits,
             which equals averaging features before the linear layer, and takes the softmax once.
         precision: of the forward pass.
+        num_listed: videos in the list, broken ones included (default: the source's).
     """
     was_training = model.training
     model.eval()
@@ -68,4 +82,4 @@ def evaluate(
     model.train(was_training)
     means = sums / views.clamp_min(1)[:, None]
     scores = means if average_probabilities else means.softmax(1)
-    return Scores(scores.cpu(), views.cpu() > 0, labels.cpu())
+    return Scores(scores.cpu(), views.cpu() > 0, labels.cpu(), num_listed)

@@ -33,8 +33,8 @@ class Listing:
         return f"{self.path}:{self.lines[index]}: {self.videos[index]}"
 
     def summary(self) -> str:
-        """Returns the list's name, number of videos and short hash, to stand beside every score."""
-        return f"{self.path.name}, {len(self)} videos, sha256 {self.sha256[:12]}"
+        """Returns the list's name, number of videos and hash, to stand beside every score."""
+        return f"{self.path.name}, {len(self)} videos, sha256 {self.sha256}"
 
 
 def read_list(path: str | Path, root: str | Path | None, num_classes: int) -> Listing:

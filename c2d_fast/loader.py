@@ -41,7 +41,7 @@ class TrainLoader:
     def __init__(self, graph: Graph, plan: TrainPlan, options: LoaderOptions, bad: BadVideos):
         self._stream = _Stream(graph, plan, options, bad)
         self._labels, self._device = plan.videos.labels, options.device
-        self.steps_per_epoch, self.batch_size = plan.steps_per_epoch, plan.batch_size
+        self.steps_per_epoch = plan.steps_per_epoch
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yields the batches of an epoch from first_step on."""
@@ -57,7 +57,7 @@ class EvalLoader:
         self._stream = _Stream(graph, plan, options, bad)
         self._plan, self._device, self._views_per_batch = plan, options.device, views_per_batch
         self._first_step = 0
-        self.num_videos, self.num_views = len(plan.videos), plan.num_views
+        self.num_videos = len(plan.videos)
 
     def views(self) -> Iterator[Batch]:
         """Yields all views of all videos in the list's order, crop-major for each; the last batch is padded."""
@@ -84,7 +84,7 @@ class EvalLoader:
             plan = dataclasses.replace(self._plan, quarantined=self._stream.plan.quarantined)
             for slot in range(plan.batch_size):
                 if plan.is_real(step, slot):
-                    positions = torch.from_numpy(self._plan.positions(int(index[slot]))).to(self._device)
+                    positions = _to_device(self._plan.positions(int(index[slot])), self._device)
                     views = from_dlpack(crops[slot])[:, positions]
                     yield views.flatten(0, 1), int(index[slot])
 
@@ -116,7 +116,7 @@ class _Stream:
                 clips, index, texts = self._pipelines[0].run()
             except RuntimeError:
                 # The pipeline is dead, and its message does not say of which video: find out one by one.
-                problems = {slot: text for slot in range(self.plan.batch_size) if (text := self._probe(step, slot))}
+                problems = self._find_problems(step)
                 if not problems:
                     raise
             else:
@@ -152,13 +152,15 @@ class _Stream:
         pipeline.build()
         return pipeline
 
-    def _probe(self, step: int, slot: int) -> str:
-        """Reads and decodes one sample alone; returns what is wrong with it, "" if nothing is."""
-        source = self._source(step, slot)
-        *_, text = source(SingleSample())
-        if text.size:
-            return _text(text)
-        pipelines = [self._build(source, 1, 1)]
+    def _find_problems(self, step: int) -> dict[int, str]:
+        """Returns slot -> what is wrong with its video, in a step whose batch did not decode."""
+        slots = range(self.plan.batch_size)
+        unread = {slot: text for slot in slots if (text := _text(self._source(step, slot)(SingleSample())[-1]))}
+        # Decoding one by one takes a pipeline each: only where reading alone does not tell.
+        return unread or {slot: text for slot in slots if (text := self._decode_alone(step, slot))}
+
+    def _decode_alone(self, step: int, slot: int) -> str:
+        pipelines = [self._build(self._source(step, slot), 1, 1)]
         try:
             pipelines[0].run()
         except RuntimeError as error:
@@ -206,10 +208,14 @@ def _batch(
     real: np.ndarray[Any, np.dtype[np.bool_]],
     device: torch.device,
 ) -> Batch:
-    small = [torch.from_numpy(array) for array in (labels[index], index, real)]
-    if device.type == "cuda":
-        small = [tensor.pin_memory().to(device, non_blocking=True) for tensor in small]
-    return Batch(from_dlpack(clip) if not isinstance(clip, Tensor) else clip, *small)
+    small = [_to_device(array, device) for array in (labels[index], index, real)]
+    return Batch(clip if isinstance(clip, Tensor) else from_dlpack(clip), *small)
+
+
+def _to_device(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:
+    tensor = torch.from_numpy(array)
+    # From pinned memory the copy is queued; from ordinary memory the host would wait for it.
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def _text(problem: Any) -> str:

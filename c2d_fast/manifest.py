@@ -22,7 +22,7 @@ from c2d_fast.listing import Listing
 from c2d_fast.plan import Videos
 from c2d_fast.video import DecodeError, VideoInfo, read_info
 
-_FORMAT = "c2d_fast.manifest/1"
+_FORMAT = "c2d_fast.manifest/2"
 _SAVE_EVERY_S = 60.0
 
 

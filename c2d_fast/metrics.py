@@ -20,15 +20,17 @@ class Tally:
     """Sums of loss and hits over batches, kept on the device until they are asked for."""
 
     def __init__(self, device: torch.device):
-        self._sums = torch.zeros(3, dtype=torch.float64, device=device)
+        self._sums = torch.zeros(2, dtype=torch.float64, device=device)
+        self._count = 0
 
     def add(self, loss: Tensor, logits: Tensor, label: Tensor) -> None:
         """Adds a batch: its mean loss, logits [N, K] and labels [N]."""
-        count = torch.tensor(float(len(label)), dtype=torch.float64, device=self._sums.device)
-        self._sums += torch.stack([loss.detach().double() * count, hits(logits.detach(), label, 1).sum().double(), count])
+        self._sums += torch.stack([loss.detach().double() * len(label), hits(logits.detach(), label, 1).sum().double()])
+        self._count += len(label)
 
     def read(self) -> tuple[float, float]:
         """Returns (mean loss, top-1 in per cent) and starts again. Waits for the device."""
-        loss, correct, count = self._sums.tolist()
+        (loss, correct), count = self._sums.tolist(), max(self._count, 1)
         self._sums.zero_()
-        return loss / max(count, 1), 100 * correct / max(count, 1)
+        self._count = 0
+        return loss / count, 100 * correct / count

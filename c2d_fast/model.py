@@ -1,5 +1,7 @@
 """C2D: a ResNet applied to every frame, with the frames brought together by pooling. Figures: docs and recipes."""
 
+from typing import cast
+
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -75,3 +77,10 @@ def halve_frames(x: Tensor, num_frames: int) -> Tensor:
     pairs = num_frames // 2
     clips = x.view(-1, num_frames, *x.shape[1:])
     return torch.maximum(clips[:, 0 : 2 * pairs : 2], clips[:, 1 : 2 * pairs : 2]).flatten(0, 1)
+
+
+def compile_model(model: C2D, requested: bool | None, device: torch.device) -> nn.Module:
+    """Returns the model as it is computed: compiled where asked for, by default on a GPU. The parameters are shared."""
+    if requested if requested is not None else device.type == "cuda":
+        return cast(nn.Module, torch.compile(model, dynamic=False))
+    return model

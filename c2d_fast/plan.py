@@ -13,6 +13,9 @@ from c2d_fast import sampler
 from c2d_fast.errors import UserError
 from c2d_fast.recipe import Clip, Crop
 
+VIEWS = {"10x3": 10, "1x1": 1}
+"""--views of the test command -> clips of a video; more than one are seen in three crops each."""
+
 
 @dataclass(frozen=True)
 class Videos:

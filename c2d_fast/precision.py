@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import torch
 
-PRECISIONS = ("bf16", "fp16", "fp32")
-
 
 @dataclass(frozen=True)
 class Precision:

@@ -5,7 +5,7 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -17,8 +17,8 @@ class Records:
     """The records of one run folder: metrics.jsonl, TensorBoard events, and a progress bar (plain lines off a terminal)."""
 
     def __init__(self, folder: Path, *, first_step: int, total_steps: int):
-        self._jsonl = (folder / "metrics.jsonl").open("a", buffering=1)
-        # Steps after the checkpoint that a resumed run starts from are taken again: TensorBoard drops the old ones.
+        # Steps after the checkpoint that a resumed run starts from are taken again: their old records go.
+        self._jsonl = _open_without_later_steps(folder / "metrics.jsonl", first_step)
         self._board = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
         self._bar = tqdm(
             total=total_steps, initial=first_step, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True
@@ -78,3 +78,11 @@ class Records:
         for name, value in figures.items():
             self._board.add_scalar(f"{kind}/{name}", value, step)
         self._board.flush() if kind == "val" else None
+
+
+def _open_without_later_steps(path: Path, last_step: int) -> TextIO:
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    kept = [line for line in lines if line.endswith("}\n") and json.loads(line)["step"] <= last_step]
+    file = path.open("w", buffering=1)
+    file.writelines(kept)
+    return file

@@ -1,6 +1,7 @@
 """A run's folder: found or made, and what it says of the run."""
 
 import json
+import os
 import platform
 import shlex
 import sys
@@ -44,6 +45,19 @@ def choose_folder(out: Path | None, resume: str | None, name: str) -> tuple[Path
     if not path.is_file():
         raise UserError(f"--resume {resume}: no such checkpoint; give a run folder, its last.pt or best.pt, or auto")
     return out or path.parent, path
+
+
+def check_folder(folder: Path) -> None:
+    """Says early, without making anything, that a run folder cannot be made.
+
+    Raises:
+        UserError: something on its path is no folder, or not writable.
+    """
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
+    if not above.is_dir():
+        raise UserError(f"--out {folder}: cannot be made, {above} is not a folder; give another folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"--out {folder}: cannot be made or written to, {above} is not writable; give another folder")
 
 
 def make_folder(folder: Path) -> None:

@@ -5,6 +5,8 @@ import json
 import pickle
 from pathlib import Path
 
+import numpy as np
+
 from c2d_fast import checkpoint
 from c2d_fast.dataset import choose_device, loader_options, scored_videos
 from c2d_fast.demo_data import DEMO_FOLDER, make_demo_data
@@ -13,13 +15,13 @@ from c2d_fast.evaluate import Scores, evaluate
 from c2d_fast.listing import Listing, read_list
 from c2d_fast.loader import EvalLoader
 from c2d_fast.manifest import Manifest
-from c2d_fast.model import C2D
-from c2d_fast.plan import EvalPlan
+from c2d_fast.model import C2D, compile_model
+from c2d_fast.plan import VIEWS, EvalPlan, Videos
 from c2d_fast.precision import Precision
 from c2d_fast.recipe import Recipe, load_pipe
-from c2d_fast.run_train import compile_model
-from c2d_fast.test import VIEWS
 from c2d_fast.weights import load_checkpoint
+
+_DECODED_BYTES = 512 * 2**20  # of a batch of videos; DALI holds about three
 
 
 def run_test(args: argparse.Namespace) -> None:
@@ -43,12 +45,12 @@ def run_test(args: argparse.Namespace) -> None:
     options = loader_options(bad, args, device)
     num_clips = VIEWS[args.views]
     batch_size = args.batch_size or recipe.training.clips_per_gpu
+    videos = bad.manifest.videos()
     plan = EvalPlan(
-        videos=bad.manifest.videos(),
+        videos=videos,
         clip=recipe.clip,
         crop=recipe.crop,
-        # Ten clips of a video are up to 160 whole frames: few videos at a time keep memory small.
-        batch_size=batch_size if num_clips == 1 else min(options.workers, 4),
+        batch_size=min(batch_size, _videos_at_a_time(videos, num_clips * recipe.clip.num_frames)),
         num_clips=num_clips,
     )
     source = EvalLoader(pipe.eval_pipe, plan, options, bad, views_per_batch=batch_size)
@@ -58,6 +60,7 @@ def run_test(args: argparse.Namespace) -> None:
         num_classes=recipe.model.num_classes,
         average_probabilities=recipe.model.temporal_pool,
         precision=Precision.choose(args.precision, device),
+        num_listed=len(listing),
     )
     if args.dump:
         _dump(args.dump, scores, bad.manifest)
@@ -72,8 +75,14 @@ def _uses_demo_data(args: argparse.Namespace, recipe: Recipe) -> bool:
     raise UserError(f"--list is missing: {recipe.name} has no data of its own; give --data-root DIR --list FILE")
 
 
+def _videos_at_a_time(videos: Videos, frames_wanted: int) -> int:
+    """Returns how many of the videos may be decoded together: all frames that their views need are held whole."""
+    frames = np.minimum(videos.num_frames, frames_wanted)
+    return max(int(_DECODED_BYTES // (frames * videos.width * videos.height * 3).max()), 1)
+
+
 def _print_scores(scores: Scores, listing: Listing, recipe: Recipe, views: str, decoder: str) -> None:
-    share = "" if scores.num_scored == len(listing) else f", {scores.num_scored} of {len(listing)} videos"
+    share = scores.share()
     print(f"list {listing.summary()}; views {views}; decoder {decoder}{share}")
     if recipe.published:
         print(f"published (Kinetics-400, 10x3): top-1 {recipe.published.top1:.2f} %, top-5 {recipe.published.top5:.2f} %")

@@ -15,13 +15,13 @@ from c2d_fast.demo_data import DEMO_FOLDER, make_demo_data
 from c2d_fast.errors import UserError
 from c2d_fast.evaluate import Scores, evaluate
 from c2d_fast.listing import Listing, read_list
-from c2d_fast.loader import EvalLoader, TrainLoader
-from c2d_fast.model import C2D
+from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
+from c2d_fast.model import C2D, compile_model
 from c2d_fast.plan import EvalPlan, TrainPlan
 from c2d_fast.precision import Precision
 from c2d_fast.recipe import PipeFile, Recipe, load_pipe
 from c2d_fast.records import Records
-from c2d_fast.run_folder import choose_folder, describe_run, make_folder, write_config
+from c2d_fast.run_folder import check_folder, choose_folder, describe_run, make_folder, write_config
 from c2d_fast.schedule import make_optimizer, scaled_lr
 from c2d_fast.trainer import Progress, Trainer
 from c2d_fast.weights import load_checkpoint, load_weights
@@ -40,8 +40,8 @@ def run_train(args: argparse.Namespace) -> None:
     recipe = pipe.recipe.with_num_classes(args.num_classes or pipe.recipe.model.num_classes)
     folder, resumed_from = choose_folder(args.out, args.resume, recipe.name)
     train_list, val_list = _read_lists(args, recipe)
+    check_folder(folder)
     content = checkpoint.load(resumed_from, "--resume") if resumed_from else None
-    make_folder(folder)
 
     device = choose_device()
     train_bad = training_videos(train_list, args, limit)
@@ -55,22 +55,37 @@ def run_train(args: argparse.Namespace) -> None:
         batch_size=batch_size,
         name=str(train_list.path),
     )
-    source = TrainLoader(pipe.train_pipe, plan, loader_options(train_bad, args, device), train_bad)
+    options = loader_options(train_bad, args, device)
+    source = TrainLoader(pipe.train_pipe, plan, options, train_bad)
+    val_options = loader_options(val_bad, args, device) if val_bad else None
 
     model = _make_model(args, recipe, resumed_from, content).to(device)
     compiled = compile_model(model, args.compile, device)
     precision = Precision.choose(args.precision, device)
-    validate = _validation(pipe, recipe, val_bad, compiled, precision, batch_size, args, device) if val_bad else None
+    validate = None
+    if val_bad and val_options:
+        validate = _validation(pipe, recipe, val_bad, compiled, precision, batch_size, val_options)
     lr = _base_lr(args, recipe, batch_size)
     epochs = args.epochs or recipe.training.epochs
     config = describe_run(
         vars(args),
         recipe=recipe.as_dict(),
         lists=[_list_facts(item) for item in (train_list, val_list) if item],
-        precision=precision.name,
-        base_lr=lr,
+        used={
+            "device": str(device),
+            "decoder": options.decoder,
+            "val_decoder": val_options.decoder if val_options else None,
+            "workers": options.workers,
+            "decoder_threads": options.decoder_threads,
+            "precision": precision.name,
+            "compiled": compiled is not model,
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "base_lr": lr,
+        },
         left_out=train_bad.found + (val_bad.found if val_bad else []),
     )
+    make_folder(folder)
     write_config(folder, config)
     first_step = content["progress"]["epoch"] * source.steps_per_epoch if content else 0
     records = Records(folder, first_step=first_step, total_steps=epochs * source.steps_per_epoch)
@@ -87,7 +102,7 @@ def run_train(args: argparse.Namespace) -> None:
         validate=validate,
         records=records,
         folder=folder,
-        identity={key: config[key] for key in ("recipe", "versions", "lists")} | {"seed": args.seed},
+        identity={key: config[key] for key in ("recipe", "versions", "lists", "used")} | {"seed": args.seed},
         seed=args.seed,
         progress=Progress(),
     )
@@ -124,13 +139,6 @@ def _make_model(args: argparse.Namespace, recipe: Recipe, resumed_from: Path | N
     return model
 
 
-def compile_model(model: C2D, requested: bool | None, device: torch.device) -> Any:
-    """Returns the model as it is computed: compiled where asked for, by default on a GPU."""
-    if requested if requested is not None else device.type == "cuda":
-        return torch.compile(model, dynamic=False)
-    return model
-
-
 def _read_lists(args: argparse.Namespace, recipe: Recipe) -> tuple[Listing, Listing | None]:
     train_list, val_list, root = args.train_list, args.val_list, args.data_root
     if not (train_list or val_list or root) and recipe.generated_data:
@@ -155,11 +163,9 @@ def _validation(
     model: torch.nn.Module,
     precision: Precision,
     batch_size: int,
-    args: argparse.Namespace,
-    device: torch.device,
+    options: LoaderOptions,
 ) -> Callable[[], Scores]:
     plan = EvalPlan(videos=bad.manifest.videos(), clip=recipe.clip, crop=recipe.crop, batch_size=batch_size)
-    options = loader_options(bad, args, device)
     source = EvalLoader(pipe.eval_pipe, plan, options, bad, views_per_batch=batch_size)
     return lambda: evaluate(
         model,
@@ -167,6 +173,7 @@ def _validation(
         num_classes=recipe.model.num_classes,
         average_probabilities=recipe.model.temporal_pool,
         precision=precision,
+        num_listed=len(bad.manifest.listing),
     )
 
 

@@ -76,6 +76,11 @@ class ClipSource:
         return self.plan.num_crops if isinstance(self.plan, EvalPlan) else 1
 
     @property
+    def crop_size(self) -> int:
+        """Side of the squares that the graph makes, in pixels."""
+        return self.plan.crop.size
+
+    @property
     def flips(self) -> bool:
         """Whether samples come with a flip."""
         return isinstance(self.plan, TrainPlan)

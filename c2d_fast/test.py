@@ -7,9 +7,7 @@ import argparse
 from pathlib import Path
 
 from c2d_fast import cli
-
-VIEWS = {"10x3": 10, "1x1": 1}
-"""--views -> clips per video; more than one clip are seen in three crops each."""
+from c2d_fast.plan import VIEWS
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

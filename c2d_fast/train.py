@@ -33,7 +33,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     run.add_argument("--auto-scale-lr", action=argparse.BooleanOptionalAction, default=True,
                      help="scale the recipe's learning rate to the batch (default: on)")  # fmt: skip
     run.add_argument("--weights", metavar="imagenet|none|FILE", help="where the trunk starts (default: the recipe's)")
-    run.add_argument("--seed", type=int, default=0, metavar="N", help="decides order, sampling and dropout (default 0)")
+    run.add_argument(
+        "--seed", type=cli.not_negative, default=0, metavar="N", help="decides order, sampling and dropout (default 0)"
+    )
     cli.add_loader_flags(parser)
     cli.add_compute_flags(parser)
     return parser.parse_args(argv)

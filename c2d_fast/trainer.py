@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,23 +61,27 @@ class Trainer:
 
     def run(self, epochs: int) -> None:
         """Trains until so many epochs are finished."""
-        if self.progress.epoch == 0:
-            self._save("last.pt", "best.pt")  # a run stopped before its first epoch's end can be resumed, too
+        # A run stopped before its first epoch's end can be resumed, too; and a folder that a run is resumed into has both.
+        self._save(*(name for name in ("best.pt", "last.pt") if not (self.folder / name).exists()))
         for epoch in range(self.progress.epoch, epochs):
             self._train_epoch(epoch, epochs)
             better = self._validate_epoch(epoch, epochs)
             self.progress.epoch = epoch + 1
-            self._save(*(["last.pt", "best.pt"] if better else ["last.pt"]))
+            # The best one first: last.pt, which says how good it was, must never be ahead of it.
+            self._save(*(["best.pt", "last.pt"] if better else ["last.pt"]))
 
     def restore(self, content: dict[str, Any]) -> None:
         """Takes up where a checkpoint stopped; its weights must have been loaded into the model already."""
         self.optimizer.load_state_dict(content["optimizer"])
-        self.scaler.load_state_dict(content["scaler"])
+        if content["scaler"] and self.scaler.is_enabled():
+            self.scaler.load_state_dict(content["scaler"])
         self.progress = Progress(**content["progress"])
+        if not (self.folder / "best.pt").exists():  # resumed into another folder: the best of this one is still to come
+            self.progress.best_top1, self.progress.best_epoch = -1.0, 0
 
     def _train_epoch(self, epoch: int, epochs: int) -> None:
         device = next(self.model.parameters()).device
-        tally, meter = Tally(device), _Meter()
+        tally, meter, pace = Tally(device), _Meter(), _Pace(device)
         lr = lr_at(epoch, self.base_lr, self.training)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -86,11 +91,12 @@ class Trainer:
             # Dropout is a function of the step, so a resumed run drops what an uninterrupted one does.
             torch.manual_seed(int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0]))
             self._step(batch, device, tally)
+            pace.step()
             meter.clips += len(batch.label)
             self.records.step(f"epoch {epoch + 1}/{epochs}")
             last = step_in_epoch == self.source.steps_per_epoch
             if last or step_in_epoch % _RECORD_EVERY_STEPS == 0:
-                loss, top1 = tally.read()  # waits for the device: the loop's only synchronisation
+                loss, top1 = tally.read()  # waits for the device
                 self._check_finite(loss, step)
                 figures = {"loss": loss, "top1": top1, "lr": lr, **meter.read()}
                 self.records.train(step, epoch + 1, figures, last=last)
@@ -103,7 +109,7 @@ class Trainer:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_grad_norm)
-        self.scaler.step(self.optimizer)
+        self.scaler.step(self.optimizer)  # with fp16 it waits for the device: whether a gradient overflowed
         self.scaler.update()
         tally.add(loss, logits, batch.label)
 
@@ -116,8 +122,9 @@ class Trainer:
         better = top1 > self.progress.best_top1
         if better:
             self.progress.best_top1, self.progress.best_epoch = top1, epoch + 1
-        text = f"epoch {epoch + 1}/{epochs}: validation top-1 {top1:.1f} %, top-5 {top5:.1f} %" + (", best" if better else "")
-        figures = {"loss": scores.loss(), "top1": top1, "top5": top5}
+        best = ", best" if better else ""
+        text = f"epoch {epoch + 1}/{epochs}: validation top-1 {top1:.1f} %, top-5 {top5:.1f} %{scores.share()}{best}"
+        figures = {"loss": scores.loss(), "top1": top1, "top5": top5, "videos": scores.num_scored}
         self.records.validation((epoch + 1) * self.source.steps_per_epoch, epoch + 1, figures, text)
         return better
 
@@ -139,6 +146,22 @@ class Trainer:
                 f"epoch {self.progress.epoch}: go on from it with another learning rate (--no-auto-scale-lr, --batch-size) or "
                 "--precision fp32"
             )
+
+
+class _Pace:
+    """Keeps the host two steps ahead of the GPU: enough never to starve it, without queueing up batches in its memory."""
+
+    def __init__(self, device: torch.device):
+        self._is_cuda = device.type == "cuda"
+        self._steps: deque[torch.cuda.Event] = deque()
+
+    def step(self) -> None:
+        """Marks the end of a step's work, and waits for that of the step before last."""
+        if self._is_cuda:
+            self._steps.append(torch.cuda.Event())
+            self._steps[-1].record()
+            if len(self._steps) > 2:
+                self._steps.popleft().synchronize()  # type: ignore[no-untyped-call]
 
 
 class _Meter:

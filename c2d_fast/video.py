@@ -6,6 +6,7 @@ no torch, no DALI.
 
 import stat
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ av.logging.set_level(None)
 # packets that show nothing (VP8 and AV1 alternate references, MPEG-4's packed B-frames): their frames are counted by
 # decoding.
 _ONE_FRAME_A_PACKET = frozenset({"h264", "hevc", "mjpeg"})
+_BT709 = 1  # FFmpeg's AVCOL_SPC_BT709
 
 
 class DecodeError(Exception):
@@ -44,8 +46,10 @@ class VideoInfo:
     """FFmpeg's name of it: h264, hevc, mpeg4, vp9 ..."""
     pix_fmt: str
     """FFmpeg's name of the decoded pixel format: yuv420p ..."""
-    packets_are_frames: bool
-    """False where a decoder that counts packets would number the frames differently."""
+    dali_agrees: bool
+    """Whether DALI, which takes packets in the order of their timestamps for the frames, numbers them as FFmpeg does."""
+    bt709: bool
+    """Tagged BT.709, which FFmpeg follows; DALI converts everything as BT.601."""
 
 
 def read_info(path: Path) -> VideoInfo:
@@ -115,28 +119,37 @@ def read_bytes(path: Path) -> NDArray[np.uint8]:
 
 def _read_info(path: Path) -> VideoInfo:
     first: av.VideoFrame | None = None
-    num_packets, starts_with_key, discards = 0, False, False
+    starts_with_key, discards = False, False
+    times: list[int | None] = []
     with av.open(str(path)) as container:
         stream = _video_stream(container)
         stream.codec_context.thread_count = 1
         codec = stream.codec_context.name
         for packet in container.demux(stream):
             if packet.size:
-                starts_with_key = starts_with_key or (num_packets == 0 and packet.is_keyframe)
+                starts_with_key = starts_with_key or (not times and packet.is_keyframe)
                 discards = discards or packet.is_discard
-                num_packets += 1
+                times.append(packet.dts if packet.pts is None else packet.pts)
             if first is None:
                 first = next(iter(packet.decode()), None)
     if first is None:
         raise DecodeError("has no frame that decodes")
-    countable = codec in _ONE_FRAME_A_PACKET and starts_with_key and not discards and not first.interlaced_frame
-    num_frames = num_packets if countable else _count_frames(path)
-    return VideoInfo(num_frames, first.width, first.height, codec, first.format.name, num_frames == num_packets)
+    if codec in _ONE_FRAME_A_PACKET and starts_with_key and not discards and not first.interlaced_frame:
+        num_frames, in_order = len(times), True
+    else:
+        num_frames, in_order = _count_frames(path)
+    # DALI drops packets before time 0 and cannot tell equal times apart.
+    known = [time for time in times if time is not None and time >= 0]
+    agrees = in_order and num_frames == len(times) == len(set(known))
+    return VideoInfo(num_frames, first.width, first.height, codec, first.format.name, agrees, first.colorspace == _BT709)
 
 
-def _count_frames(path: Path) -> int:
+def _count_frames(path: Path) -> tuple[int, bool]:
+    """Decodes everything; returns the number of frames, and whether they come in the order of their timestamps."""
     with av.open(str(path)) as container:
-        return sum(1 for _ in container.decode(_video_stream(container)))
+        times = [frame.pts for frame in container.decode(_video_stream(container))]
+    known = [time for time in times if time is not None]
+    return len(times), all(a < b for a, b in pairwise(known))
 
 
 def _video_stream(container: av.container.InputContainer) -> av.VideoStream:

@@ -29,7 +29,7 @@ def train_pipe(source):
         roi_start=start[0],
         roi_end=end[0],
         roi_relative=True,
-        size=[RECIPE.crop.size, RECIPE.crop.size],
+        size=[source.crop_size, source.crop_size],
         interp_type=types.INTERP_LINEAR,
         antialias=False,
     )  # u8 FHWC, crop size
@@ -46,7 +46,7 @@ def eval_pipe(source):
             roi_start=start[crop],
             roi_end=end[crop],
             roi_relative=True,
-            size=[RECIPE.crop.size, RECIPE.crop.size],
+            size=[source.crop_size, source.crop_size],
             interp_type=types.INTERP_LINEAR,
             antialias=False,
         )

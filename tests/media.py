@@ -5,6 +5,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from c2d_fast.plan import EvalPlan
+
 BITS = 8
 CODECS = {  # name -> (encoder, container, pixel format, options)
     "h264": ("libx264", "mp4", "yuv420p", {"bf": "3", "g": "250", "crf": "18"}),
@@ -68,3 +70,20 @@ def make_dataset(root, codec="h264", count=6, sizes=((160, 96),), num_frames=(40
     path = root / name
     path.write_text("".join(lines))
     return path
+
+
+class WholeFrames(EvalPlan):
+    """A plan whose crop is the whole frame, so that its number can be read from what the graph made of it."""
+
+    def sample(self, step, slot):
+        sample = super().sample(step, slot)
+        return type(sample)(sample.index, sample.frames, np.array([[0, 0, 1, 1]], np.float32), False)
+
+    def planned_numbers(self):
+        samples = [self.sample(0, i) for i in range(len(self.videos))]
+        return [sample.frames[self.positions(i)[0]].tolist() for i, sample in enumerate(samples)]
+
+
+def read_numbers(clips):
+    """Reads the frame numbers of clips [N, T, H, W, C]."""
+    return [[read_number(frame) for frame in frames] for frames in np.asarray(clips)]

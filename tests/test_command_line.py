@@ -65,6 +65,8 @@ def test_trains_validates_records_resumes_and_scores(data, tmp_path, run_command
     assert config["versions"]["torch"] == torch.__version__.split("+")[0]
     assert "c2d_fast.train" in config["command"]
     assert {item["videos"] for item in config["lists"]} == {8}
+    assert config["used"]["decoder"] == config["used"]["val_decoder"] == "ffmpeg"
+    assert config["used"]["compiled"] is False
 
     for name in ("scores.pkl", "scores.json"):
         scored = run_command("test", "--pipe", DEMO, "--checkpoint", out / "best.pt", "--list", data, "--dump", tmp_path / name)
@@ -163,7 +165,7 @@ def test_bad_lists(data, tmp_path, run_command, name):
     args[args.index("--train-list") + 1] = path
     done = run_command("train", *args)
     assert_one_line(done, str(path), *parts)
-    assert not (tmp_path / "run" / "last.pt").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_bad_flags_and_files(data, tmp_path, run_command):
@@ -180,6 +182,7 @@ def test_bad_flags_and_files(data, tmp_path, run_command):
         "--train-list is missing": ["train", "--pipe", "dali_pipes/k400_8x8.py"],
         "invalid choice: 'fp8'": ["train", *flags(data, tmp_path / "r"), "--precision", "fp8"],
         "argument --batch-size": ["train", *flags(data, tmp_path / "r"), "--batch-size", 0],
+        "argument --seed": ["train", *flags(data, tmp_path / "r"), "--seed", -1],
         "--max-bad-videos many": ["train", *flags(data, tmp_path / "r"), "--max-bad-videos", "many"],
         "--resume": ["train", *flags(data, tmp_path / "r"), "--resume", tmp_path / "none.pt"],
         "--weights": ["train", *flags(data, tmp_path / "r"), "--weights", tmp_path / "none.pth"],
@@ -214,7 +217,7 @@ def test_broken_videos_are_left_out_up_to_the_limit(tmp_path, run_command):
     assert "8 of 10 videos" in scored.stdout.splitlines()[-1]
 
 
-def test_help_is_quick_to_ask_for(run_command):
+def test_help_ends_with_an_example(run_command):
     for name in ("train", "test", "prepare"):
         done = run_command(name, "--help")
         assert done.returncode == 0

@@ -10,10 +10,10 @@ from c2d_fast.manifest import Manifest
 from c2d_fast.video import VideoInfo
 
 
-def manifest(*codecs, pix_fmt="yuv420p", exact=True, size=160):
+def manifest(*codecs, pix_fmt="yuv420p", agrees=True, size=160, bt709=False):
     names = tuple(f"{i}.mp4" for i in range(len(codecs)))
     listing = Listing(Path("l.txt"), Path(), names, (0,) * len(codecs), tuple(range(1, len(codecs) + 1)), "0" * 64)
-    infos = tuple(VideoInfo(10, size, size, codec, pix_fmt, exact) for codec in codecs)
+    infos = tuple(VideoInfo(10, size, size, codec, pix_fmt, agrees, bt709) for codec in codecs)
     return Manifest(listing, tuple(range(len(codecs))), infos, {})
 
 
@@ -39,7 +39,7 @@ def test_auto_takes_nvdec_only_where_everything_allows_it(library):
         (manifest("h264", "prores"), "l.txt:2: 1.mp4 is prores"),
         (manifest("h264", pix_fmt="yuv422p10le"), "l.txt:1: 0.mp4 is stored as yuv422p10le"),
         (manifest("h264", "hevc", size=128), "l.txt:2: 1.mp4 is 128x128, and hevc must be 144x144 at least"),
-        (manifest("mpeg4", exact=False), "l.txt:1: 0.mp4 has packets that show no frame"),
+        (manifest("mpeg4", agrees=False), "l.txt:1: 0.mp4 has timestamps by which DALI"),
     ],
 )
 def test_one_video_that_nvdec_lacks_sends_the_list_to_ffmpeg(unfit, reason, monkeypatch):
@@ -58,3 +58,10 @@ def test_what_is_asked_for_and_cannot_be_had_is_refused():
         choose_decoder("dali", manifest("vp9", "h264"), gpu=True)
     assert choose_decoder("dali", manifest("vp8", "vp9", "mjpeg"), gpu=False)[0] == "dali"
     assert choose_decoder("ffmpeg", manifest("prores"), gpu=True)[0] == "ffmpeg"
+
+
+def test_says_where_dali_s_colours_are_not_those_of_the_tags(monkeypatch):
+    monkeypatch.setattr(decode, "nvdec_library", lambda: True)
+    assert "the 2 videos tagged BT.709" in choose_decoder("auto", manifest("h264", "h264", bt709=True), gpu=True)[1]
+    assert "BT.709" not in choose_decoder("ffmpeg", manifest("h264", bt709=True), gpu=True)[1]
+    assert "BT.709" not in choose_decoder("auto", manifest("h264"), gpu=True)[1]

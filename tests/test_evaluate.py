@@ -13,7 +13,7 @@ LABELS = torch.tensor([2, 0, 1])
 class Views:
     """Three videos, four views each, in batches of five: the last is padded. A view's clip holds its logits."""
 
-    num_videos, num_views = 3, 4
+    num_videos = 3
 
     def __init__(self, broken=()):
         generator = torch.Generator().manual_seed(0)
@@ -59,6 +59,8 @@ def test_a_video_without_views_is_not_scored():
     scores = run(Views(broken=(1,)), True)
     assert scores.scored.tolist() == [True, False, True]
     assert scores.num_scored == 2
+    assert scores.share() == ", 2 of 3 videos"
+    assert run(Views(), True).share() == ""
 
 
 def test_top_and_loss_count_scored_videos_only():

@@ -20,7 +20,7 @@ TRAINING = Training(lr=0.05, lr_batch=4, clips_per_gpu=4, epochs=3, milestones=(
 
 
 class Toy:
-    steps_per_epoch, batch_size = 3, 4
+    steps_per_epoch = 3
 
     def epoch(self, epoch, first_step=0):
         for step in range(first_step, 3):
@@ -98,6 +98,26 @@ def test_both_checkpoints_are_there_before_the_first_epoch_ends(tmp_path):
         trainer.run(1)
     for name in ("last.pt", "best.pt"):
         assert checkpoint.load(tmp_path / name, "--resume")["progress"]["epoch"] == 0
+
+
+def test_a_run_resumed_into_another_folder_has_a_best_of_its_own(tmp_path):
+    make_trainer(tmp_path / "a", top1s=[9]).run(1)
+    content = checkpoint.load(tmp_path / "a" / "last.pt", "--resume")
+    later = make_trainer(tmp_path / "b", top1s=[5], start_epoch=1)
+    later.model.load_state_dict(content["model"])
+    later.restore(content)
+    later.run(2)
+    assert checkpoint.load(tmp_path / "b" / "best.pt", "--resume")["progress"]["best_top1"] == pytest.approx(50)
+
+
+def test_records_of_steps_that_are_taken_again_go(tmp_path):
+    make_trainer(tmp_path, top1s=[1, 2]).run(2)
+    again = make_trainer(tmp_path, top1s=[3], start_epoch=1)
+    again.progress = Progress(epoch=1)
+    again.run(2)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["kind"], line["step"]) for line in lines] == [("train", 3), ("val", 3), ("train", 6), ("val", 6)]
+    assert lines[-1]["top1"] == pytest.approx(30)
 
 
 def test_without_validation_best_follows_last(tmp_path):

@@ -20,7 +20,8 @@ def test_decodes_exactly_the_frames_asked_for(tmp_path, codec):
     assert (frames == everything[wanted]).all()
     info = read_info(path)
     assert (info.num_frames, info.width, info.height, info.codec) == (40, 160, 96, codec)
-    assert info.packets_are_frames
+    assert info.dali_agrees
+    assert not info.bt709
 
 
 @pytest.mark.parametrize("name", ["arm_wrestling.mp4", "clip_300.mp4", "mpeg4_164.avi"])
@@ -30,6 +31,7 @@ def test_real_clips_are_numbered_by_decoding_order(shared, name, threads):
     everything = decode_all(path)
     info = read_info(path)
     assert (info.num_frames, info.height, info.width) == everything.shape[:3]
+    assert info.dali_agrees == (name != "mpeg4_164.avi")  # whose timestamps are in another order than its frames
     wanted = np.array([0, 3, 2, 100, info.num_frames - 1])
     assert (decode_frames(path, wanted, threads) == everything[wanted]).all()
 
@@ -50,7 +52,7 @@ def test_counts_shown_frames_where_packets_are_not_frames(tmp_path):
         packets = sum(bool(packet.size) for packet in container.demux(video=0))
     info = read_info(path)
     assert info.num_frames == 60
-    assert info.packets_are_frames == (packets == 60)
+    assert info.dali_agrees == (packets == 60)
 
 
 def test_a_file_cut_short_has_only_the_frames_that_are_there(tmp_path):
@@ -102,3 +104,8 @@ def test_a_frame_past_the_end_is_an_error(tmp_path):
         decode_frames(path, np.array([0, 10]))
     with pytest.raises(DecodeError, match="No such file"):
         decode_frames(tmp_path / "none.mp4", np.array([0]))
+
+
+def test_colour_tags_are_read(tmp_path):
+    path = make_video(tmp_path / "a.mp4", num_frames=3, **{"x264-params": "colormatrix=bt709"})
+    assert read_info(path).bt709

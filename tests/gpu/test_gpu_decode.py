@@ -1,16 +1,17 @@
 """Decoders against each other on a GPU: the same frames, by the numbers coded in their pixels, and nearly the same colours."""
 
-import numpy as np
+import dataclasses
+
 import pytest
 import torch
-from media import CODECS, make_video, read_number
+from media import CODECS, WholeFrames, make_video, read_numbers
 
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.decode import choose_decoder
 from c2d_fast.listing import read_list
 from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
 from c2d_fast.manifest import read_manifest
-from c2d_fast.plan import EvalPlan, TrainPlan
+from c2d_fast.plan import TrainPlan
 from c2d_fast.recipe import Clip, load_pipe
 
 # Decoders convert chroma differently (bilinear or nearest, rounding): mean difference in levels that is borne. The
@@ -39,28 +40,13 @@ def options(device, decoder):
 def whole_frames(bad, device, decoder):
     """One batch of validation clips in which each frame is scaled whole, so that its number can be read."""
     # A square that the whole frame is squeezed into: the box is the frame.
-    plan = _Whole(videos=bad.manifest.videos(), clip=CLIP, crop=CROP, batch_size=len(SIZES))
+    plan = WholeFrames(videos=bad.manifest.videos(), clip=CLIP, crop=CROP, batch_size=len(SIZES))
     graph = PIPE.eval_pipe
     loader = EvalLoader(graph, plan, options(device, decoder), bad, views_per_batch=len(SIZES))
     (batch,) = loader.views()
     assert batch.clip.device.type == device.type
     assert batch.clip.is_contiguous()
     return batch, plan
-
-
-class _Whole(EvalPlan):
-    def sample(self, step, slot):
-        sample = super().sample(step, slot)
-        return type(sample)(sample.index, sample.frames, np.array([[0, 0, 1, 1]], np.float32), False)
-
-
-def numbers(clip):
-    return [[read_number(frame) for frame in frames] for frames in clip.cpu().numpy()]
-
-
-def planned(plan):
-    samples = [plan.sample(0, i) for i in range(len(plan.videos))]
-    return [sample.frames[plan.positions(i)[0]].tolist() for i, sample in enumerate(samples)]
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "mpeg4"])
@@ -70,7 +56,7 @@ def test_nvdec_and_ffmpeg_decode_the_same_frames(nvdec, tmp_path, codec):
     clips = {}
     for decoder in ("nvdec", "ffmpeg"):
         batch, plan = whole_frames(bad, nvdec, decoder)
-        assert numbers(batch.clip) == planned(plan), decoder
+        assert read_numbers(batch.clip.cpu()) == plan.planned_numbers(), decoder
         clips[decoder] = batch.clip.float()
     assert (clips["nvdec"] - clips["ffmpeg"]).abs().mean() < MEAN_TOLERANCE
 
@@ -80,7 +66,7 @@ def test_all_three_decode_the_same_vp9_frames(nvdec, tmp_path):
     clips = {}
     for decoder in ("nvdec", "dali", "ffmpeg"):
         batch, plan = whole_frames(bad, nvdec, decoder)
-        assert numbers(batch.clip) == planned(plan), decoder
+        assert read_numbers(batch.clip.cpu()) == plan.planned_numbers(), decoder
         clips[decoder] = batch.clip.float()
     for decoder in ("nvdec", "dali"):
         assert (clips[decoder] - clips["ffmpeg"]).abs().mean() < MEAN_TOLERANCE, decoder
@@ -122,3 +108,23 @@ def test_batches_stay_what_they_were_while_the_loader_goes_on(request, cuda, tmp
         return torch.stack(results).tolist()
 
     assert sums(True) == sums(False)
+
+
+@pytest.mark.parametrize("damage", ["gone", "text", "truncated"])
+def test_a_video_that_breaks_is_replaced_with_nvdec_too(nvdec, tmp_path, damage):
+    bad = dataset(tmp_path, "h264")
+    bad.limit = (1.0, False)
+    plan = TrainPlan(videos=bad.manifest.videos(), clip=CLIP, crop=CROP, seed=0, batch_size=2)
+    victim = plan.index(1, 1)
+    expected = TrainLoader(
+        PIPE.train_pipe, dataclasses.replace(plan, quarantined=frozenset({victim})), options(nvdec, "nvdec"), bad
+    ).epoch(0)
+    expected = [batch.clip.clone() for batch in expected]
+    file = bad.manifest.listing.file(victim)
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(b"no video" if damage == "text" else file.read_bytes()[:1000])
+    batches = [batch.clip for batch in TrainLoader(PIPE.train_pipe, plan, options(nvdec, "nvdec"), bad).epoch(0)]
+    assert all(torch.equal(clip, other) for clip, other in zip(batches, expected, strict=True))
+    assert len(bad.found) == 1

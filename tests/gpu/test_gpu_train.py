@@ -12,7 +12,7 @@ from c2d_fast.precision import Precision
 from c2d_fast.recipe import load_pipe
 from c2d_fast.schedule import make_optimizer
 
-PIPES = ("k400_8x8", "k400_8x8_nopool", "k400_8x8_nopool_r101", "k400_16x4")
+PIPES = ("demo", "k400_8x8", "k400_8x8_nopool", "k400_8x8_nopool_r101", "k400_16x4")
 
 
 def note_layouts(model):
@@ -36,8 +36,9 @@ def test_a_training_step(cuda, name, compiled):
     torch.manual_seed(0)
     recipe = load_pipe(f"dali_pipes/{name}.py").recipe
     model = C2D(recipe.model).to(cuda)
-    clip = torch.randint(0, 256, (4, recipe.clip.num_frames, 224, 224, 3), dtype=torch.uint8, device=cuda)
-    label = torch.randint(0, 400, (4,), device=cuda)
+    shape = (4, recipe.clip.num_frames, recipe.crop.size, recipe.crop.size, 3)
+    clip = torch.randint(0, 256, shape, dtype=torch.uint8, device=cuda)
+    label = torch.randint(0, recipe.model.num_classes, (4,), device=cuda)
     layouts, handles = note_layouts(model)
     with torch.inference_mode(), Precision("bf16").autocast(cuda):
         model.eval()(clip)
@@ -55,6 +56,7 @@ def test_a_training_step(cuda, name, compiled):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     weights = [p for p in model.parameters() if p.dim() == 4]
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+    assert all(p.grad.is_contiguous(memory_format=torch.channels_last) for p in weights)
     torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.training.clip_grad_norm)
     optimizer.step()
     assert any(not torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
@@ -68,7 +70,9 @@ def test_compiled_and_eager_agree(cuda, temporal_pool):
     model = C2D(recipe.model).to(cuda).eval()
     clip = torch.randint(0, 256, (2, 8, 224, 224, 3), dtype=torch.uint8, device=cuda)
     with torch.inference_mode(), Precision("bf16").autocast(cuda):
-        torch.testing.assert_close(torch.compile(model, dynamic=False)(clip), model(clip), rtol=0.05, atol=0.05)
+        compiled, eager = torch.compile(model, dynamic=False)(clip), model(clip)
+    # Untrained weights give logits far apart; what bf16 may change is measured by their spread.
+    assert (compiled - eager).abs().max() < 0.1 * eager.std()
 
 
 @pytest.mark.parametrize("decoder", ["auto", "ffmpeg"])
