@@ -187,9 +187,9 @@ class _Stream:
             return
         if self._in_use:
             self._in_use[-1][0].record()  # the work on the batch before has all been queued by now
-        while self._in_use and self._in_use[0][0].query():  # type: ignore[no-untyped-call]
+        while self._in_use and self._in_use[0][0].query():
             self._in_use.popleft()
-        self._in_use.append((torch.cuda.Event(), outputs))  # type: ignore[no-untyped-call]
+        self._in_use.append((torch.cuda.Event(), outputs))
 
 
 def _shut_down(pipelines: list[Any]) -> None:

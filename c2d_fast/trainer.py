@@ -106,7 +106,7 @@ class Trainer:
             logits = self.compiled(batch.clip)
         loss = F.cross_entropy(logits, batch.label)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_grad_norm)
         self.scaler.step(self.optimizer)  # with fp16 it waits for the device: whether a gradient overflowed
@@ -161,7 +161,7 @@ class _Pace:
             self._steps.append(torch.cuda.Event())
             self._steps[-1].record()
             if len(self._steps) > 2:
-                self._steps.popleft().synchronize()  # type: ignore[no-untyped-call]
+                self._steps.popleft().synchronize()
 
 
 class _Meter:
