@@ -16,7 +16,7 @@ def parse_limit(text: str) -> tuple[float, bool]:
         UserError: it is neither.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", text.strip())
-    if not match or ("." in match[1] and not match[2]):
+    if not match or ("." in match[1] and not match[2]) or (match[2] and float(match[1]) > 100):
         raise UserError(f"--max-bad-videos {text}: must be a whole number of videos, or per cent such as 1%")
     return float(match[1]), bool(match[2])
 

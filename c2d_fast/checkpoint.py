@@ -51,6 +51,9 @@ def load(path: Path, what: str) -> dict[str, Any]:
     content = read_file(path, what)
     if content.get("format") != FORMAT:
         raise UserError(f"{what} {path}: is not a c2d_fast checkpoint ({FORMAT}); give a last.pt or best.pt of a run folder")
+    parts = [name for name in ("model", "optimizer", "scaler", "progress", "recipe") if not isinstance(content.get(name), dict)]
+    if parts or not isinstance(content["model"].get("fc.bias"), torch.Tensor):
+        raise UserError(f"{what} {path}: lacks {', '.join(parts) or 'fc.bias'}; give a last.pt or best.pt of a run folder")
     return content
 
 
@@ -61,7 +64,7 @@ def read_file(path: Path, what: str) -> dict[str, Any]:
         UserError: there is no such file, it is damaged, or it holds something else.
     """
     if not path.is_file():
-        raise UserError(f"{what} {path}: no such file")
+        raise UserError(f"{what} {path}: {'is a folder, give a file in it' if path.is_dir() else 'no such file'}")
     try:
         with warnings.catch_warnings(action="ignore"):  # on odd pickles; the error below says enough
             content = torch.load(path, map_location="cpu", weights_only=True)

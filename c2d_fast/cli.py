@@ -59,9 +59,9 @@ def positive(text: str) -> int:
 
 
 def not_negative(text: str) -> int:
-    """Parses a whole number >= 0."""
+    """Parses a whole number >= 0 that fits 63 bits."""
     number = int(text)
-    if number < 0:
+    if not 0 <= number < 2**63:
         raise ValueError
     return number
 

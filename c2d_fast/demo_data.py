@@ -7,7 +7,6 @@ size, place, path, background, noise, length and frame size are drawn at random,
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
 
 DEMO_FOLDER = Path("data/demo")
@@ -120,7 +120,7 @@ def _write(folder: Path) -> None:
         (folder / f"{split}.txt").write_text("".join(lines))
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in CLASSES))
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for _ in tqdm(pool.map(_write_video, jobs), total=len(jobs), unit="video", disable=not sys.stderr.isatty()):
+        for _ in tqdm(pool.map(_write_video, jobs), total=len(jobs), unit="video", disable=not shows_bars()):
             pass
     (folder / "demo.json").write_text(json.dumps(_STAMP) + "\n")
 

@@ -43,6 +43,14 @@ class TrainLoader:
         self._labels, self._device = plan.videos.labels, options.device
         self.steps_per_epoch = plan.steps_per_epoch
 
+    def start(self, epoch: int) -> None:
+        """Builds the pipeline for an epoch's first step: what is wrong with the graph comes out now, not in the loop.
+
+        Raises:
+            UserError: the pipe file's graph does not build.
+        """
+        self._stream.start(epoch * self.steps_per_epoch)
+
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yields the batches of an epoch from first_step on."""
         for step in range(first_step, self.steps_per_epoch):
@@ -99,27 +107,39 @@ class _Stream:
     def __init__(self, graph: Graph, plan: TrainPlan | EvalPlan, options: LoaderOptions, bad: BadVideos):
         self.plan = plan
         self._graph, self._options, self._bad = graph, options, bad
+        self._name = getattr(graph, "__name__", "a graph")
         self._pipelines: list[Any] = []  # the one in use, if any
         self._next_step = -1
         weakref.finalize(self, _shut_down, self._pipelines)
         self._in_use: deque[tuple[torch.cuda.Event, Any]] = deque()
 
+    def start(self, step: int) -> None:
+        """Sees to it that the pipeline's next outputs are those of a step."""
+        if not self._pipelines or step != self._next_step:
+            _shut_down(self._pipelines)
+            self._pipelines.append(self._build(self._source(step), self._options.workers, self.plan.batch_size))
+            self._next_step = step
+
     def read(self, step: int) -> tuple[Any, np.ndarray[Any, np.dtype[np.int64]]]:
         """Returns the clips (a DALI TensorList) and the video indices, int64 [N], of a step."""
         while True:
-            if not self._pipelines or step != self._next_step:
-                _shut_down(self._pipelines)
-                self._pipelines.append(self._build(self._source(step), self._options.workers, self.plan.batch_size))
-                self._next_step = step
+            self.start(step)
             problems = {}
             try:
-                clips, index, texts = self._pipelines[0].run()
-            except RuntimeError:
+                outputs = self._pipelines[0].run()
+            except RuntimeError as error:
                 # The pipeline is dead, and its message does not say of which video: find out one by one.
                 problems = self._find_problems(step)
                 if not problems:
-                    raise
+                    raise UserError(
+                        f"{self._name} of the pipe file failed, and not because of a video: {_last_line(error)}"
+                    ) from error
             else:
+                if len(outputs) != 3:
+                    raise UserError(
+                        f"{self._name} of the pipe file has {len(outputs)} outputs; it must give clip, index, problem"
+                    )
+                clips, index, texts = outputs
                 problems = {slot: text for slot in range(len(texts)) if (text := _text(texts[slot]))}
             if not problems:
                 break
@@ -140,22 +160,27 @@ class _Stream:
 
     def _build(self, source: ClipSource, workers: int, batch_size: int) -> Any:
         options = self._options
-        pipeline = self._graph(
-            source,
-            batch_size=batch_size,
-            num_threads=options.decoder_threads if options.decoder != "ffmpeg" else max(options.workers, 1),
-            device_id=options.device.index or 0 if options.device.type == "cuda" else None,
-            py_num_workers=workers,
-            py_start_method="spawn",  # a forked child of a process that uses CUDA or threads may hang
-            prefetch_queue_depth=2,
-        )
-        pipeline.build()
+        try:
+            pipeline = self._graph(
+                source,
+                batch_size=batch_size,
+                num_threads=options.decoder_threads if options.decoder != "ffmpeg" else max(options.workers, 1),
+                device_id=options.device.index or 0 if options.device.type == "cuda" else None,
+                py_num_workers=workers,
+                py_start_method="spawn",  # a forked child of a process that uses CUDA or threads may hang
+                prefetch_queue_depth=2,
+            )
+            pipeline.build()
+        except Exception as error:  # DALI raises many kinds for a graph that is wrong
+            raise UserError(f"{self._name} of the pipe file does not build: {_last_line(error)}") from error
         return pipeline
 
     def _find_problems(self, step: int) -> dict[int, str]:
         """Returns slot -> what is wrong with its video, in a step whose batch did not decode."""
         slots = range(self.plan.batch_size)
         unread = {slot: text for slot in slots if (text := _text(self._source(step, slot)(SingleSample())[-1]))}
+        if self._options.decoder == "ffmpeg":
+            return unread  # the workers have decoded already: nothing of a video is left to fail
         # Decoding one by one takes a pipeline each: only where reading alone does not tell.
         return unread or {slot: text for slot in slots if (text := self._decode_alone(step, slot))}
 
@@ -164,8 +189,7 @@ class _Stream:
         try:
             pipelines[0].run()
         except RuntimeError as error:
-            lines = [line for line in str(error).splitlines() if line and not line.startswith(("C++", "Current", "Crit"))]
-            return f"does not decode ({lines[-1]})"
+            return f"does not decode ({_last_line(error)})"
         finally:
             _shut_down(pipelines)
         return ""
@@ -216,6 +240,13 @@ def _to_device(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:
     tensor = torch.from_numpy(array)
     # From pinned memory the copy is queued; from ordinary memory the host would wait for it.
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def _last_line(error: Exception) -> str:
+    """Returns what DALI's many lines of an error come down to."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    telling = [line for line in lines if line and not line.startswith(("C++ context", "Current pipeline", "Critical error"))]
+    return telling[-1] if telling else type(error).__name__
 
 
 def _text(problem: Any) -> str:

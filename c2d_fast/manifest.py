@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,12 +16,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
 from c2d_fast.listing import Listing
 from c2d_fast.plan import Videos
 from c2d_fast.video import DecodeError, VideoInfo, read_info
 
-_FORMAT = "c2d_fast.manifest/2"
+_FORMAT = "c2d_fast.manifest/3"
 _SAVE_EVERY_S = 60.0
 
 
@@ -109,7 +109,7 @@ def _read_all(listing: Listing, unread: dict[int, tuple[int, int]], jobs: int, c
     pool = ThreadPoolExecutor(max(jobs, 1))
     try:
         results = pool.map(_read, [listing.file(i) for i in unread])
-        bar = tqdm(results, total=len(unread), unit="video", disable=not sys.stderr.isatty(), leave=False)
+        bar = tqdm(results, total=len(unread), unit="video", disable=not shows_bars(), leave=False)
         saved = time.monotonic()
         for i, entry in zip(unread, bar, strict=True):
             entries[i] = entry

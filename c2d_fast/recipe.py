@@ -88,6 +88,13 @@ class Recipe:
     generated_data: bool = False
     """True: without data flags, the commands make and use the demo data set."""
 
+    def __post_init__(self) -> None:
+        if self.model.depth not in (18, 50, 101):
+            raise ValueError(f"depth ({self.model.depth}) must be 18, 50 or 101")
+        least = 2 if self.model.temporal_pool else 1
+        if self.clip.num_frames < least or self.clip.interval < 1:
+            raise ValueError(f"clip ({self.clip}) must have {least} frames at least, and an interval of 1 at least")
+
     def as_dict(self) -> dict[str, Any]:
         """Returns plain dicts, lists, numbers and strings, as stored in checkpoints and config.json."""
         plain: dict[str, Any] = _plain(dataclasses.asdict(self))
@@ -125,7 +132,7 @@ def load_pipe(path: str | Path) -> PipeFile:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file raises is the user's to mend
+    except (Exception, SystemExit) as error:  # whatever the user's file raises is the user's to mend
         raise UserError(f"--pipe {path}: does not import: {type(error).__name__}: {error}") from error
     recipe = getattr(module, "RECIPE", None)
     if not isinstance(recipe, Recipe):

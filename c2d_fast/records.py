@@ -1,7 +1,6 @@
 """What a run tells: the console, JSON lines and TensorBoard, from the same figures."""
 
 import json
-import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any, TextIO
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+
+from c2d_fast.console import shows_bars
 
 _LINE_EVERY_S = 10.0
 
@@ -20,9 +21,7 @@ class Records:
         # Steps after the checkpoint that a resumed run starts from are taken again: their old records go.
         self._jsonl = _open_without_later_steps(folder / "metrics.jsonl", first_step)
         self._board = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
-        self._bar = tqdm(
-            total=total_steps, initial=first_step, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True
-        )
+        self._bar = tqdm(total=total_steps, initial=first_step, unit="step", disable=not shows_bars(), dynamic_ncols=True)
         self._first_step, self._total_steps = first_step, total_steps
         self._started_s = self._last_line_s = time.monotonic()
 

@@ -31,6 +31,13 @@ def choose_folder(out: Path | None, resume: str | None, name: str) -> tuple[Path
     Raises:
         UserError: the folder holds a run already and nothing says to resume it, or there is nothing to resume.
     """
+    try:
+        return _choose_folder(out, resume, name)
+    except OSError as error:  # a name that is too long, a folder that may not be searched
+        raise UserError(f"--out {out}, --resume {resume}: {error.strerror}; give other paths") from error
+
+
+def _choose_folder(out: Path | None, resume: str | None, name: str) -> tuple[Path, Path | None]:
     if resume is None:
         folder = out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
         if (folder / "last.pt").exists():
@@ -44,7 +51,10 @@ def choose_folder(out: Path | None, resume: str | None, name: str) -> tuple[Path
     path = path / "last.pt" if path.is_dir() else path
     if not path.is_file():
         raise UserError(f"--resume {resume}: no such checkpoint; give a run folder, its last.pt or best.pt, or auto")
-    return out or path.parent, path
+    folder = out or path.parent
+    if (folder / "last.pt").exists() and folder.resolve() != path.parent.resolve():
+        raise UserError(f"--out {folder}: holds another run than {path}; give another folder, or resume the one that is there")
+    return folder, path
 
 
 def check_folder(folder: Path) -> None:

@@ -57,6 +57,7 @@ def run_train(args: argparse.Namespace) -> None:
     )
     options = loader_options(train_bad, args, device)
     source = TrainLoader(pipe.train_pipe, plan, options, train_bad)
+    source.start(content["progress"]["epoch"] if content else 0)
     val_options = loader_options(val_bad, args, device) if val_bad else None
 
     model = _make_model(args, recipe, resumed_from, content).to(device)
@@ -85,6 +86,7 @@ def run_train(args: argparse.Namespace) -> None:
         },
         left_out=train_bad.found + (val_bad.found if val_bad else []),
     )
+    print(f"training {recipe.name} for {epochs} epochs of {source.steps_per_epoch} steps on {device}; run folder {folder}")
     make_folder(folder)
     write_config(folder, config)
     first_step = content["progress"]["epoch"] * source.steps_per_epoch if content else 0
@@ -108,7 +110,6 @@ def run_train(args: argparse.Namespace) -> None:
     )
     if content:
         trainer.restore(content)
-    print(f"training {recipe.name} for {epochs} epochs of {source.steps_per_epoch} steps on {device}; run folder {folder}")
     _run(trainer, epochs)
 
 
@@ -134,6 +135,8 @@ def _make_model(args: argparse.Namespace, recipe: Recipe, resumed_from: Path | N
     if content:
         load_checkpoint(model, content, recipe, f"--resume {resumed_from}")
         print(f"resuming from {resumed_from}, after epoch {content['progress']['epoch']}")
+        if content.get("seed") != args.seed:
+            print(f"note: it was trained with --seed {content.get('seed')}, and goes on with {args.seed}")
     else:
         print(load_weights(model, args.weights or recipe.training.weights, recipe.model.depth))
     return model

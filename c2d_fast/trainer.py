@@ -65,10 +65,11 @@ class Trainer:
         self._save(*(name for name in ("best.pt", "last.pt") if not (self.folder / name).exists()))
         for epoch in range(self.progress.epoch, epochs):
             self._train_epoch(epoch, epochs)
-            better = self._validate_epoch(epoch, epochs)
             self.progress.epoch = epoch + 1
-            # The best one first: last.pt, which says how good it was, must never be ahead of it.
-            self._save(*(["best.pt", "last.pt"] if better else ["last.pt"]))
+            self._save("last.pt")  # whatever happens in validation, the epoch is not lost
+            if self._validate_epoch(epoch, epochs):
+                # The best one first: last.pt, which says how good it was, must never be ahead of it.
+                self._save("best.pt", "last.pt")
 
     def restore(self, content: dict[str, Any]) -> None:
         """Takes up where a checkpoint stopped; its weights must have been loaded into the model already."""

@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import av.container
@@ -27,6 +27,7 @@ av.logging.set_level(None)
 # packets that show nothing (VP8 and AV1 alternate references, MPEG-4's packed B-frames): their frames are counted by
 # decoding.
 _ONE_FRAME_A_PACKET = frozenset({"h264", "hevc", "mjpeg"})
+_PLAYLISTS = frozenset({"concat", "dash", "hls", "imf"})
 _BT709 = 1  # FFmpeg's AVCOL_SPC_BT709
 
 
@@ -50,6 +51,14 @@ class VideoInfo:
     """Whether DALI, which takes packets in the order of their timestamps for the frames, numbers them as FFmpeg does."""
     bt709: bool
     """Tagged BT.709, which FFmpeg follows; DALI converts everything as BT.601."""
+
+
+class _Packet(NamedTuple):
+    pts: int | None
+    dts: int | None
+    is_keyframe: bool
+    is_hidden: bool
+    """Marked as not to be shown, or as damaged."""
 
 
 def read_info(path: Path) -> VideoInfo:
@@ -85,7 +94,7 @@ def decode_frames(path: Path, frames: NDArray[np.int64], threads: int = 1) -> ND
     taken: list[NDArray[Any]] = []
     reformatter = VideoReformatter()
     try:
-        with av.open(str(path)) as container:
+        with _open(path) as container:
             stream = _video_stream(container)
             stream.thread_type = "AUTO"
             stream.codec_context.thread_count = threads
@@ -119,37 +128,55 @@ def read_bytes(path: Path) -> NDArray[np.uint8]:
 
 def _read_info(path: Path) -> VideoInfo:
     first: av.VideoFrame | None = None
-    starts_with_key, discards = False, False
-    times: list[int | None] = []
-    with av.open(str(path)) as container:
+    packets: list[_Packet] = []
+    with _open(path) as container:
         stream = _video_stream(container)
         stream.codec_context.thread_count = 1
-        codec = stream.codec_context.name
+        codec = stream.codec_context.codec.canonical_name  # that of the format (av1), not of the decoder (libdav1d)
+        promised = stream.frames
         for packet in container.demux(stream):
             if packet.size:
-                starts_with_key = starts_with_key or (not times and packet.is_keyframe)
-                discards = discards or packet.is_discard
-                times.append(packet.dts if packet.pts is None else packet.pts)
+                packets.append(_Packet(packet.pts, packet.dts, packet.is_keyframe, packet.is_discard or packet.is_corrupt))
             if first is None:
                 first = next(iter(packet.decode()), None)
     if first is None:
         raise DecodeError("has no frame that decodes")
-    if codec in _ONE_FRAME_A_PACKET and starts_with_key and not discards and not first.interlaced_frame:
-        num_frames, in_order = len(times), True
+    countable = codec in _ONE_FRAME_A_PACKET and not first.interlaced_frame and promised in (0, len(packets))
+    if countable and _shows_every_packet(packets):
+        num_frames, in_order = len(packets), True
     else:
         num_frames, in_order = _count_frames(path)
+    times = [packet.dts if packet.pts is None else packet.pts for packet in packets]
     # DALI drops packets before time 0 and cannot tell equal times apart.
-    known = [time for time in times if time is not None and time >= 0]
-    agrees = in_order and num_frames == len(times) == len(set(known))
+    known = {time for time in times if time is not None and time >= 0}
+    agrees = in_order and num_frames == len(packets) == len(known)
     return VideoInfo(num_frames, first.width, first.height, codec, first.format.name, agrees, first.colorspace == _BT709)
+
+
+def _shows_every_packet(packets: list[_Packet]) -> bool:
+    """Whether a decoder shows a frame for every packet, so far as the packets tell."""
+    start = packets[0]
+    if not start.is_keyframe or any(packet.is_hidden for packet in packets):
+        return False
+    # Frames shown before the first key frame need one that is not there.
+    return all(packet.pts is None or start.pts is None or packet.pts >= start.pts for packet in packets)
 
 
 def _count_frames(path: Path) -> tuple[int, bool]:
     """Decodes everything; returns the number of frames, and whether they come in the order of their timestamps."""
-    with av.open(str(path)) as container:
+    with _open(path) as container:
         times = [frame.pts for frame in container.decode(_video_stream(container))]
     known = [time for time in times if time is not None]
     return len(times), all(a < b for a, b in pairwise(known))
+
+
+def _open(path: Path) -> av.container.InputContainer:
+    # As a file and nothing else: FFmpeg would take "12:30.mp4" for a protocol, and follow a playlist to other files.
+    container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+    if container.format.name in _PLAYLISTS:
+        container.close()
+        raise DecodeError(f"is a playlist ({container.format.name}), not a video")
+    return container
 
 
 def _video_stream(container: av.container.InputContainer) -> av.VideoStream:

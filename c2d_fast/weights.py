@@ -38,12 +38,9 @@ def load_weights(model: C2D, source: str, depth: int) -> str:
     if source == "none":
         return "weights: none, the trunk starts at random"
     if source == "imagenet":
-        state = _download(depth)
-        name = f"{_IMAGENET[depth]}"
+        state, name = _download(depth), f"{_IMAGENET[depth]}"
     else:
-        content = read_file(Path(source), "--weights")
-        state = content["model"] if content.get("format") == FORMAT else content
-        name = source
+        state, name = _read_state(source), source
     head = {key: value for key, value in state.items() if key.startswith("fc.")}
     # Another data set's classifier is of no use: it starts anew.
     keep_head = all(getattr(head.get(f"fc.{key}"), "shape", None) == value.shape for key, value in model.fc.named_parameters())
@@ -88,6 +85,14 @@ def fit_state(model: C2D, state: dict[str, Tensor], what: str, optional: tuple[s
     if named:
         raise UserError(f"{what}: is of another model: keys {', '.join(named)}; give the file that belongs to this pipe file")
     model.load_state_dict(state, strict=False)
+
+
+def _read_state(source: str) -> dict[str, Tensor]:
+    content = read_file(Path(source), "--weights")
+    state = content.get("model") if content.get("format") == FORMAT else content
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise UserError(f"--weights {source}: holds no state dict; give a torchvision ResNet's or a checkpoint of ours")
+    return state
 
 
 def _download(depth: int) -> dict[str, Tensor]:

@@ -11,8 +11,22 @@ from c2d_fast import checkpoint
 from c2d_fast.errors import UserError
 
 
+def whole(model):
+    """The least that a checkpoint of ours holds."""
+    return {"model": {"fc.bias": torch.zeros(1), **model}, "optimizer": {}, "scaler": {}, "progress": {}, "recipe": {}}
+
+
+@pytest.mark.parametrize("part", ["model", "optimizer", "progress", "recipe", "fc.bias"])
+def test_one_that_lacks_a_part_is_refused(tmp_path, part):
+    content = whole({})
+    (content if part in content else content["model"]).pop(part)
+    checkpoint.save(content, tmp_path / "x.pt")
+    with pytest.raises(UserError, match=f"lacks {part}"):
+        checkpoint.load(tmp_path / "x.pt", "--resume")
+
+
 def test_what_is_saved_loads_with_weights_only(tmp_path):
-    content = {"model": {"w": torch.arange(3.0)}, "progress": {"epoch": 2, "best_top1": 12.5}, "names": ["a", None]}
+    content = whole({"w": torch.arange(3.0)}) | {"progress": {"epoch": 2, "best_top1": 12.5}, "names": ["a", None]}
     checkpoint.save(content, tmp_path / "last.pt")
     loaded = torch.load(tmp_path / "last.pt", weights_only=True)
     assert torch.equal(loaded["model"]["w"], content["model"]["w"])
@@ -57,7 +71,7 @@ try:
     checkpoint.save({"x": torch.ones(100_000)}, path)
 except checkpoint.UserError as error:
     print("refused:", error)
-print(checkpoint.load(path, "--resume")["x"].sum().item())
+print(checkpoint.read_file(path, "--resume")["x"].sum().item())
 """
 
 

@@ -172,10 +172,17 @@ def test_bad_flags_and_files(data, tmp_path, run_command):
     no_recipe = write(tmp_path / "no_recipe.py", "x = 1\n")
     wrong = write(tmp_path / "wrong.py", "import no_such_module\n")
     text = write(tmp_path / "x.pt", "no checkpoint")
+    graphs = (
+        "from dali_pipes.demo import *\n@pipeline_def\ndef train_pipe(source):\n    c, s, e, f, i, p = read_clips(source)\n"
+    )
+    bad_graph = write(tmp_path / "bad_graph.py", graphs + "    return fn.no_such_operator(c), i, p\n")
+    leaves = write(tmp_path / "leaves.py", "import sys\nsys.exit(0)\n")
     cases = {
         "--pipe nowhere.py: no such file": ["train", *flags(data, tmp_path / "r"), "--pipe", "nowhere.py"],
         "declares no RECIPE": ["train", *flags(data, tmp_path / "r"), "--pipe", no_recipe],
         "does not import: ModuleNotFoundError": ["train", *flags(data, tmp_path / "r"), "--pipe", wrong],
+        "train_pipe of the pipe file does not build": ["train", *flags(data, tmp_path / "r"), "--pipe", bad_graph],
+        "does not import: SystemExit": ["train", *flags(data, tmp_path / "r"), "--pipe", leaves],
         "cannot be made": ["train", *flags(data, text / "below")],
         "--decoder nvdec: there is no CUDA GPU": ["train", *flags(data, tmp_path / "r"), "--decoder", "nvdec"],
         "is h264; DALI's CPU decoder": ["train", *flags(data, tmp_path / "r"), "--decoder", "dali"],

@@ -69,7 +69,7 @@ def test_missing_videos_are_named_with_list_and_line(tmp_path):
 def test_a_damaged_or_unwritable_cache_costs_only_time(tmp_path, reads, monkeypatch, capsys):
     listing = read_list(make_dataset(tmp_path, count=2), None, 2)
     first = read(listing)
-    module._Cache(listing.root).path.write_text('{"format": "c2d_fast.manifest/2", "root"')
+    module._Cache(listing.root).path.write_text('{"format": "c2d_fast.manifest/3", "root"')
     assert read(listing) == first
     blocked = tmp_path / "file"
     blocked.touch()

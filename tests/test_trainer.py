@@ -110,6 +110,14 @@ def test_a_run_resumed_into_another_folder_has_a_best_of_its_own(tmp_path):
     assert checkpoint.load(tmp_path / "b" / "best.pt", "--resume")["progress"]["best_top1"] == pytest.approx(50)
 
 
+def test_an_epoch_outlives_a_validation_that_fails(tmp_path):
+    trainer = make_trainer(tmp_path, top1s=[1])
+    trainer.validate = lambda: (_ for _ in ()).throw(UserError("a broken video"))
+    with pytest.raises(UserError, match="a broken video"):
+        trainer.run(2)
+    assert checkpoint.load(tmp_path / "last.pt", "--resume")["progress"]["epoch"] == 1
+
+
 def test_records_of_steps_that_are_taken_again_go(tmp_path):
     make_trainer(tmp_path, top1s=[1, 2]).run(2)
     again = make_trainer(tmp_path, top1s=[3], start_epoch=1)

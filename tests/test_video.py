@@ -71,6 +71,73 @@ def test_a_file_cut_short_has_only_the_frames_that_are_there(tmp_path):
     decode_frames(cut, np.arange(info.num_frames - 2))
 
 
+def remux(source, target, keep):
+    """Copies the packets that keep(index, packet) wants into another container."""
+    with av.open(str(source)) as container, av.open(str(target), "w") as output:
+        stream = output.add_stream_from_template(container.streams.video[0])
+        packets = [packet for packet in container.demux(video=0) if packet.dts is not None]
+        for index, packet in enumerate(packets):
+            if keep(index, packet):
+                packet.stream = stream
+                output.mux(packet)
+    return target
+
+
+def test_frames_before_an_open_gop_s_key_frame_are_not_counted(tmp_path):
+    options = {"x264-params": "open-gop=1:keyint=12:min-keyint=12:scenecut=0:bframes=3:b-adapt=0"}
+    path = make_video(tmp_path / "whole.mkv", num_frames=40, **options)
+    with av.open(str(path)) as container:
+        keys = [i for i, p in enumerate(p for p in container.demux(video=0) if p.dts is not None) if p.is_keyframe]
+    assert len(keys) > 1, "x264 marked no second key frame"
+    cut = remux(path, tmp_path / "cut.mkv", lambda index, packet: index >= keys[1])
+    assert read_info(cut).num_frames == len(decode_all(cut))
+
+
+def test_a_truncated_file_with_its_index_in_front_is_what_a_full_decode_says(tmp_path):
+    whole = make_video(tmp_path / "whole.mp4", num_frames=40, movflags="faststart")
+    cut = tmp_path / "cut.mp4"
+    with av.open(str(whole)) as container, av.open(str(cut), "w", options={"movflags": "+faststart"}) as output:
+        stream = output.add_stream_from_template(container.streams.video[0])
+        for packet in container.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                output.mux(packet)
+    content = cut.read_bytes()
+    for length in range(len(content) - 200, 1000, -97):
+        cut.write_bytes(content[:length])
+        try:
+            expected = len(decode_all(cut))
+        except (av.FFmpegError, ValueError):  # nothing to stack: no frame at all
+            expected = None
+        try:
+            found = read_info(cut).num_frames
+        except DecodeError:
+            found = None
+        assert found == expected
+        assert found != 40
+
+
+def test_av1_goes_by_its_own_name(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libsvtav1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((96, 160, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    assert read_info(path).codec == "av1"
+
+
+def test_a_name_is_a_file_s_and_a_playlist_is_no_video(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_video(tmp_path / "12:30 clip.mp4", num_frames=5)
+    assert read_info(Path("12:30 clip.mp4")).num_frames == 5
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile '12:30 clip.mp4'\n")
+    for function in (read_info, lambda path: decode_frames(path, np.array([0]))):
+        with pytest.raises(DecodeError):
+            function(tmp_path / "list.mp4")
+
+
 def broken_files(folder: Path):
     video = make_video(folder / "whole.mp4", num_frames=10)
     files = {name: folder / name for name in ("empty.mp4", "text.mp4", "truncated.mp4", "folder.mp4", "none.mp4", "audio.mp4")}

@@ -41,6 +41,13 @@ def test_another_model_s_file_is_named_with_its_keys(tmp_path):
         load_weights(c2d(depth=50), str(tmp_path / "r18.pth"), 50)
 
 
+@pytest.mark.parametrize("content", [{1: torch.zeros(1)}, {"format": checkpoint.FORMAT}])
+def test_dicts_that_are_no_state_are_refused(tmp_path, content):
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(UserError, match="holds no state dict"):
+        load_weights(c2d(), str(tmp_path / "x.pth"), 18)
+
+
 @pytest.mark.parametrize("content", [b"", b"no checkpoint\n" * 50, b"PK\x03\x04 broken zip"])
 def test_damaged_files_are_refused(tmp_path, content):
     (tmp_path / "x.pth").write_bytes(content)
