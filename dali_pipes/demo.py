@@ -5,10 +5,8 @@ Data: `python -m c2d_fast.prepare demo` (made by itself when no data flags are g
     python -m c2d_fast.train --pipe dali_pipes/demo.py
 """
 
-from nvidia.dali import fn, pipeline_def, types
-
-from c2d_fast.decode import read_clips
 from c2d_fast.recipe import Clip, Crop, Model, Recipe, Training
+from dali_pipes.k400_8x8 import eval_pipe, train_pipe
 
 RECIPE = Recipe(
     name="demo",
@@ -19,37 +17,4 @@ RECIPE = Recipe(
     generated_data=True,
 )
 
-
-@pipeline_def
-def train_pipe(source):
-    clip, start, end, flip, index, problem = read_clips(source)  # u8 FHWC, as stored
-    clip = fn.resize(
-        clip,
-        roi_start=start[0],
-        roi_end=end[0],
-        roi_relative=True,
-        size=[source.crop_size, source.crop_size],
-        interp_type=types.INTERP_LINEAR,
-        antialias=False,
-    )  # u8 FHWC, crop size
-    clip = fn.flip(clip, horizontal=flip)  # u8 FHWC
-    return clip, index, problem
-
-
-@pipeline_def
-def eval_pipe(source):
-    clip, start, end, _, index, problem = read_clips(source)  # u8 FHWC, as stored
-    crops = [
-        fn.resize(
-            clip,
-            roi_start=start[crop],
-            roi_end=end[crop],
-            roi_relative=True,
-            size=[source.crop_size, source.crop_size],
-            interp_type=types.INTERP_LINEAR,
-            antialias=False,
-        )
-        for crop in range(source.num_crops)
-    ]  # u8 FHWC, crop size, each
-    crops = fn.stack(*crops)  # u8 [crop, F, H, W, C]
-    return crops, index, problem
+__all__ = ["RECIPE", "eval_pipe", "train_pipe"]

@@ -173,7 +173,7 @@ def test_bad_flags_and_files(data, tmp_path, run_command):
     wrong = write(tmp_path / "wrong.py", "import no_such_module\n")
     text = write(tmp_path / "x.pt", "no checkpoint")
     graphs = (
-        "from dali_pipes.demo import *\n@pipeline_def\ndef train_pipe(source):\n    c, s, e, f, i, p = read_clips(source)\n"
+        "from dali_pipes.k400_8x8 import *\n@pipeline_def\ndef train_pipe(source):\n    c, s, e, f, i, p = read_clips(source)\n"
     )
     bad_graph = write(tmp_path / "bad_graph.py", graphs + "    return fn.no_such_operator(c), i, p\n")
     leaves = write(tmp_path / "leaves.py", "import sys\nsys.exit(0)\n")
