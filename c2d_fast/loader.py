@@ -219,8 +219,8 @@ class _Stream:
 def _shut_down(pipelines: list[Any]) -> None:
     """Ends pipelines in order: first DALI's threads, then the workers and the memory that they share.
 
-    It is not left to Python's garbage collector: when that breaks a cycle, it runs DALI's finalizer that frees the memory before
-    the one that ends the threads (read in DALI 2.4's pipeline.py).
+    It is not left to Python's garbage collector: when that breaks a cycle, it runs DALI's finalizer that frees the memory
+    before the one that ends the threads (read in DALI 2.4's pipeline.py).
     """
     while pipelines:
         pipelines.pop()._shutdown()
