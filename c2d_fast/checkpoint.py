@@ -51,10 +51,19 @@ def load(path: Path, what: str) -> dict[str, Any]:
     content = read_file(path, what)
     if content.get("format") != FORMAT:
         raise UserError(f"{what} {path}: is not a c2d_fast checkpoint ({FORMAT}); give a last.pt or best.pt of a run folder")
+    check_parts(content, f"{what} {path}")
+    return content
+
+
+def check_parts(content: dict[str, Any], what: str) -> None:
+    """Checks that a checkpoint of ours has all its parts.
+
+    Raises:
+        UserError: one is missing.
+    """
     parts = [name for name in ("model", "optimizer", "scaler", "progress", "recipe") if not isinstance(content.get(name), dict)]
     if parts or not isinstance(content["model"].get("fc.bias"), torch.Tensor):
-        raise UserError(f"{what} {path}: lacks {', '.join(parts) or 'fc.bias'}; give a last.pt or best.pt of a run folder")
-    return content
+        raise UserError(f"{what}: lacks {', '.join(parts) or 'fc.bias'}; give a last.pt or best.pt of a run folder")
 
 
 def read_file(path: Path, what: str) -> dict[str, Any]:

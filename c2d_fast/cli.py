@@ -31,6 +31,15 @@ def command(name: str, description: str, example: str) -> Parser:
     )
 
 
+def add_list_flags(group: "argparse._ActionsContainer") -> None:
+    """Adds the flags that say how lists are to be understood."""
+    group.add_argument("--num-classes", type=positive, metavar="K",
+                       help="default: as many as --label-map has, or the checkpoint, or the recipe")  # fmt: skip
+    group.add_argument("--label-map", metavar="FILE", help="class names, one a line, or lines of `name index`")
+    group.add_argument("--video-name", metavar="TEMPLATE",
+                       help="of files where lists give ids: '{id}.mp4' (default); also {start} {end} {label} {split}")  # fmt: skip
+
+
 def add_loader_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that say how videos are read."""
     group = parser.add_argument_group("reading videos")

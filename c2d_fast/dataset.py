@@ -3,6 +3,7 @@
 import argparse
 import os
 
+import numpy as np
 import torch
 
 from c2d_fast.bad_videos import BadVideos
@@ -10,8 +11,10 @@ from c2d_fast.decode import choose_decoder
 from c2d_fast.listing import Listing
 from c2d_fast.loader import LoaderOptions
 from c2d_fast.manifest import read_manifest
+from c2d_fast.plan import Videos
 
 _NO_BAD, _ANY_BAD = (0.0, False), (100.0, True)
+_DECODED_BYTES = 512 * 2**20  # of a batch of videos; DALI holds about three
 
 
 def training_videos(listing: Listing, args: argparse.Namespace, limit: tuple[float, bool]) -> BadVideos:
@@ -45,6 +48,12 @@ def loader_options(bad: BadVideos, args: argparse.Namespace, device: torch.devic
         workers=args.workers or workers,
         decoder_threads=args.decoder_threads or threads,
     )
+
+
+def videos_at_a_time(videos: Videos, frames_wanted: int) -> int:
+    """Returns how many of the videos may be decoded together: all frames that their views need are held whole."""
+    frames = np.minimum(videos.num_frames, frames_wanted)
+    return max(int(_DECODED_BYTES // (frames * videos.width * videos.height * 3).max()), 1)
 
 
 def choose_device() -> torch.device:

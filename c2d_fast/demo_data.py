@@ -37,16 +37,16 @@ OBJECTS = (
 CLASSES = tuple(f"{texture} {shape}" for texture, shape in OBJECTS)
 VIDEOS_PER_CLASS = {"train": 40, "val": 12}
 
-_STAMP = {"made by": "c2d_fast.prepare demo", "version": 1}
 _SIZES = ((128, 96), (144, 112), (112, 112), (96, 128), (176, 144))
 _Image = NDArray[Any]
 
 
-def make_demo_data(folder: Path) -> str:
+def make_demo_data(folder: Path, videos_per_class: dict[str, int] | None = None) -> str:
     """Makes the demo data set, or finds it made.
 
     Args:
         folder: gets videos/<split>/<class>/<n>.mp4, train.txt, val.txt and labels.txt; made whole or not at all.
+        videos_per_class: how many of the splits "train" and "val" (default: VIDEOS_PER_CLASS).
 
     Returns:
         One line that says what is there.
@@ -54,8 +54,10 @@ def make_demo_data(folder: Path) -> str:
     Raises:
         UserError: the folder holds something else or cannot be made.
     """
-    counts = ", ".join(f"{len(CLASSES) * count} {split}" for split, count in VIDEOS_PER_CLASS.items())
-    if _is_made(folder):
+    per_class = videos_per_class or VIDEOS_PER_CLASS
+    counts = ", ".join(f"{len(CLASSES) * count} {split}" for split, count in per_class.items())
+    stamp = {"made by": "c2d_fast.prepare demo", "version": 1, "videos per class": per_class}
+    if _is_made(folder, stamp):
         return f"demo data: {folder} ({counts} videos, made before)"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: holds something other than this version's demo data; remove it or give another folder")
@@ -63,7 +65,8 @@ def make_demo_data(folder: Path) -> str:
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        _write(partial)
+        _write(partial, per_class)
+        (partial / "demo.json").write_text(json.dumps(stamp) + "\n")
         if folder.exists():
             folder.rmdir()
         os.replace(partial, folder)
@@ -101,16 +104,16 @@ def video_frames(split: str, label: int, number: int) -> Iterator[NDArray[np.uin
         place = np.clip(place, low, high)
 
 
-def _is_made(folder: Path) -> bool:
+def _is_made(folder: Path, stamp: dict[str, Any]) -> bool:
     try:
-        return bool(json.loads((folder / "demo.json").read_text()) == _STAMP)
+        return bool(json.loads((folder / "demo.json").read_text()) == stamp)
     except (OSError, ValueError):
         return False
 
 
-def _write(folder: Path) -> None:
+def _write(folder: Path, per_class: dict[str, int]) -> None:
     jobs: list[tuple[str, int, int, Path]] = []
-    for split, count in VIDEOS_PER_CLASS.items():
+    for split, count in per_class.items():
         lines = []
         for label, name in enumerate(CLASSES):
             for number in range(count):
@@ -122,7 +125,6 @@ def _write(folder: Path) -> None:
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for _ in tqdm(pool.map(_write_video, jobs), total=len(jobs), unit="video", disable=not shows_bars()):
             pass
-    (folder / "demo.json").write_text(json.dumps(_STAMP) + "\n")
 
 
 def _write_video(job: tuple[str, int, int, Path]) -> None:

@@ -37,6 +37,12 @@ class Scores:
         """Returns the share of scored videos whose label is among the k best classes, in per cent."""
         return 100 * float(hits(self.scores[self.scored], self.labels[self.scored], k).double().mean())
 
+    def mean_class_accuracy(self) -> float:
+        """Returns the mean over the list's classes of the share of their videos that are recognised, in per cent."""
+        labels = self.labels[self.scored]
+        right = hits(self.scores[self.scored], labels, 1).double()
+        return 100 * float(torch.stack([right[labels == label].mean() for label in labels.unique()]).mean())
+
     def loss(self) -> float:
         """Returns the mean negative log likelihood over the scored videos."""
         likelihood = self.scores[self.scored].double().gather(1, self.labels[self.scored, None])

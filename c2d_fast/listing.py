@@ -1,28 +1,39 @@
-"""Reads a list of labelled videos: one `relative/path.mp4 label` a line."""
+"""Lists of labelled videos: files, labels, class names and the hash that says which list it was."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from c2d_fast.errors import UserError
+from c2d_fast.label_map import class_key, decode_text, sorted_classes
+from c2d_fast.list_shapes import Row, folder_rows, list_rows
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The videos of one list file, in its order."""
+    """The videos of one list, in its order."""
 
     path: Path
     root: Path
     videos: tuple[str, ...]
-    """Paths as written in the list, below root."""
+    """Paths below root."""
     labels: tuple[int, ...]
     lines: tuple[int, ...]
-    """1-based line of each video, for messages."""
+    """1-based line of each video, for messages; 0 where the list is a folder."""
     sha256: str
-    """Of the list file's bytes: a score is only comparable on the same list."""
+    """Of the list file's bytes (of a folder: of its `path class` lines): scores are comparable on the same list only."""
+    classes: tuple[str, ...] | None = None
+    """The classes' names by label, where a label map, a table or folders give them."""
 
     def __len__(self) -> int:
         return len(self.videos)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes that the list has videos of."""
+        return len(set(self.labels))
 
     def file(self, index: int) -> Path:
         """Returns the path of the video on disk."""
@@ -30,61 +41,115 @@ class Listing:
 
     def where(self, index: int) -> str:
         """Returns `list.txt:12: path.mp4`, the way messages name a video."""
-        return f"{self.path}:{self.lines[index]}: {self.videos[index]}"
+        line = f":{self.lines[index]}" if self.lines[index] else ""
+        return f"{self.path}{line}: {self.videos[index]}"
 
     def summary(self) -> str:
-        """Returns the list's name, number of videos and hash, to stand beside every score."""
-        return f"{self.path.name}, {len(self)} videos, sha256 {self.sha256}"
+        """Returns the list's name, numbers of videos and classes, and hash, to stand beside every score."""
+        return f"{self.path.name}, {len(self)} videos of {self.num_classes} classes, sha256 {self.sha256}"
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what is stored with every result: plain strings and numbers."""
+        return {
+            "path": str(self.path),
+            "root": str(self.root),
+            "videos": len(self),
+            "classes": self.num_classes,
+            "sha256": self.sha256,
+        }
 
 
-def read_list(path: str | Path, root: str | Path | None, num_classes: int) -> Listing:
-    """Reads a list file.
+def read_list(
+    path: str | Path,
+    root: str | Path | None,
+    num_classes: int,
+    *,
+    classes: tuple[str, ...] | None = None,
+    video_name: str | None = None,
+) -> Listing:
+    """Reads a list of any of the known shapes.
 
-    The label is the last word of a line, so paths may contain spaces. Empty lines are skipped.
+    - `relative/path.mp4 label`: the label is the last word, so paths may contain spaces; they may also stand in quotes;
+    - `video_id num_frames label`, with spaces or commas: the file's name is made with video_name;
+    - a table with the columns label, youtube_id, time_start, time_end (Kinetics' own CSV): the files are looked for as
+      <id>_<start>_<end>.mp4, also in folders of classes, or as video_name says;
+    - a folder that has a folder of videos for each class.
+
+    Frames that were extracted to pictures are no videos, and not read.
 
     Args:
-        path: the list file, UTF-8.
-        root: the folder that the paths are relative to; None is the list's own folder.
+        path: the list file, UTF-8, or the folder of classes.
+        root: the folder that the paths are relative to; None is the list's own folder. A folder of classes is its own root.
         num_classes: labels must lie in 0..num_classes - 1.
+        classes: the classes' names by label; None: where the list gives names, they get labels in alphabetical order.
+        video_name: template of the files' names where a list gives ids, for example `{id}.mp4` (the default).
 
     Raises:
-        UserError: the file is missing or empty, the root is no folder, or a line breaks a rule (named with its number).
+        UserError: the list is missing or empty, the root is no folder, or a line breaks a rule (named with its number).
     """
     path = Path(path)
-    root = path.parent if root is None else Path(root)
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"list {path}: cannot be read ({error.strerror}); give the path of a list file") from error
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"list {path}: is not UTF-8 text ({error.reason}); give a list with `path label` lines") from error
-    videos, labels, lines = [], [], []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            video, label = _parse_line(line.strip(), f"{path}:{number}", num_classes)
-            videos.append(video)
-            labels.append(label)
-            lines.append(number)
-    if not videos:
-        raise UserError(f"list {path}: is empty; each line must be `relative/path.mp4 label`")
+    if path.is_dir():
+        rows = list(folder_rows(path))
+        if not rows:
+            raise UserError(f"list {path}: is a folder without videos; it must have one folder of video files for each class")
+        raw = "".join(f"{row.paths[0]} {row.label}\n" for row in rows).encode(errors="surrogateescape")
+        root = path
+    else:
+        root = path.parent if root is None else Path(root)
+        try:
+            raw = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"list {path}: cannot be read ({error.strerror}); give the path of a list file") from error
+        rows = list(list_rows(decode_text(raw, path, "list"), path, video_name))
+        if not rows:
+            raise UserError(f"list {path}: has no videos")
     if not root.is_dir():
         raise UserError(f"data root {root}: is not a folder; give the folder that the paths of {path} are relative to")
-    return Listing(path, root, tuple(videos), tuple(labels), tuple(lines), hashlib.sha256(raw).hexdigest())
+    labels, classes = _labels(rows, path, num_classes, classes)
+    return Listing(
+        path=path,
+        root=root,
+        videos=tuple(_first_that_exists(row.paths, root) for row in rows),
+        labels=labels,
+        lines=tuple(row.line for row in rows),
+        sha256=hashlib.sha256(raw).hexdigest(),
+        classes=classes,
+    )
 
 
-def _parse_line(line: str, where: str, num_classes: int) -> tuple[str, int]:
-    words = line.rsplit(maxsplit=1)
-    rule = "each line must be `relative/path.mp4 label`"
-    if len(words) != 2:
-        raise UserError(f"{where}: {line!r} has no label; {rule}")
-    video, label = words
-    # int() would also take "1_0" and "+1", which no list means.
-    if not (label.isascii() and label.removeprefix("-").isdigit()):
-        raise UserError(f"{where}: label {label!r} is not a whole number; {rule}")
-    if not 0 <= int(label) < num_classes:
+def _labels(
+    rows: list[Row], path: Path, num_classes: int, classes: tuple[str, ...] | None
+) -> tuple[tuple[int, ...], tuple[str, ...] | None]:
+    """Returns the rows' labels, and the classes' names where they are known."""
+    if classes is None and any(isinstance(row.label, str) for row in rows):
+        classes = _derived_classes((str(row.label) for row in rows), path, num_classes)
+    numbers = {class_key(name): label for label, name in enumerate(classes or ())}
+    labels = []
+    for row in rows:
+        where = f"{path}:{row.line}" if row.line else f"{path / row.paths[0]}"
+        label = row.label if isinstance(row.label, int) else numbers.get(class_key(row.label))
+        if label is None:
+            raise UserError(f"{where}: class {row.label!r} is not in the label map of {len(numbers)} names; correct either")
+        if not 0 <= label < num_classes:
+            raise UserError(
+                f"{where}: label {label} is out of range; labels go from 0 to {num_classes - 1} "
+                "(change --num-classes or the list)"
+            )
+        labels.append(label)
+    return tuple(labels), classes
+
+
+def _derived_classes(names: Iterable[str], path: Path, num_classes: int) -> tuple[str, ...]:
+    classes = sorted_classes(names)
+    if len(classes) != num_classes:
         raise UserError(
-            f"{where}: label {label} is out of range; labels go from 0 to {num_classes - 1} (change --num-classes or the list)"
+            f"list {path}: has {len(classes)} class names, and the model {num_classes} classes; give --num-classes "
+            f"{len(classes)}, or all names in the order of their labels with --label-map FILE"
         )
-    return video, int(label)
+    return classes
+
+
+def _first_that_exists(paths: tuple[str, ...], root: Path) -> str:
+    if len(paths) == 1:
+        return paths[0]
+    return next((path for path in paths if (root / path).exists()), paths[0])

@@ -7,6 +7,7 @@ import torchvision
 from torch import Tensor, nn
 
 from c2d_fast import recipe
+from c2d_fast.nonlocal_block import NonlocalBlock
 
 # ImageNet's mean and deviation on the 0..255 scale, RGB, as the published checkpoints expect.
 MEAN = (123.675, 116.28, 103.53)
@@ -35,6 +36,13 @@ class C2D(nn.Module):
         # With temporal pool the published stem pools without padding: 112 -> 55, where the ordinary one gives 56.
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=0 if model.temporal_pool else 1)
         self.layer1, self.layer2, self.layer3, self.layer4 = trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4
+        # Beside the trunk, not in it: its parameters keep torchvision's names.
+        self.nonlocal_blocks = nn.ModuleDict(
+            {
+                f"layer{stage}_{block}": NonlocalBlock(_width(trunk, stage, block), model.nonlocal_affinity)
+                for stage, block in model.nonlocal_after
+            }
+        )
         self.dropout = nn.Dropout(model.dropout)
         self.fc = nn.Linear(trunk.fc.in_features, model.num_classes)
         nn.init.normal_(self.fc.weight, std=0.01)
@@ -59,14 +67,27 @@ class C2D(nn.Module):
         # In float32 also under autocast, whose half formats would round the mean; the compiler fuses it with the cast.
         x = (x.float() - self.mean) * self.inverse_std
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        x = self.layer1(x)
-        if self.temporal_pool:
-            x = halve_frames(x, num_frames)
-        x = self.layer4(self.layer3(self.layer2(x)))
+        for stage in ("layer1", "layer2", "layer3", "layer4"):
+            for place, block in self.get_submodule(stage).named_children():
+                x = block(x)
+                if (name := f"{stage}_{place}") in self.nonlocal_blocks:
+                    x = self.nonlocal_blocks[name](x, num_frames)
+            if stage == "layer1" and self.temporal_pool:
+                x = halve_frames(x, num_frames)
+                num_frames //= 2
         # Averaged in float32: the mean of hundreds of half-precision numbers is not one itself.
         features = x.float().mean((2, 3)).view(num_clips, -1, x.shape[1]).mean(1)
         logits: Tensor = self.fc(self.dropout(features))
         return logits.float()
+
+
+def _width(trunk: nn.Module, stage: int, block: int) -> int:
+    """Returns the channels that a block of the trunk puts out."""
+    blocks = getattr(trunk, f"layer{stage}", ())
+    if block not in range(len(blocks)):
+        raise ValueError(f"nonlocal_after ({stage}, {block}): the trunk has no such block")
+    last = [module for module in blocks[block].children() if isinstance(module, nn.BatchNorm2d)][-1]
+    return last.num_features
 
 
 def halve_frames(x: Tensor, num_frames: int) -> Tensor:

@@ -21,6 +21,10 @@ class Model:
     views. False: the plain trunk, average features over views."""
     dropout: float
     num_classes: int
+    nonlocal_after: tuple[tuple[int, int], ...] = ()
+    """(stage, block) that a non-local block follows: stages are layer1..layer4 of the ResNet, blocks count from 0."""
+    nonlocal_affinity: str = "embedded_gaussian"
+    """embedded_gaussian (softmax) or dot_product."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +95,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.model.depth not in (18, 50, 101):
             raise ValueError(f"depth ({self.model.depth}) must be 18, 50 or 101")
+        if self.model.nonlocal_affinity not in ("embedded_gaussian", "dot_product"):
+            raise ValueError(f"nonlocal_affinity ({self.model.nonlocal_affinity}) must be embedded_gaussian or dot_product")
         least = 2 if self.model.temporal_pool else 1
         if self.clip.num_frames < least or self.clip.interval < 1:
             raise ValueError(f"clip ({self.clip}) must have {least} frames at least, and an interval of 1 at least")

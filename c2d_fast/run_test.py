@@ -4,24 +4,21 @@ import argparse
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from c2d_fast import checkpoint
-from c2d_fast.dataset import choose_device, loader_options, scored_videos
-from c2d_fast.demo_data import DEMO_FOLDER, make_demo_data
+from c2d_fast.dataset import choose_device, loader_options, scored_videos, videos_at_a_time
 from c2d_fast.errors import UserError
 from c2d_fast.evaluate import Scores, evaluate
-from c2d_fast.listing import Listing, read_list
+from c2d_fast.lists import label_names, one_list
 from c2d_fast.loader import EvalLoader
 from c2d_fast.manifest import Manifest
-from c2d_fast.model import C2D, compile_model
-from c2d_fast.plan import VIEWS, EvalPlan, Videos
+from c2d_fast.model import compile_model
+from c2d_fast.model_file import read_model_file
+from c2d_fast.plan import VIEWS, EvalPlan
 from c2d_fast.precision import Precision
 from c2d_fast.recipe import Recipe, load_pipe
-from c2d_fast.weights import load_checkpoint
-
-_DECODED_BYTES = 512 * 2**20  # of a batch of videos; DALI holds about three
+from c2d_fast.run_folder import describe_run
+from c2d_fast.weights import describe, model_for
 
 
 def run_test(args: argparse.Namespace) -> None:
@@ -31,15 +28,12 @@ def run_test(args: argparse.Namespace) -> None:
         UserError: anything that the user can mend.
     """
     _check_dump(args.dump)
-    pipe = load_pipe(args.pipe)
-    uses_demo_data = _uses_demo_data(args, pipe.recipe)
-    content = checkpoint.load(args.checkpoint, "--checkpoint")
-    recipe = pipe.recipe.with_num_classes(len(content["model"]["fc.bias"]))
-    model = C2D(recipe.model)
-    load_checkpoint(model, content, recipe, f"--checkpoint {args.checkpoint}")
-    if uses_demo_data:
-        print(make_demo_data(DEMO_FOLDER))
-    listing = read_list(DEMO_FOLDER / "val.txt" if uses_demo_data else args.list, args.data_root, recipe.model.num_classes)
+    pipe, names = load_pipe(args.pipe), label_names(args)
+    file = read_model_file(args.checkpoint, "--checkpoint")
+    num_classes = args.num_classes or (len(names) if names else None)
+    model, recipe = model_for(pipe.recipe, file, f"--checkpoint {args.checkpoint}", num_classes)
+    print(describe(file, recipe))
+    listing = one_list(args, recipe, names or file.classes, "val")
     bad = scored_videos(listing, args)
     device = choose_device()
     options = loader_options(bad, args, device)
@@ -50,45 +44,48 @@ def run_test(args: argparse.Namespace) -> None:
         videos=videos,
         clip=recipe.clip,
         crop=recipe.crop,
-        batch_size=min(batch_size, _videos_at_a_time(videos, num_clips * recipe.clip.num_frames)),
+        batch_size=min(batch_size, videos_at_a_time(videos, num_clips * recipe.clip.num_frames)),
         num_clips=num_clips,
     )
     source = EvalLoader(pipe.eval_pipe, plan, options, bad, views_per_batch=batch_size)
+    precision = Precision.choose(args.precision, device)
     scores = evaluate(
         compile_model(model.to(device), args.compile, device),
         source,
         num_classes=recipe.model.num_classes,
         average_probabilities=recipe.model.temporal_pool,
-        precision=Precision.choose(args.precision, device),
+        precision=precision,
         num_listed=len(listing),
     )
+    how = {"views": args.views, "decoder": options.decoder, "precision": precision.name, "device": str(device)}
+    result = _result(scores, listing.facts(), how)
     if args.dump:
-        _dump(args.dump, scores, bad.manifest)
-    _print_scores(scores, listing, recipe, args.views, options.decoder)
-
-
-def _uses_demo_data(args: argparse.Namespace, recipe: Recipe) -> bool:
-    if args.list:
-        return False
-    if recipe.generated_data and not args.data_root:
-        return True
-    raise UserError(f"--list is missing: {recipe.name} has no data of its own; give --data-root DIR --list FILE")
-
-
-def _videos_at_a_time(videos: Videos, frames_wanted: int) -> int:
-    """Returns how many of the videos may be decoded together: all frames that their views need are held whole."""
-    frames = np.minimum(videos.num_frames, frames_wanted)
-    return max(int(_DECODED_BYTES // (frames * videos.width * videos.height * 3).max()), 1)
-
-
-def _print_scores(scores: Scores, listing: Listing, recipe: Recipe, views: str, decoder: str) -> None:
+        config = describe_run(vars(args), recipe=recipe.as_dict(), left_out=bad.found, result=result)
+        _dump(args.dump, scores, bad.manifest, config)
     share = scores.share()
-    print(f"list {listing.summary()}; views {views}; decoder {decoder}{share}")
+    print(f"list {listing.summary()}; views {args.views}; decoder {options.decoder}; precision {precision.name}{share}")
+    _print_scores(result, recipe, args.views, share)
+
+
+def _result(scores: Scores, listing: dict[str, Any], how: dict[str, Any]) -> dict[str, Any]:
+    """Returns the scores with all that they hold for: plain numbers and strings."""
+    return {
+        "top1": scores.top(1),
+        "top5": scores.top(5),
+        "mean_class_accuracy": scores.mean_class_accuracy(),
+        "videos_scored": scores.num_scored,
+        "list": listing,
+        **how,
+    }
+
+
+def _print_scores(result: dict[str, Any], recipe: Recipe, views: str, share: str) -> None:
     if recipe.published:
         print(f"published (Kinetics-400, 10x3): top-1 {recipe.published.top1:.2f} %, top-5 {recipe.published.top5:.2f} %")
-    print(f"top-5 {scores.top(5):.1f} %{share}")
+    print(f"mean class accuracy {result['mean_class_accuracy']:.1f} %{share}")
+    print(f"top-5 {result['top5']:.1f} %{share}")
     name = "validation" if views == "1x1" else views
-    print(f"{name} top-1 {scores.top(1):.1f} % (chance {100 / recipe.model.num_classes:.1f} %){share}")
+    print(f"{name} top-1 {result['top1']:.1f} % (chance {100 / recipe.model.num_classes:.1f} %){share}")
 
 
 def _check_dump(path: Path | None) -> None:
@@ -100,8 +97,8 @@ def _check_dump(path: Path | None) -> None:
         raise UserError(f"--dump {path}: its folder does not exist; make it first")
 
 
-def _dump(path: Path, scores: Scores, manifest: Manifest) -> None:
-    """Writes the scored videos as a list of {path, label, scores}: plain strings, ints and floats."""
+def _dump(path: Path, scores: Scores, manifest: Manifest, config: dict[str, Any]) -> None:
+    """Writes the scored videos as a list of {path, label, scores}, and beside it a summary: what they were scored with."""
     rows = [
         {"path": manifest.listing.videos[place], "label": manifest.listing.labels[place], "scores": row}
         for place, row, scored in zip(manifest.kept, scores.scores.tolist(), scores.scored.tolist(), strict=True)
@@ -109,6 +106,7 @@ def _dump(path: Path, scores: Scores, manifest: Manifest) -> None:
     ]
     try:
         path.write_bytes(pickle.dumps(rows) if path.suffix == ".pkl" else json.dumps(rows).encode())
+        path.with_name(path.name + ".summary.json").write_text(json.dumps(config, indent=2) + "\n")
     except OSError as error:
         raise UserError(f"--dump {path}: cannot be written ({error.strerror})") from error
     print(f"scores of {len(rows)} videos written to {path}")

@@ -11,12 +11,13 @@ import torch
 from c2d_fast import checkpoint
 from c2d_fast.bad_videos import BadVideos, parse_limit
 from c2d_fast.dataset import choose_device, loader_options, scored_videos, training_videos
-from c2d_fast.demo_data import DEMO_FOLDER, make_demo_data
+from c2d_fast.determinism import make_deterministic
 from c2d_fast.errors import UserError
 from c2d_fast.evaluate import Scores, evaluate
-from c2d_fast.listing import Listing, read_list
+from c2d_fast.lists import label_names, training_lists, with_classes
 from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
 from c2d_fast.model import C2D, compile_model
+from c2d_fast.model_file import of_checkpoint
 from c2d_fast.plan import EvalPlan, TrainPlan
 from c2d_fast.precision import Precision
 from c2d_fast.recipe import PipeFile, Recipe, load_pipe
@@ -36,27 +37,21 @@ def run_train(args: argparse.Namespace) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("WORLD_SIZE is above 1: training in several processes is not built yet; start one process")
     limit = parse_limit(args.max_bad_videos)
-    pipe = load_pipe(args.pipe)
-    recipe = pipe.recipe.with_num_classes(args.num_classes or pipe.recipe.model.num_classes)
+    pipe, names = load_pipe(args.pipe), label_names(args)
+    recipe = with_classes(pipe.recipe, args, names)
     folder, resumed_from = choose_folder(args.out, args.resume, recipe.name)
-    train_list, val_list = _read_lists(args, recipe)
+    train_list, val_list = training_lists(args, recipe, names)
     check_folder(folder)
     content = checkpoint.load(resumed_from, "--resume") if resumed_from else None
 
     device = choose_device()
+    if args.deterministic:
+        print(make_deterministic(device))
     train_bad = training_videos(train_list, args, limit)
     val_bad = scored_videos(val_list, args) if val_list else None
     batch_size = args.batch_size or recipe.training.clips_per_gpu
-    plan = TrainPlan(
-        videos=train_bad.manifest.videos(),
-        clip=recipe.clip,
-        crop=recipe.crop,
-        seed=args.seed,
-        batch_size=batch_size,
-        name=str(train_list.path),
-    )
     options = loader_options(train_bad, args, device)
-    source = TrainLoader(pipe.train_pipe, plan, options, train_bad)
+    source = _training(pipe, recipe, train_bad, args.seed, batch_size, options)
     source.start(content["progress"]["epoch"] if content else 0)
     val_options = loader_options(val_bad, args, device) if val_bad else None
 
@@ -71,7 +66,8 @@ def run_train(args: argparse.Namespace) -> None:
     config = describe_run(
         vars(args),
         recipe=recipe.as_dict(),
-        lists=[_list_facts(item) for item in (train_list, val_list) if item],
+        lists=[item.facts() for item in (train_list, val_list) if item],
+        classes=list(train_list.classes) if train_list.classes else None,
         used={
             "device": str(device),
             "decoder": options.decoder,
@@ -86,6 +82,8 @@ def run_train(args: argparse.Namespace) -> None:
         },
         left_out=train_bad.found + (val_bad.found if val_bad else []),
     )
+    if content and content.get("lists") != config["lists"]:
+        print("note: the checkpoint was trained or validated on other lists than these")
     print(f"training {recipe.name} for {epochs} epochs of {source.steps_per_epoch} steps on {device}; run folder {folder}")
     make_folder(folder)
     write_config(folder, config)
@@ -104,7 +102,7 @@ def run_train(args: argparse.Namespace) -> None:
         validate=validate,
         records=records,
         folder=folder,
-        identity={key: config[key] for key in ("recipe", "versions", "lists", "used")} | {"seed": args.seed},
+        identity={key: config[key] for key in ("recipe", "versions", "lists", "classes", "used")} | {"seed": args.seed},
         seed=args.seed,
         progress=Progress(),
     )
@@ -132,31 +130,28 @@ def _run(trainer: Trainer, epochs: int) -> None:
 def _make_model(args: argparse.Namespace, recipe: Recipe, resumed_from: Path | None, content: dict[str, Any] | None) -> C2D:
     torch.manual_seed(args.seed)  # the classifier, and the trunk where it starts at random
     model = C2D(recipe.model)
-    if content:
-        load_checkpoint(model, content, recipe, f"--resume {resumed_from}")
+    if content and resumed_from:
+        load_checkpoint(model, of_checkpoint(content, resumed_from), recipe, f"--resume {resumed_from}")
         print(f"resuming from {resumed_from}, after epoch {content['progress']['epoch']}")
         if content.get("seed") != args.seed:
             print(f"note: it was trained with --seed {content.get('seed')}, and goes on with {args.seed}")
     else:
-        print(load_weights(model, args.weights or recipe.training.weights, recipe.model.depth))
+        print(load_weights(model, args.weights or recipe.training.weights, recipe.model.depth, new_head=args.new_head))
     return model
 
 
-def _read_lists(args: argparse.Namespace, recipe: Recipe) -> tuple[Listing, Listing | None]:
-    train_list, val_list, root = args.train_list, args.val_list, args.data_root
-    if not (train_list or val_list or root) and recipe.generated_data:
-        print(make_demo_data(DEMO_FOLDER))
-        train_list, val_list, root = DEMO_FOLDER / "train.txt", DEMO_FOLDER / "val.txt", DEMO_FOLDER
-    if not train_list:
-        raise UserError(
-            f"--train-list is missing: {recipe.name} has no data of its own; give --data-root DIR --train-list FILE "
-            "--val-list FILE, lists with a `relative/path.mp4 label` on each line"
-        )
-    train = read_list(train_list, root, recipe.model.num_classes)
-    if not val_list:
-        print("no --val-list: nothing is validated, and best.pt is the last epoch's model")
-        return train, None
-    return train, read_list(val_list, args.val_root or root, recipe.model.num_classes)
+def _training(
+    pipe: PipeFile, recipe: Recipe, bad: BadVideos, seed: int, batch_size: int, options: LoaderOptions
+) -> TrainLoader:
+    plan = TrainPlan(
+        videos=bad.manifest.videos(),
+        clip=recipe.clip,
+        crop=recipe.crop,
+        seed=seed,
+        batch_size=batch_size,
+        name=str(bad.manifest.listing.path),
+    )
+    return TrainLoader(pipe.train_pipe, plan, options, bad)
 
 
 def _validation(
@@ -188,7 +183,3 @@ def _base_lr(args: argparse.Namespace, recipe: Recipe, batch_size: int) -> float
     lr = scaled_lr(training, batch_size)
     print(f"learning rate {lr:.6g} = {training.lr:g} x {batch_size} / {training.lr_batch} (scaled to the global batch)")
     return lr
-
-
-def _list_facts(listing: Listing) -> dict[str, Any]:
-    return {"path": str(listing.path), "root": str(listing.root), "videos": len(listing), "sha256": listing.sha256}

@@ -14,16 +14,21 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parses the command's flags."""
     parser = cli.command(
         "test",
-        "Scores a checkpoint on a list: top-1 and top-5 of the averaged views, and the list they hold for.",
+        "Scores a checkpoint on a list: top-1, top-5 and mean class accuracy of the averaged views, and which list it was.",
         "python -m c2d_fast.test --pipe dali_pipes/k400_8x8.py --checkpoint runs/R/best.pt --data-root DIR --list val.txt",
     )
     parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe that was trained")
-    parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help="last.pt or best.pt of a run folder")
+    parser.add_argument(
+        "--checkpoint", required=True, type=Path, metavar="FILE", help="ours (.pt, .safetensors), a published .pth, ..."
+    )
     parser.add_argument("--data-root", metavar="DIR", help="folder the list's paths are in (default: the list's)")
-    parser.add_argument("--list", metavar="FILE", help="lines of `relative/path.mp4 label` (demo.py has its own)")
+    parser.add_argument("--list", metavar="FILE", help="`path.mp4 label` lines, ids, Kinetics' CSV, a folder for each class")
+    cli.add_list_flags(parser)
     parser.add_argument("--views", default="10x3", choices=tuple(VIEWS), help="clips x crops (default 10x3; 1x1: validation's)")
     parser.add_argument("--batch-size", type=cli.positive, metavar="N", help="views at a time (default: the recipe's)")
-    parser.add_argument("--dump", type=Path, metavar="FILE", help="write every video's scores, .pkl or .json")
+    parser.add_argument(
+        "--dump", type=Path, metavar="FILE", help="write every video's scores, .pkl or .json, and FILE.summary.json"
+    )
     cli.add_loader_flags(parser)
     cli.add_compute_flags(parser)
     return parser.parse_args(argv)

@@ -21,9 +21,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     data = parser.add_argument_group("data (demo.py needs none: it makes its own)")
     data.add_argument("--data-root", metavar="DIR", help="folder the training list's paths are in (default: the list's)")
     data.add_argument("--val-root", metavar="DIR", help="the same for validation (default: --data-root)")
-    data.add_argument("--train-list", metavar="FILE", help="lines of `relative/path.mp4 label`")
+    data.add_argument("--train-list", metavar="FILE", help="`path.mp4 label` lines, Kinetics' CSV, or a folder for each class")
     data.add_argument("--val-list", metavar="FILE", help="likewise; without it nothing is validated")
-    data.add_argument("--num-classes", type=cli.positive, metavar="K", help="default: the recipe's")
+    cli.add_list_flags(data)
     data.add_argument("--max-bad-videos", default="1%", metavar="N|P%", help="broken training videos to bear (default 1%%)")
     run = parser.add_argument_group("run")
     run.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/<pipe>-<time>)")
@@ -32,10 +32,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     run.add_argument("--batch-size", type=cli.positive, metavar="N", help="clips per GPU (default: the recipe's)")
     run.add_argument("--auto-scale-lr", action=argparse.BooleanOptionalAction, default=True,
                      help="scale the recipe's learning rate to the batch (default: on)")  # fmt: skip
-    run.add_argument("--weights", metavar="imagenet|none|FILE", help="where the trunk starts (default: the recipe's)")
+    run.add_argument("--weights", metavar="imagenet|none|FILE", help="where the model starts (default: the recipe's)")
+    run.add_argument("--new-head", action="store_true", help="start with a new classifier, whatever --weights has")
     run.add_argument(
         "--seed", type=cli.not_negative, default=0, metavar="N", help="decides order, sampling and dropout (default 0)"
     )
+    run.add_argument("--deterministic", action="store_true", help="the same weights from the same seed, on a GPU at a cost")
     cli.add_loader_flags(parser)
     cli.add_compute_flags(parser)
     return parser.parse_args(argv)

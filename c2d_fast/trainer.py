@@ -125,7 +125,13 @@ class Trainer:
             self.progress.best_top1, self.progress.best_epoch = top1, epoch + 1
         best = ", best" if better else ""
         text = f"epoch {epoch + 1}/{epochs}: validation top-1 {top1:.1f} %, top-5 {top5:.1f} %{scores.share()}{best}"
-        figures = {"loss": scores.loss(), "top1": top1, "top5": top5, "videos": scores.num_scored}
+        figures = {
+            "loss": scores.loss(),
+            "top1": top1,
+            "top5": top5,
+            "mean_class_accuracy": scores.mean_class_accuracy(),
+            "videos": scores.num_scored,
+        }
         self.records.validation((epoch + 1) * self.source.steps_per_epoch, epoch + 1, figures, text)
         return better
 

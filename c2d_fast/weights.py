@@ -1,4 +1,4 @@
-"""What a training starts from: torchvision's ImageNet weights, a file, or nothing."""
+"""What a model's weights come from: torchvision's ImageNet weights, a file of any known form, or nothing."""
 
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,9 @@ import torch
 import torchvision
 from torch import Tensor
 
-from c2d_fast.checkpoint import FORMAT, read_file
 from c2d_fast.errors import UserError
 from c2d_fast.model import C2D
+from c2d_fast.model_file import ModelFile, read_model_file
 from c2d_fast.recipe import Recipe
 
 _IMAGENET = {
@@ -18,16 +18,22 @@ _IMAGENET = {
     50: torchvision.models.ResNet50_Weights.IMAGENET1K_V2,
     101: torchvision.models.ResNet101_Weights.IMAGENET1K_V2,
 }
+_IMAGENET_CLASSES = 1000
+_HEAD = ("fc.weight", "fc.bias")
+_NAMED = 5  # keys of each kind, in a message
 
 
-def load_weights(model: C2D, source: str, depth: int) -> str:
+def load_weights(model: C2D, source: str, depth: int, *, new_head: bool = False) -> str:
     """Puts starting weights into a model.
+
+    The classifier of ImageNet is never kept where it does not fit; any other only goes when new_head says so. Non-local
+    blocks that the file lacks start anew, which changes nothing of what the trunk computes.
 
     Args:
         model: any C2D of this depth.
-        source: imagenet (IMAGENET1K_V2, downloaded once by torchvision), none, or the path of a torchvision ResNet state
-            dict or of a checkpoint of ours.
+        source: imagenet (IMAGENET1K_V2, downloaded once by torchvision), none, or the path of a model file.
         depth: of the ResNet, 18, 50 or 101.
+        new_head: start with a new classifier, whatever the source has.
 
     Returns:
         One line that says what was loaded.
@@ -36,44 +42,81 @@ def load_weights(model: C2D, source: str, depth: int) -> str:
         UserError: the file or the download is not to be had, or is not of this model.
     """
     if source == "none":
-        return "weights: none, the trunk starts at random"
+        return "weights: none, the model starts at random"
     if source == "imagenet":
-        state, name = _download(depth), f"{_IMAGENET[depth]}"
+        file, name = ModelFile(Path("imagenet"), "torchvision", _download(depth), {}), f"{_IMAGENET[depth]}"
     else:
-        state, name = _read_state(source), source
-    head = {key: value for key, value in state.items() if key.startswith("fc.")}
-    # Another data set's classifier is of no use: it starts anew.
-    keep_head = all(getattr(head.get(f"fc.{key}"), "shape", None) == value.shape for key, value in model.fc.named_parameters())
-    chosen = {key: value for key, value in state.items() if keep_head or key not in head}
-    fit_state(model, chosen, f"--weights {source}", optional=() if keep_head else ("fc.weight", "fc.bias"))
-    return f"weights: {name}" + ("" if keep_head else ", classifier new")
+        file = read_model_file(Path(source), "--weights")
+        name = f"{source} ({_form(file)})"
+    is_imagenet = file.form == "torchvision" and file.num_classes == _IMAGENET_CLASSES != model.fc.out_features
+    drop_head = new_head or is_imagenet or source == "imagenet"
+    if not drop_head:
+        _check_head(model, file, f"--weights {source}", "start a new one with --new-head")
+    state = {key: value for key, value in file.state.items() if not (drop_head and key in _HEAD)}
+    optional = set(_HEAD if drop_head else ())
+    blocks = [key for key in model.state_dict() if key.startswith("nonlocal_blocks.")]
+    if blocks and not any(key in state for key in blocks):
+        optional.update(blocks)
+        name += f", {len(model.nonlocal_blocks)} non-local blocks new"
+    fit_state(model, state, f"--weights {source}", optional)
+    return f"weights: {name}" + (", classifier new" if drop_head else ", classifier kept")
 
 
-def load_checkpoint(model: C2D, content: dict[str, Any], recipe: Recipe, what: str) -> None:
-    """Loads a checkpoint of ours into the recipe's model.
+def load_checkpoint(model: C2D, file: ModelFile, recipe: Recipe, what: str) -> None:
+    """Loads a whole model, classifier included, into the recipe's model.
 
     Raises:
         UserError: it is of another model.
     """
     # With and without temporal pool the parameters have the same names and shapes: the stored recipe tells them apart.
-    for field, ours in (("depth", recipe.model.depth), ("temporal_pool", recipe.model.temporal_pool)):
-        theirs = content["recipe"]["model"][field]
-        if theirs != ours:
+    theirs, ours = file.recipe_model, recipe.as_dict()["model"]
+    for field in ("depth", "temporal_pool", "nonlocal_after", "nonlocal_affinity"):
+        if field in theirs and theirs[field] != ours[field]:
             raise UserError(
-                f"{what}: is of another model: its {field} is {theirs}, that of {recipe.name} is {ours}; give the checkpoint's "
-                f"own pipe file ({content['recipe']['name']})"
+                f"{what}: is of another model: its {field} is {theirs[field]}, that of {recipe.name} is {ours[field]}; give "
+                f"the checkpoint's own pipe file ({file.card['recipe'].get('name')})"
             )
-    fit_state(model, content["model"], what)
+    _check_head(model, file, what, f"give --num-classes {file.num_classes}, or train a new one (--weights, --new-head)")
+    fit_state(model, file.state, what)
 
 
-def fit_state(model: C2D, state: dict[str, Tensor], what: str, optional: tuple[str, ...] = ()) -> None:
+def model_for(recipe: Recipe, file: ModelFile, what: str, num_classes: int | None) -> tuple[C2D, Recipe]:
+    """Builds a recipe's model with a file's weights, on the CPU, to be scored or used.
+
+    Args:
+        recipe: of the pipe file.
+        file: of any form.
+        what: the flag and path that named it, for messages.
+        num_classes: K; None: as many as a checkpoint of ours has, otherwise the recipe's.
+
+    Raises:
+        UserError: the file is of another model.
+    """
+    if num_classes is None and file.form == "ours":
+        num_classes = file.num_classes
+    recipe = recipe.with_num_classes(num_classes or recipe.model.num_classes)
+    model = C2D(recipe.model)
+    load_checkpoint(model, file, recipe, what)
+    return model, recipe
+
+
+def describe(file: ModelFile, recipe: Recipe) -> str:
+    """Returns one line on what was loaded, for the user."""
+    line = f"checkpoint: {file.path} ({_form(file)})"
+    if file.form == "ours":
+        return line
+    kind = "with" if recipe.model.temporal_pool else "without"
+    return f"{line}; such files do not say whether they are of the model with temporal pool: taken as {kind}"
+
+
+def fit_state(model: C2D, state: dict[str, Any], what: str, optional: set[str] | None = None) -> None:
     """Loads a state dict that must fit exactly, but for optional keys that may be absent.
 
     Raises:
-        UserError: keys are missing, unexpected or of another shape; the first of each are named.
+        UserError: keys are missing, unexpected or of another shape; they are named, the first of each kind.
     """
     own = model.state_dict()
-    missing = [key for key in own if key not in state and key not in optional]
+    missing = [key for key in own if key not in state and key not in (optional or ())]
     unexpected = [key for key in state if key not in own]
     misshaped = [
         f"{key} {list(value.shape) if isinstance(value, Tensor) else type(value).__name__} instead of {list(own[key].shape)}"
@@ -81,18 +124,25 @@ def fit_state(model: C2D, state: dict[str, Tensor], what: str, optional: tuple[s
         if key in own and (not isinstance(value, Tensor) or value.shape != own[key].shape)
     ]
     problems = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
-    named = [f"{len(keys)} {kind} (first {keys[0]})" for kind, keys in problems.items() if keys]
+    named = [f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in problems.items() if keys]
     if named:
         raise UserError(f"{what}: is of another model: keys {', '.join(named)}; give the file that belongs to this pipe file")
     model.load_state_dict(state, strict=False)
 
 
-def _read_state(source: str) -> dict[str, Tensor]:
-    content = read_file(Path(source), "--weights")
-    state = content.get("model") if content.get("format") == FORMAT else content
-    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
-        raise UserError(f"--weights {source}: holds no state dict; give a torchvision ResNet's or a checkpoint of ours")
-    return state
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:_NAMED]) + (f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else "")
+
+
+def _check_head(model: C2D, file: ModelFile, what: str, remedy: str) -> None:
+    if file.num_classes is not None and file.num_classes != model.fc.out_features:
+        raise UserError(f"{what}: its classifier has {file.num_classes} classes, the model {model.fc.out_features}; {remedy}")
+
+
+def _form(file: ModelFile) -> str:
+    if file.form == "ours":
+        return f"trained with {file.card.get('recipe', {}).get('name', 'c2d_fast')}"
+    return {"published": "in the published names", "torchvision": "in torchvision's names"}[file.form]
 
 
 def _download(depth: int) -> dict[str, Tensor]:

@@ -1,0 +1,189 @@
+"""Reads the weights out of a checkpoint whose other parts nobody should build: nothing in the file can run.
+
+Published checkpoints are pickles that hold objects of their training framework beside the weights. Unpickling builds
+whatever a file names; here every name but those of tensors and plain containers gives an object that does nothing, and
+tensors are made afterwards from plain numbers.
+"""
+
+import math
+import pickle
+import sys
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_STORAGES = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+
+
+class UnreadableError(Exception):
+    """The file is no archive of torch.save's, or does not hold what it must."""
+
+
+def read_state_dict(path: Path) -> dict[str, Any]:
+    """Reads the state dict of a file that torch.save wrote, at its top or under "state_dict".
+
+    Args:
+        path: the file, in torch's zip format (torch >= 1.6).
+
+    Returns:
+        name -> tensor on the CPU; what else stands among the names is given as an inert object or a plain value.
+
+    Raises:
+        UnreadableError: it is something else, or damaged.
+        OSError: the file cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _read(archive)
+    except (OSError, UnreadableError):
+        raise
+    # A damaged or hostile pickle may raise anything; whatever it is, nothing was built and the file is refused.
+    except Exception as error:
+        raise UnreadableError(f"{type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Storage:
+    dtype: torch.dtype
+    key: str
+    numel: int
+
+
+@dataclass(frozen=True)
+class _TensorFacts:
+    storage: _Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+class _Inert:
+    """Stands for an object that is not built: takes whatever is given to it, keeps nothing, does nothing."""
+
+    __slots__ = ()
+
+    def __new__(cls, *args: object, **kwargs: object) -> "_Inert":
+        return object.__new__(cls)
+
+    def __init__(self, *args: object, **kwargs: object):
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+    def __setitem__(self, key: object, value: object) -> None:
+        pass
+
+    def append(self, item: object) -> None:
+        pass
+
+    def extend(self, items: object) -> None:
+        pass
+
+    def add(self, item: object) -> None:
+        pass
+
+
+class _Dict(dict[Any, Any]):
+    """An ordered dict without the attributes that a pickle may give it."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+# Instances without attributes, not functions: a pickle can set attributes of what it names.
+class _RebuildTensor:
+    __slots__ = ()
+
+    def __call__(self, storage: Any, offset: Any, size: Any, stride: Any, *rest: object) -> _TensorFacts:
+        return _TensorFacts(storage, offset, size, stride)
+
+
+class _RebuildParameter:
+    __slots__ = ()
+
+    def __call__(self, data: Any, *rest: object) -> Any:
+        return data
+
+
+class _StorageType:
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def dtype(self) -> torch.dtype:
+        return _STORAGES[self._name]
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return _Dict
+        if (module, name) in (("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_tensor")):
+            return _RebuildTensor()
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return _RebuildParameter()
+        if module in ("torch", "torch.storage") and name in _STORAGES:
+            return _StorageType(name)
+        return _Inert
+
+    def persistent_load(self, pid: Any) -> _Storage | _Inert:
+        kind, storage_type, key, _, numel = pid
+        if kind != "storage" or not isinstance(storage_type, _StorageType):
+            return _Inert()
+        return _Storage(storage_type.dtype(), str(key), int(numel))
+
+
+def _read(archive: zipfile.ZipFile) -> dict[str, Any]:
+    pickles = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise UnreadableError("not an archive of torch.save's")
+    prefix = pickles[0].removesuffix("data.pkl")
+    if prefix + "byteorder" in archive.namelist() and _bytes(archive, prefix + "byteorder").decode() != sys.byteorder:
+        raise UnreadableError("written on a machine of the other byte order")
+    content = _Unpickler(BytesIO(_bytes(archive, pickles[0]))).load()
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not any(isinstance(value, _TensorFacts) for value in content.values()):
+        raise UnreadableError("holds no state dict")
+    return {
+        str(name): _tensor(value, archive, prefix) if isinstance(value, _TensorFacts) else value
+        for name, value in content.items()
+    }
+
+
+def _tensor(facts: _TensorFacts, archive: zipfile.ZipFile, prefix: str) -> Tensor:
+    storage = facts.storage
+    if not isinstance(storage, _Storage) or math.prod(facts.size) > storage.numel:
+        raise UnreadableError("a tensor is larger than its data")
+    if storage.numel == 0:
+        return torch.empty(facts.size, dtype=storage.dtype)
+    flat = torch.frombuffer(bytearray(_bytes(archive, f"{prefix}data/{storage.key}")), dtype=storage.dtype)
+    # Raises where size, stride and offset lead out of the data.
+    return flat.as_strided(facts.size, facts.stride, facts.offset).clone()
+
+
+def _bytes(archive: zipfile.ZipFile, name: str) -> bytes:
+    if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+        raise UnreadableError(f"{name} is compressed, which torch.save never does")
+    return archive.read(name)

@@ -1,0 +1,86 @@
+"""Class names and their numbers: the label map, and how a folder's or a table's name is matched with it."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from c2d_fast.errors import UserError
+
+
+def read_label_map(path: str | Path) -> tuple[str, ...]:
+    """Reads a label map: one class name a line, in the order of the labels, or `name index` lines in any order.
+
+    It is of the second form if every line ends in a whole number and the names before them differ. Names may contain
+    spaces and stand in quotes; empty lines are skipped.
+
+    Args:
+        path: the file, UTF-8.
+
+    Returns:
+        The names; a class's label is its place.
+
+    Raises:
+        UserError: the file cannot be read or is empty, a name or an index occurs twice, or an index is left out.
+    """
+    path = Path(path)
+    lines = [(number, line) for number, line in enumerate(read_text(path, "label map").split("\n"), 1) if line.strip()]
+    if not lines:
+        raise UserError(f"label map {path}: is empty; give one class name a line, or `name index` lines")
+    pairs = [re.fullmatch(r"(.*\S)\s+(\d+)", line.strip()) for _, line in lines]
+    matches = [match for match in pairs if match]
+    indexed = len(matches) == len(lines) and len({class_key(unquote(match[1])) for match in matches}) == len(matches)
+    names: dict[int, str] = {}
+    seen: dict[str, int] = {}
+    for place, (number, line) in enumerate(lines):
+        name, index = (unquote(matches[place][1]), int(matches[place][2])) if indexed else (unquote(line.strip()), place)
+        key = class_key(name)
+        if key in seen:
+            raise UserError(f"{path}:{number}: class {name!r} stands in line {seen[key]} already; each must be named once")
+        if index in names:
+            raise UserError(f"{path}:{number}: index {index} is that of {names[index]!r} already; each must be given once")
+        seen[key], names[index] = number, name
+    left_out = next((index for index in range(len(names)) if index not in names), None)
+    if left_out is not None:
+        raise UserError(f"label map {path}: has {len(names)} classes but no index {left_out}; indices must go from 0 up")
+    return tuple(names[index] for index in range(len(names)))
+
+
+def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns the different classes among names, one spelling each, in alphabetical order."""
+    spellings: dict[str, str] = {}
+    for name in names:
+        spellings.setdefault(class_key(name), name)
+    return tuple(spellings[key] for key in sorted(spellings))
+
+
+def class_key(name: str) -> str:
+    """Returns what two spellings of a class have in common: `playing_guitar` is `playing guitar`."""
+    return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").split())
+
+
+def unquote(text: str) -> str:
+    """Returns the text without the quotes around it, if there are any; doubled quotes within stand for one."""
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1].replace(2 * text[0], text[0])
+    return text
+
+
+def read_text(path: Path, what: str) -> str:
+    """Reads a UTF-8 text file, with any line ends and with or without a byte order mark.
+
+    Raises:
+        UserError: it cannot be read, or is no such text.
+    """
+    try:
+        return decode_text(path.read_bytes(), path, what)
+    except OSError as error:
+        raise UserError(f"{what} {path}: cannot be read ({error.strerror}); give the path of a text file") from error
+
+
+def decode_text(raw: bytes, path: Path, what: str) -> str:
+    """Decodes the bytes of a text file, as read_text does."""
+    try:
+        return raw.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what} {path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error

@@ -1,0 +1,164 @@
+"""The shapes that lists come in: each is read into rows of (line, where the file may be, label or class name)."""
+
+import csv
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from c2d_fast.errors import UserError
+from c2d_fast.label_map import unquote
+
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()  # noqa: SIM905
+)
+SHAPES = "`path.mp4 label`, `video_id num_frames label`, or a table with the columns label, youtube_id, time_start and time_end"
+
+_PATH_RULE = "each line must be `relative/path.mp4 label`"
+_ID_RULE = "each line must be `video_id num_frames label`, with spaces or with commas"
+_ID_LINE = re.compile(r"[^\s,./]+(\s*,\s*|\s+)\d+(\s*,\s*|\s+)-?\d+")
+_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One video of a list."""
+
+    line: int
+    """1-based line in the list; 0 where there are none."""
+    paths: tuple[str, ...]
+    """Where the file may be, relative to the data root, the likeliest first."""
+    label: int | str
+    """The label, or a class's name."""
+
+
+def list_rows(text: str, path: Path, video_name: str | None) -> Iterator[Row]:
+    """Reads a list of any shape, which its first line tells.
+
+    Args:
+        text: of the list.
+        path: of the list, for messages.
+        video_name: --video-name: the file's name as a template, where lines give ids.
+
+    Raises:
+        UserError: a line is not of that shape; named with its number.
+    """
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1)]
+    lines = [(number, line) for number, line in lines if line]
+    if not lines:
+        raise UserError(f"list {path}: is empty; it must have lines of {SHAPES}")
+    header = [field.strip().strip('"').lower() for field in lines[0][1].split(",")]
+    if "youtube_id" in header:
+        return _table_rows(text, path, video_name)
+    if video_name is not None or _ID_LINE.fullmatch(lines[0][1]):
+        return _id_rows(lines, path, "{id}.mp4" if video_name is None else video_name)
+    return (_path_row(number, line, path) for number, line in lines)
+
+
+def folder_rows(folder: Path) -> Iterator[Row]:
+    """Reads a folder with a folder for each class: every video file below it, in the order of their paths.
+
+    Raises:
+        UserError: it cannot be read, or a video lies in no class's folder.
+    """
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"list {folder}: cannot be read ({error.strerror})") from error
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            found = (Path(parent, name) for parent, _, names in os.walk(entry) for name in names)
+            for file in sorted(path for path in found if _is_video(path)):
+                yield Row(0, (str(file.relative_to(folder)),), entry.name)
+        elif _is_video(entry):
+            raise UserError(f"list {folder}: {entry.name} lies in no class's folder; give a list, or one folder for each class")
+
+
+def parse_label(label: str, where: str, rule: str) -> int:
+    """Parses a label, a whole number.
+
+    Raises:
+        UserError: it is none.
+    """
+    # int() would also take "1_0" and "+1", which no list means.
+    if not (label.isascii() and label.removeprefix("-").isdigit()):
+        raise UserError(f"{where}: label {label!r} is not a whole number; {rule}")
+    return int(label)
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+
+
+def _path_row(number: int, line: str, path: Path) -> Row:
+    words = line.rsplit(maxsplit=1)
+    if len(words) != 2:
+        raise UserError(f"{path}:{number}: {line!r} has no label; {_PATH_RULE}")
+    return Row(number, (unquote(words[0]),), parse_label(words[1], f"{path}:{number}", _PATH_RULE))
+
+
+def _id_rows(lines: list[tuple[int, str]], path: Path, video_name: str) -> Iterator[Row]:
+    for number, line in lines:
+        where = f"{path}:{number}"
+        fields = _split_commas(line, where) if "," in line else [unquote(word) for word in line.rsplit(maxsplit=2)]
+        if len(fields) != 3 or not re.fullmatch(r"\d+", fields[1], re.ASCII):
+            raise UserError(f"{where}: {line!r} cannot be read; {_ID_RULE}")
+        label = parse_label(fields[2], where, _ID_RULE)
+        yield Row(number, (_fill(video_name, id=fields[0], label=fields[2]),), label)
+
+
+def _split_commas(line: str, where: str) -> list[str]:
+    try:
+        return [unquote(field.strip()) for field in next(csv.reader([line], skipinitialspace=True, strict=True))]
+    except csv.Error as error:
+        raise UserError(f"{where}: {line!r} cannot be read ({error}); {_ID_RULE}") from error
+
+
+def _table_rows(text: str, path: Path, video_name: str | None) -> Iterator[Row]:
+    reader = csv.reader(text.split("\n"), skipinitialspace=True, strict=True)
+    try:
+        header = [field.strip().lower() for field in next(row for row in reader if row)]
+        lacking = [name for name in _COLUMNS if name not in header]
+        if lacking:
+            raise UserError(f"{path}:1: the table has no column {lacking[0]!r}; it must have {', '.join(_COLUMNS)}")
+        for fields in reader:
+            if any(field.strip() for field in fields):
+                yield _table_row(header, fields, f"{path}:{reader.line_num}", reader.line_num, video_name)
+    except csv.Error as error:
+        raise UserError(f"{path}:{reader.line_num}: cannot be read as comma-separated values ({error})") from error
+
+
+def _table_row(header: list[str], fields: list[str], where: str, number: int, video_name: str | None) -> Row:
+    if len(fields) != len(header):
+        raise UserError(f"{where}: has {len(fields)} fields, the table's first line {len(header)}; they must be as many")
+    row = {name: field.strip() for name, field in zip(header, fields, strict=True)}
+    if not row["label"] or not row["youtube_id"]:
+        raise UserError(f"{where}: {'label' if not row['label'] else 'youtube_id'} is empty; each video needs both")
+    times = {}
+    for name in ("time_start", "time_end"):
+        match = re.fullmatch(r"(\d+)(\.0*)?", row[name], re.ASCII)
+        if not match:
+            raise UserError(f"{where}: {name} {row[name]!r} is not a whole number of seconds")
+        times[name] = int(match[1])
+    # Folders of classes are named with spaces or with underscores in their place.
+    spellings = dict.fromkeys((row["label"], row["label"].replace(" ", "_"), row["label"].replace("_", " ")))
+    file = "{id}_{start:06d}_{end:06d}.mp4"
+    templates = (file, "{label}/" + file) if video_name is None else (video_name,)
+    paths = [
+        _fill(template, id=row["youtube_id"], label=label, split=row.get("split", ""), start=times["time_start"],
+              end=times["time_end"])
+        for template in templates
+        for label in spellings
+    ]  # fmt: skip
+    return Row(number, tuple(dict.fromkeys(paths)), row["label"])
+
+
+def _fill(template: str, **fields: str | int) -> str:
+    try:
+        return template.format(**fields)
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
+        names = ", ".join("{" + name + "}" for name in fields)
+        raise UserError(f"--video-name {template}: cannot be filled in ({error}); it may use {names} of this list") from error

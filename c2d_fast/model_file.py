@@ -1,0 +1,155 @@
+"""Files that hold a model's weights, in any of the forms that users have: which form it is, and the weights in our names."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from c2d_fast.checkpoint import FORMAT, check_parts, read_file
+from c2d_fast.errors import UserError
+from c2d_fast.inert_pickle import UnreadableError, read_state_dict
+
+CARD_FORMAT = "c2d_fast.card/1"
+_CARD_KEY = "c2d_fast.card"
+_NOT_ON_CARD = ("format", "model", "optimizer", "scaler")
+_FORMS = "a checkpoint of ours (.pt, .safetensors), a published one, or a torchvision ResNet's state dict"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The weights of a model file."""
+
+    path: Path
+    form: str
+    """ours, published (the model zoo's names) or torchvision (plain names, nothing else said)."""
+    state: dict[str, Any]
+    """name -> tensor, in torchvision's names, which are ours; unknown names and values as they stand in the file."""
+    card: dict[str, Any]
+    """What the file says of its model: recipe, classes, progress, lists, versions (ours only, otherwise empty)."""
+
+    @property
+    def recipe_model(self) -> dict[str, Any]:
+        """Returns the model part of the recipe that the file names; empty where it names none."""
+        model = self.card.get("recipe", {}).get("model", {})
+        return model if isinstance(model, dict) else {}
+
+    @property
+    def num_classes(self) -> int | None:
+        """Rows of the classifier, where there is one."""
+        bias = self.state.get("fc.bias")
+        return len(bias) if isinstance(bias, Tensor) and bias.dim() == 1 else None
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Returns the classes' names by label, where the file has them."""
+        names = self.card.get("classes")
+        return tuple(map(str, names)) if isinstance(names, list) else None
+
+
+def read_model_file(path: Path, what: str) -> ModelFile:
+    """Reads a model file onto the CPU; nothing in it can run.
+
+    Args:
+        path: ours (.pt or .safetensors), a published .pth, or a torchvision ResNet's state dict; told by its content.
+        what: the flag that named it, for messages.
+
+    Raises:
+        UserError: there is no such file, it is damaged, or it holds no state dict.
+    """
+    if path.is_file() and _is_safetensors(path):
+        return _read_safetensors(path, what)
+    content = _read_torch_file(path, what)
+    if content.get("format") == FORMAT:
+        check_parts(content, f"{what} {path}")
+        return of_checkpoint(content, path)
+    for key in ("state_dict", "model"):
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+    return _by_names(path, what, dict(content))
+
+
+def of_checkpoint(content: dict[str, Any], path: Path) -> ModelFile:
+    """Returns the model part of what a checkpoint of ours holds."""
+    return ModelFile(path, "ours", content["model"], {key: content[key] for key in content if key not in _NOT_ON_CARD})
+
+
+def write_safetensors(state: dict[str, Tensor], card: dict[str, Any], path: Path) -> None:
+    """Writes weights with a card of plain values onto path: whole or not at all.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    partial = path.with_name(path.name + ".partial")
+    tensors = {name: value.contiguous() for name, value in state.items()}  # channels-last is no layout of the format's
+    metadata = {"format": "pt", _CARD_KEY: json.dumps({"format": CARD_FORMAT, **card})}
+    try:
+        safetensors.torch.save_file(tensors, partial, metadata)
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"--out {path}: cannot be written ({error}); give another file") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def our_name(name: str) -> str:
+    """Returns a parameter's name in torchvision's ResNet, of its name in the published checkpoints."""
+    head = re.fullmatch(r"cls_head\.fc_cls\.(weight|bias)", name)
+    if head:
+        return f"fc.{head[1]}"
+    name = name.removeprefix("backbone.")
+    name = re.sub(r"\bdownsample\.conv\.", "downsample.0.", name)
+    name = re.sub(r"\bdownsample\.bn\.", "downsample.1.", name)
+    name = re.sub(r"\b(conv\d)\.conv\.", r"\1.", name)
+    return re.sub(r"\bconv(\d)\.bn\.", r"bn\1.", name)
+
+
+def _by_names(path: Path, what: str, state: dict[str, Any]) -> ModelFile:
+    if not state or not all(isinstance(key, str) for key in state) or not any(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(f"{what} {path}: holds no state dict; give {_FORMS}")
+    if all(name.startswith("module.") for name in state):  # saved from a model that several GPUs trained
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    if any(name.startswith(("backbone.", "cls_head.")) for name in state):
+        return ModelFile(path, "published", {our_name(name): value for name, value in state.items()}, {})
+    return ModelFile(path, "torchvision", state, {})
+
+
+def _read_torch_file(path: Path, what: str) -> dict[str, Any]:
+    try:
+        return read_file(path, what)
+    except UserError as refused:
+        if not path.is_file():
+            raise
+        try:
+            return read_state_dict(path)
+        except (UnreadableError, OSError):
+            raise refused from None
+
+
+def _is_safetensors(path: Path) -> bool:
+    # The length of the header, eight bytes, then the header, which is JSON.
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError:
+        return False
+    return start[8:] == b"{" or (path.suffix == ".safetensors" and not start.startswith(b"PK"))
+
+
+def _read_safetensors(path: Path, what: str) -> ModelFile:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        card = json.loads(metadata.get(_CARD_KEY, "{}"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise UserError(f"{what} {path}: is damaged, or no safetensors file ({error})") from error
+    if isinstance(card, dict) and card.get("format") == CARD_FORMAT:
+        return ModelFile(path, "ours", state, {key: value for key, value in card.items() if key != "format"})
+    return _by_names(path, what, state)

@@ -1,0 +1,112 @@
+"""Writes the clips that the model is fed, as the flags of `c2d_fast.browse` say."""
+
+import argparse
+import os
+import shutil
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from c2d_fast.bad_videos import BadVideos
+from c2d_fast.batch import Batch
+from c2d_fast.dataset import choose_device, loader_options, scored_videos, videos_at_a_time
+from c2d_fast.errors import UserError
+from c2d_fast.lists import label_names, one_list, with_classes
+from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
+from c2d_fast.plan import VIEWS, EvalPlan, TrainPlan
+from c2d_fast.recipe import PipeFile, Recipe, load_pipe
+
+_LARGEST_BATCH = 32
+
+
+def run_browse(args: argparse.Namespace) -> None:
+    """Loads the clips of a list and writes them.
+
+    Raises:
+        UserError: anything that the user can mend.
+    """
+    if not args.npz.parent.is_dir():
+        raise UserError(f"--npz {args.npz}: its folder does not exist; make it first")
+    pipe, names = load_pipe(args.pipe), label_names(args)
+    recipe = with_classes(pipe.recipe, args, names)
+    listing = one_list(args, recipe, names, "train" if args.split == "train" else "val")
+    print(f"list {listing.summary()}")
+    bad = scored_videos(listing, args)
+    options = loader_options(bad, args, choose_device())
+    num_views = {"train": 1, "val": 1, "test": 3 * VIEWS["10x3"]}[args.split]
+    batches = _batches(pipe, recipe, bad, options, args)
+    rows = islice(_rows(batches, bad), None if args.limit is None else args.limit * num_views)
+    shape = (recipe.clip.num_frames, recipe.crop.size, recipe.crop.size, 3)
+    count = _write(args.npz, rows, shape, {"list": str(listing.path), "sha256": listing.sha256})
+    print(f"{count} clips of {' x '.join(map(str, shape))} bytes written to {args.npz}")
+
+
+def _batches(
+    pipe: PipeFile, recipe: Recipe, bad: BadVideos, options: LoaderOptions, args: argparse.Namespace
+) -> Iterator[Batch]:
+    videos = bad.manifest.videos()
+    if args.split == "train":
+        # Samples do not depend on the batch: one that divides the list leaves no video out.
+        size = max(n for n in range(1, min(len(videos), _LARGEST_BATCH) + 1) if len(videos) % n == 0)
+        plan = TrainPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, seed=args.seed, batch_size=size)
+        yield from TrainLoader(pipe.train_pipe, plan, options, bad).epoch(args.epoch - 1)
+        return
+    num_clips = 1 if args.split == "val" else VIEWS["10x3"]
+    size = min(_LARGEST_BATCH, videos_at_a_time(videos, num_clips * recipe.clip.num_frames), len(videos))
+    views = EvalPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, batch_size=size, num_clips=num_clips)
+    yield from EvalLoader(pipe.eval_pipe, views, options, bad, views_per_batch=_LARGEST_BATCH).views()
+
+
+def _rows(batches: Iterator[Batch], bad: BadVideos) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yields every clip that counts, uint8 [T, H, W, C], with what is known of it; views come in their order."""
+    seen: Counter[int] = Counter()
+    for batch in batches:
+        clips = batch.clip.cpu().numpy()
+        for clip, label, index, real in zip(clips, *(x.tolist() for x in (batch.label, batch.index, batch.real)), strict=True):
+            if real:
+                place = bad.manifest.kept[index]
+                facts = {"path": bad.manifest.listing.videos[place], "label": label, "index": place, "view": seen[index]}
+                yield clip, facts
+                seen[index] += 1
+
+
+def _write(path: Path, rows: Iterator[tuple[Any, dict[str, Any]]], shape: tuple[int, ...], facts: dict[str, str]) -> int:
+    """Writes the archive, whole or not at all; the clips go through a file, they may be more than the memory holds."""
+    partial = path.with_name(path.name + ".partial")
+    table: list[dict[str, Any]] = []
+    try:
+        with tempfile.TemporaryFile(dir=path.parent) as clips, zipfile.ZipFile(partial, "w") as archive:
+            for clip, row in rows:
+                assert clip.shape == shape
+                clips.write(np.ascontiguousarray(clip).data)
+                table.append(row)
+            clips.seek(0)
+            with archive.open("clips.npy", "w", force_zip64=True) as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": (len(table), *shape)}
+                np.lib.format.write_array_header_1_0(file, header)
+                shutil.copyfileobj(clips, file, 2**20)
+            for name in ("path", "label", "index", "view"):
+                _add(archive, name, np.array([row[name] for row in table]))
+            for name, value in facts.items():
+                _add(archive, name, np.array(value))
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"--npz {path}: cannot be written ({error.strerror}); free the disk or give another file") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return len(table)
+
+
+def _add(archive: zipfile.ZipFile, name: str, array: Any) -> None:
+    with archive.open(f"{name}.npy", "w") as file:
+        np.lib.format.write_array(_as_io(file), array, allow_pickle=False)
+
+
+def _as_io(file: IO[bytes]) -> Any:
+    return file  # NumPy's annotation wants a file on disk; it only calls write()
