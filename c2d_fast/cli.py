@@ -36,8 +36,8 @@ def add_list_flags(group: "argparse._ActionsContainer") -> None:
     group.add_argument("--num-classes", type=positive, metavar="K",
                        help="default: as many as --label-map has, or the checkpoint, or the recipe")  # fmt: skip
     group.add_argument("--label-map", metavar="FILE", help="class names, one a line, or lines of `name index`")
-    group.add_argument("--video-name", metavar="TEMPLATE",
-                       help="of files where lists give ids: '{id}.mp4' (default); also {start} {end} {label} {split}")  # fmt: skip
+    names = "of files where lists give ids: '{id}.mp4' (default); also {start} {end} {label} {split}"
+    group.add_argument("--video-name", metavar="TEMPLATE", help=names)
 
 
 def add_loader_flags(parser: argparse.ArgumentParser) -> None:

@@ -54,10 +54,8 @@ def run_train(args: argparse.Namespace) -> None:
     source = _training(pipe, recipe, train_bad, args.seed, batch_size, options)
     source.start(content["progress"]["epoch"] if content else 0)
     val_options = loader_options(val_bad, args, device) if val_bad else None
-
     model = _make_model(args, recipe, resumed_from, content).to(device)
-    compiled = compile_model(model, args.compile, device)
-    precision = Precision.choose(args.precision, device)
+    compiled, precision = compile_model(model, args.compile, device), Precision.choose(args.precision, device)
     validate = None
     if val_bad and val_options:
         validate = _validation(pipe, recipe, val_bad, compiled, precision, batch_size, val_options)
@@ -82,8 +80,7 @@ def run_train(args: argparse.Namespace) -> None:
         },
         left_out=train_bad.found + (val_bad.found if val_bad else []),
     )
-    if content and content.get("lists") != config["lists"]:
-        print("note: the checkpoint was trained or validated on other lists than these")
+    _note_changes(content, config, args.seed)
     print(f"training {recipe.name} for {epochs} epochs of {source.steps_per_epoch} steps on {device}; run folder {folder}")
     make_folder(folder)
     write_config(folder, config)
@@ -133,11 +130,23 @@ def _make_model(args: argparse.Namespace, recipe: Recipe, resumed_from: Path | N
     if content and resumed_from:
         load_checkpoint(model, of_checkpoint(content, resumed_from), recipe, f"--resume {resumed_from}")
         print(f"resuming from {resumed_from}, after epoch {content['progress']['epoch']}")
-        if content.get("seed") != args.seed:
-            print(f"note: it was trained with --seed {content.get('seed')}, and goes on with {args.seed}")
     else:
         print(load_weights(model, args.weights or recipe.training.weights, recipe.model.depth, new_head=args.new_head))
     return model
+
+
+def _note_changes(content: dict[str, Any] | None, config: dict[str, Any], seed: int) -> None:
+    """Says in what a resumed run differs from what it was: it goes on, but not as the same run would have."""
+    if content is None:
+        return
+    if content.get("seed") != seed:
+        print(f"note: it was trained with --seed {content.get('seed')}, and goes on with {seed}")
+    hashes, now = ([item["sha256"] for item in lists] for lists in (content.get("lists", []), config["lists"]))
+    if hashes != now:
+        print("note: it was trained or validated on other lists than these")
+    batch_size, batch_size_now = content.get("used", {}).get("batch_size"), config["used"]["batch_size"]
+    if batch_size != batch_size_now:
+        print(f"note: it was trained with --batch-size {batch_size}, and goes on with {batch_size_now}")
 
 
 def _training(
