@@ -51,7 +51,8 @@ def list_rows(text: str, path: Path, video_name: str | None) -> Iterator[Row]:
     header = [field.strip().strip('"').lower() for field in lines[0][1].split(",")]
     if "youtube_id" in header:
         return _table_rows(text, path, video_name)
-    if video_name is not None or _ID_LINE.fullmatch(lines[0][1]):
+    first = lines[0][1]
+    if video_name is not None or _ID_LINE.fullmatch(first.replace('"', "") if "," in first else first):
         return _id_rows(lines, path, "{id}.mp4" if video_name is None else video_name)
     return (_path_row(number, line, path) for number, line in lines)
 

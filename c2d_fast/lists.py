@@ -67,6 +67,16 @@ def training_lists(args: argparse.Namespace, recipe: Recipe, names: tuple[str, .
     return train, val
 
 
+def require_list(args: argparse.Namespace, recipe: Recipe) -> None:
+    """Says early that --list is missing: only a recipe with generated data can do without.
+
+    Raises:
+        UserError: it is.
+    """
+    if not args.list and (args.data_root or not recipe.generated_data):
+        raise UserError(f"--list is missing: {recipe.name} has no data of its own; give --data-root DIR --list FILE, {_SHAPES}")
+
+
 def one_list(args: argparse.Namespace, recipe: Recipe, names: tuple[str, ...] | None, split: str) -> Listing:
     """Reads the list of --list; a recipe with generated data has its own.
 
@@ -79,12 +89,9 @@ def one_list(args: argparse.Namespace, recipe: Recipe, names: tuple[str, ...] | 
     Raises:
         UserError: the list is missing or wrong.
     """
+    require_list(args, recipe)
     path, root = args.list, args.data_root
     if not path:
-        if not recipe.generated_data or root:
-            raise UserError(
-                f"--list is missing: {recipe.name} has no data of its own; give --data-root DIR --list FILE, {_SHAPES}"
-            )
         print(make_demo_data(DEMO_FOLDER))
         path, names = DEMO_FOLDER / f"{split}.txt", names or _demo_names(recipe)
     return read_list(path, root, recipe.model.num_classes, classes=names, video_name=args.video_name)

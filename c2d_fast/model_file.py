@@ -133,13 +133,13 @@ def _read_torch_file(path: Path, what: str) -> dict[str, Any]:
 
 
 def _is_safetensors(path: Path) -> bool:
-    # The length of the header, eight bytes, then the header, which is JSON.
+    if path.suffix == ".safetensors":
+        return True
     try:
         with path.open("rb") as file:
-            start = file.read(9)
+            return file.read(9)[8:] == b"{"  # the length of the header, eight bytes, then the header, which is JSON
     except OSError:
         return False
-    return start[8:] == b"{" or (path.suffix == ".safetensors" and not start.startswith(b"PK"))
 
 
 def _read_safetensors(path: Path, what: str) -> ModelFile:

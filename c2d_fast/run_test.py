@@ -9,7 +9,7 @@ from typing import Any
 from c2d_fast.dataset import choose_device, loader_options, scored_videos, videos_at_a_time
 from c2d_fast.errors import UserError
 from c2d_fast.evaluate import Scores, evaluate
-from c2d_fast.lists import label_names, one_list
+from c2d_fast.lists import label_names, one_list, require_list
 from c2d_fast.loader import EvalLoader
 from c2d_fast.manifest import Manifest
 from c2d_fast.model import compile_model
@@ -29,6 +29,7 @@ def run_test(args: argparse.Namespace) -> None:
     """
     _check_dump(args.dump)
     pipe, names = load_pipe(args.pipe), label_names(args)
+    require_list(args, pipe.recipe)
     file = read_model_file(args.checkpoint, "--checkpoint")
     num_classes = args.num_classes or (len(names) if names else None)
     model, recipe = model_for(pipe.recipe, file, f"--checkpoint {args.checkpoint}", num_classes)

@@ -24,7 +24,7 @@ def shared():
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_command():
     """Runs `python -m c2d_fast.NAME ...` in a process of its own, from the project's root."""
 

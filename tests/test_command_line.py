@@ -24,6 +24,15 @@ def data(tmp_path_factory):
     return make_dataset(tmp_path_factory.mktemp("data set"), count=8, num_frames=(20,))
 
 
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory, run_command):
+    """The folder of a run of one epoch."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    done = run_command("train", *flags(data, out))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
 def flags(data, out, *more):
     return ["--pipe", DEMO, "--train-list", data, "--val-list", data, "--num-classes", 2, "--out", out,
             "--batch-size", 4, "--epochs", 1, *more]  # fmt: skip
@@ -68,20 +77,30 @@ def test_trains_validates_records_resumes_and_scores(data, tmp_path, run_command
     assert config["used"]["decoder"] == config["used"]["val_decoder"] == "ffmpeg"
     assert config["used"]["compiled"] is False
 
+
+def test_scores_and_writes_them_down(data, tmp_path, trained, run_command):
     for name in ("scores.pkl", "scores.json"):
-        scored = run_command("test", "--pipe", DEMO, "--checkpoint", out / "best.pt", "--list", data, "--dump", tmp_path / name)
+        scored = run_command(
+            "test", "--pipe", DEMO, "--checkpoint", trained / "best.pt", "--list", data, "--dump", tmp_path / name
+        )
         assert scored.returncode == 0, scored.stderr
         assert scored.stderr == ""
-        assert "8 videos, sha256" in scored.stdout
+        assert "8 videos of 2 classes, sha256" in scored.stdout
+        assert "mean class accuracy" in scored.stdout
         assert scored.stdout.splitlines()[-1].startswith("10x3 top-1 ")
     rows = pickle.loads((tmp_path / "scores.pkl").read_bytes())
     assert rows == json.loads((tmp_path / "scores.json").read_text())
+    result = json.loads((tmp_path / "scores.pkl.summary.json").read_text())["result"]
+    assert result["list"] == json.loads((trained / "config.json").read_text())["lists"][1]
+    assert (result["list"]["videos"], result["list"]["classes"], len(result["list"]["sha256"])) == (8, 2, 64)
+    assert (result["views"], result["decoder"], result["videos_scored"]) == ("10x3", "ffmpeg", 8)
     assert [row["path"] for row in rows] == [line.rsplit(maxsplit=1)[0] for line in data.read_text().splitlines()]
     assert all(row["label"] == i % 2 and math.isclose(sum(row["scores"]), 1, abs_tol=1e-5) for i, row in enumerate(rows))
     right = sum(max(range(2), key=row["scores"].__getitem__) == row["label"] for row in rows)
     assert f"10x3 top-1 {100 * right / 8:.1f} % (chance 50.0 %)" in scored.stdout
+    assert result["top1"] == result["mean_class_accuracy"] == 100 * right / 8  # as many videos of each class
 
-    other = run_command("test", "--pipe", "dali_pipes/k400_8x8.py", "--checkpoint", out / "best.pt", "--list", data)
+    other = run_command("test", "--pipe", "dali_pipes/k400_8x8.py", "--checkpoint", trained / "best.pt", "--list", data)
     assert_one_line(other, "is of another model", "demo")
 
 
@@ -225,7 +244,7 @@ def test_broken_videos_are_left_out_up_to_the_limit(tmp_path, run_command):
 
 
 def test_help_ends_with_an_example(run_command):
-    for name in ("train", "test", "prepare"):
+    for name in ("train", "test", "prepare", "export", "info", "browse"):
         done = run_command(name, "--help")
         assert done.returncode == 0
         assert "example: python -m c2d_fast." in done.stdout

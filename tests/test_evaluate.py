@@ -72,6 +72,13 @@ def test_top_and_loss_count_scored_videos_only():
     assert scores.loss() == pytest.approx(-(torch.tensor([0.7, 0.3]).log().mean().item()))
 
 
+def test_mean_class_accuracy_weighs_classes_not_videos():
+    rows = torch.eye(4)[[0, 0, 0, 1, 2, 3]]  # what is guessed
+    scores = Scores(rows, torch.tensor([True] * 5 + [False]), torch.tensor([0, 0, 0, 0, 2, 1]))
+    assert scores.top(1) == 80
+    assert scores.mean_class_accuracy() == (75 + 100) / 2  # class 1 has no scored video, class 3 is in no label
+
+
 def test_hits_and_tally():
     logits = torch.tensor([[3.0, 2, 1], [1, 2, 3], [2, 3, 1]])
     label = torch.tensor([0, 0, 0])

@@ -3,7 +3,11 @@ import hashlib
 import pytest
 
 from c2d_fast.errors import UserError
+from c2d_fast.label_map import read_label_map
 from c2d_fast.listing import read_list
+
+CSV = "label,youtube_id,time_start,time_end,split\n"
+CLASSES = ("playing squash or racquetball", "tai chi", "massaging person's head")
 
 
 def write(tmp_path, content):
@@ -51,3 +55,165 @@ def test_missing_list_and_missing_root(tmp_path):
         read_list(tmp_path / "none.txt", None, 4)
     with pytest.raises(UserError, match="is not a folder"):
         read_list(write(tmp_path, "a.mp4 0\n"), tmp_path / "none", 4)
+
+
+@pytest.mark.parametrize("quoted", ['"my videos/a b.mp4" 1\n', "'my videos/a b.mp4'\t1\r\n", "my videos/a b.mp4 1"])
+def test_paths_may_stand_in_quotes(tmp_path, quoted):
+    assert read_list(write(tmp_path, quoted), None, 2).videos == ("my videos/a b.mp4",)
+
+
+def test_quotes_that_are_part_of_a_name_stay(tmp_path):
+    listing = read_list(write(tmp_path, 'say "hi".mp4 1\n"quoted" word.mp4 0\n'), None, 2)
+    assert listing.videos == ('say "hi".mp4', '"quoted" word.mp4')
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "-jf7RDu_TrsQ 300 1\nabc 150 0\n",
+        "-jf7RDu_TrsQ,300,1\nabc,150,0\n",
+        "\ufeff-jf7RDu_TrsQ, 300, 1\r\n\r\nabc , 150,0\r\n",
+        '"-jf7RDu_TrsQ","300","1"\n"abc",150,0',
+        "-jf7RDu_TrsQ\t300\t1\nabc\t150\t0\n",
+    ],
+)
+@pytest.mark.parametrize("video_name", [None, "{id}.mp4", "val/{label}/{id}.webm"])
+def test_ids_become_names(tmp_path, content, video_name):
+    listing = read_list(write(tmp_path, content), None, 2, video_name=video_name)
+    assert listing.labels == (1, 0)
+    name = video_name or "{id}.mp4"
+    assert listing.videos == (name.format(id="-jf7RDu_TrsQ", label=1), name.format(id="abc", label=0))
+
+
+def test_ids_may_contain_spaces_where_the_name_is_given(tmp_path):
+    listing = read_list(write(tmp_path, "my clip 7 300 1\n"), None, 2, video_name="{id}.avi")
+    assert listing.videos == ("my clip 7.avi",)
+
+
+@pytest.mark.parametrize("folder", ["", "tai chi/", "tai_chi/"])
+def test_kinetics_own_table_finds_the_files_where_users_have_them(tmp_path, folder):
+    file = tmp_path / f"{folder}_a-b_000007_000017.mp4"
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    text = CSV.upper() + 'tai chi,_a-b,7,17,train\n"massaging person\'s head",xyz,0,10,train\r\n'
+    listing = read_list(write(tmp_path, text), None, 3, classes=CLASSES)
+    assert listing.file(0) == file
+    assert listing.videos[1] == "xyz_000000_000010.mp4"  # nowhere: the first place is named
+    assert listing.labels == (1, 2)
+    assert listing.lines == (2, 3)
+    assert listing.classes == CLASSES
+    assert listing.num_classes == 2
+
+
+def test_a_table_s_names_can_be_made_otherwise(tmp_path):
+    text = 'split,youtube_id,label,time_end,time_start,is_cc\nval,"x,y",tai chi,17.0,7,0\n'
+    name = "{split}/{label}/{id}-{start}.mkv"
+    assert read_list(write(tmp_path, text), None, 3, classes=CLASSES, video_name=name).videos == ("val/tai chi/x,y-7.mkv",)
+
+
+def test_classes_without_a_map_are_alphabetical_and_must_be_all(tmp_path):
+    path = write(tmp_path, CSV + "b,x,0,10,val\na c,y,0,10,val\nb,z,0,10,val\na_c,w,0,10,val\n")
+    listing = read_list(path, None, 2)
+    assert listing.labels == (1, 0, 1, 0)
+    assert listing.classes == ("a c", "b")
+    with pytest.raises(
+        UserError, match=r"has 2 class names, and the model 400 classes; give --num-classes 2, or .*--label-map"
+    ):
+        read_list(path, None, 400)
+
+
+def make_folders(root):
+    for name in ("tai_chi/b 2.mp4", "tai_chi/a.MKV", "tai_chi/.hidden.mp4", "tai_chi/notes.txt",
+                 "massaging person's head/sub/c.avi", "playing squash or racquetball/d.mp4"):  # fmt: skip
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def test_a_folder_for_each_class(tmp_path):
+    listing = read_list(make_folders(tmp_path / "videos"), None, 3, classes=CLASSES)
+    assert listing.videos == (
+        "massaging person's head/sub/c.avi", "playing squash or racquetball/d.mp4", "tai_chi/a.MKV", "tai_chi/b 2.mp4"
+    )  # fmt: skip
+    assert listing.labels == (2, 0, 1, 1)
+    assert listing.file(3) == tmp_path / "videos/tai_chi/b 2.mp4"
+    assert listing.where(3).endswith("videos: tai_chi/b 2.mp4")
+    without = read_list(tmp_path / "videos", None, 3)
+    assert without.labels == (0, 1, 2, 2)
+    assert without.sha256 == listing.sha256
+    (tmp_path / "videos/tai_chi/e.mp4").touch()
+    assert read_list(tmp_path / "videos", None, 3).sha256 != listing.sha256
+    (tmp_path / "videos/stray.mp4").touch()
+    with pytest.raises(UserError, match=r"stray.mp4 lies in no class's folder"):
+        read_list(tmp_path / "videos", None, 3)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="is a folder without videos"):
+        read_list(tmp_path / "empty", None, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "video_name", "complaint"),
+    [
+        ("abc 300 1\nabc.mp4 1\n", None, "list.txt:2: 'abc.mp4 1' cannot be read; each line must be `video_id num_frames"),
+        ("abc,300,1\nabc,x,1\n", None, "list.txt:2: 'abc,x,1' cannot be read"),
+        ("abc,300,1\nabc,300,one\n", None, "list.txt:2: label 'one' is not a whole number"),
+        ("abc 300 4\n", None, "list.txt:1: label 4 is out of range"),
+        ("abc 300 -1\n", None, "list.txt:1: label -1 is out of range"),
+        ("abc 300 1\n", "{video}.mp4", "--video-name {video}.mp4: cannot be filled in ('video'); it may use {id}, {label}"),
+        ("abc 300 1\n", "{id", "--video-name {id: cannot be filled in"),
+        ("a.mp4,1\n", None, "list.txt:1: 'a.mp4,1' has no label"),
+        (CSV + "tai chi,x,0,10\n", None, "list.txt:2: has 4 fields, the table's first line 5"),
+        (CSV + "tai chi,x,zero,10,val\n", None, "list.txt:2: time_start 'zero' is not a whole number of seconds"),
+        (CSV + "tai chi,,0,10,val\n", None, "list.txt:2: youtube_id is empty"),
+        (CSV + "\nyoga,x,0,10,val\n", None, "list.txt:3: class 'yoga' is not in the label map of 3 names"),
+        (CSV + '"tai chi,x,0,10,val\n', None, "list.txt:"),
+        (CSV, None, "has no videos"),
+        ("youtube_id,time_start,time_end\nx,0,10\n", None, "list.txt:1: the table has no column 'label'"),
+    ],
+)
+def test_names_the_line_that_breaks_a_rule_in_any_shape(tmp_path, content, video_name, complaint):
+    with pytest.raises(UserError, match=r"list\.txt|--video-name") as error:
+        read_list(write(tmp_path, content), None, 3, classes=CLASSES, video_name=video_name)
+    assert complaint in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "playing guitar\ntai chi\nlevel 3\n",
+        "\ufeffplaying guitar 0\r\n\r\n'level 3' 2\r\ntai chi\t1\r\n",
+        '"playing guitar"\n"tai chi"\n"level 3"',
+        "level 3 2\nplaying guitar 0\ntai chi 1",
+    ],
+)
+def test_label_maps_of_either_form(tmp_path, content):
+    assert read_label_map(write(tmp_path, content)) == ("playing guitar", "tai chi", "level 3")
+
+
+def test_names_that_differ_by_a_number_only_are_names(tmp_path):
+    assert read_label_map(write(tmp_path, "level 1\nlevel 2\n")) == ("level 1", "level 2")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("\n", "is empty"),
+        ("tai chi\nyoga\ntai_chi\n", "list.txt:3: class 'tai_chi' stands in line 1 already"),
+        ("tai chi 0\nyoga 0\n", "list.txt:2: index 0 is that of 'tai chi' already"),
+        ("tai chi 0\nyoga 2\n", "has 2 classes but no index 1"),
+        (b"\xff\xfe\x00", "is not UTF-8"),
+    ],
+)
+def test_label_maps_that_break_a_rule(tmp_path, content, complaint):
+    with pytest.raises(UserError, match=r"list\.txt") as error:
+        read_label_map(write(tmp_path, content))
+    assert complaint in str(error.value)
+
+
+def test_summary_and_facts_name_counts_and_hash(tmp_path):
+    listing = read_list(write(tmp_path, "a.mp4 1\nb.mp4 1\nc.mp4 0\n"), None, 4)
+    assert f"3 videos of 2 classes, sha256 {listing.sha256}" in listing.summary()
+    assert listing.facts() == {
+        "path": str(tmp_path / "list.txt"), "root": str(tmp_path), "videos": 3, "classes": 2, "sha256": listing.sha256
+    }  # fmt: skip

@@ -1,19 +1,109 @@
+import importlib
+import sys
+
 import pytest
 import torch
 import torchvision
+from media import published_name
+from safetensors.torch import save_file
 
+import c2d_fast
 from c2d_fast import checkpoint
 from c2d_fast.errors import UserError
 from c2d_fast.model import C2D
-from c2d_fast.recipe import Model
-from c2d_fast.weights import load_weights
+from c2d_fast.model_file import read_model_file, write_safetensors
+from c2d_fast.recipe import Model, load_pipe
+from c2d_fast.weights import load_weights, model_for
+
+DEMO = load_pipe("dali_pipes/demo.py").recipe
 
 
 def c2d(num_classes=5, **kwargs):
+    torch.manual_seed(num_classes)
     return C2D(Model(**{"depth": 18, "temporal_pool": True, "dropout": 0.0, "num_classes": num_classes} | kwargs))
 
 
-def test_a_torchvision_file_fills_the_trunk_and_leaves_the_classifier(tmp_path):
+def our_checkpoint(model, path, recipe=DEMO, **more):
+    recipe = recipe.with_num_classes(model.fc.out_features)
+    content = {"model": model.state_dict(), "optimizer": {}, "scaler": {}, "progress": {"epoch": 3}, "recipe": recipe.as_dict()}
+    checkpoint.save(content | more, path)
+    return path
+
+
+def published(model):
+    return {published_name(key): value for key, value in model.state_dict().items()}
+
+
+def same(a, b, *, but=()):
+    others = b.state_dict()
+    return all(torch.equal(value, others[key]) for key, value in a.state_dict().items() if not key.startswith(but or "-"))
+
+
+def save_as(form, model, folder):
+    """Writes the model in one of the forms that users have."""
+    path = folder / f"{form.replace(' ', '-')}.pth"
+    if form == "ours":
+        return our_checkpoint(model, path.with_suffix(".pt"))
+    if form == "ours, safetensors":
+        path = path.with_suffix(".safetensors")
+        write_safetensors(model.state_dict(), {"recipe": DEMO.with_num_classes(model.fc.out_features).as_dict()}, path)
+        return path
+    content = {
+        "published": published(model),
+        "published, wrapped": {"meta": {"epoch": 100}, "state_dict": published(model), "optimizer": {}},
+        "published, of several GPUs": {f"module.{key}": value for key, value in published(model).items()},
+        "torchvision": model.state_dict(),
+        "torchvision, wrapped": {"model": model.state_dict(), "epoch": 3},
+        "torchvision, old format": model.state_dict(),
+        "torchvision, safetensors": model.state_dict(),
+    }[form]
+    if form.endswith("safetensors"):
+        save_file({key: value.contiguous() for key, value in content.items()}, path)  # whatever it is called
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization="old" not in form)
+    return path
+
+
+FORMS = ("ours", "ours, safetensors", "published", "published, wrapped", "published, of several GPUs", "torchvision",
+         "torchvision, wrapped", "torchvision, old format", "torchvision, safetensors")  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_taken_as_weights_and_as_a_checkpoint(tmp_path, form):
+    model, other = c2d(5), c2d(5)
+    path = save_as(form, model, tmp_path)
+    torch.nn.init.ones_(other.fc.weight)
+    assert "classifier kept" in load_weights(other, str(path), 18)
+    assert same(model, other)
+    loaded = c2d_fast.load_model("dali_pipes/demo.py", path, device="cpu", num_classes=5)
+    assert same(model, loaded)
+    assert not loaded.training
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_another_number_of_classes_needs_a_word(tmp_path, form):
+    path, other = save_as(form, c2d(5), tmp_path), c2d(7)
+    head = other.fc.weight.clone()
+    with pytest.raises(UserError, match=r"its classifier has 5 classes, the model 7; start a new one with --new-head"):
+        load_weights(other, str(path), 18)
+    assert "classifier new" in load_weights(other, str(path), 18, new_head=True)
+    assert same(c2d(5), other, but="fc.")
+    assert torch.equal(other.fc.weight, head)
+    if form.startswith("ours"):  # it says itself how many it has
+        assert model_for(DEMO, read_model_file(path, "--checkpoint"), "x", None)[1].model.num_classes == 5
+    else:
+        with pytest.raises(UserError, match=r"5 classes, the model 8; give --num-classes 5"):
+            model_for(DEMO, read_model_file(path, "--checkpoint"), "x", None)
+
+
+def test_a_new_head_is_made_also_where_the_old_one_fits(tmp_path):
+    path, other = save_as("published", c2d(5), tmp_path), c2d(5)
+    torch.nn.init.ones_(other.fc.weight)
+    assert "classifier new" in load_weights(other, str(path), 18, new_head=True)
+    assert (other.fc.weight == 1).all()
+
+
+def test_imagenet_s_classifier_never_stays(tmp_path):
     trunk = torchvision.models.resnet18(weights=None)
     torch.save(trunk.state_dict(), tmp_path / "r18.pth")
     model = c2d()
@@ -25,34 +115,57 @@ def test_a_torchvision_file_fills_the_trunk_and_leaves_the_classifier(tmp_path):
     assert torch.equal(model.fc.weight, head)
 
 
-def test_our_checkpoint_brings_its_classifier_where_it_fits(tmp_path):
-    model, path = c2d(), tmp_path / "last.pt"
-    checkpoint.save({"model": model.state_dict()}, path)
-    same, other = c2d(), c2d(num_classes=7)
-    assert "classifier new" not in load_weights(same, str(path), 18)
-    assert all(torch.equal(a, b) for a, b in zip(same.parameters(), model.parameters(), strict=True))
-    assert "classifier new" in load_weights(other, str(path), 18)
-    assert torch.equal(other.conv1.weight, model.conv1.weight)
+def test_missing_unexpected_and_misshaped_keys_are_listed(tmp_path):
+    state = published(c2d())
+    del state["backbone.layer1.0.conv1.conv.weight"], state["backbone.layer2.0.downsample.bn.running_mean"]
+    state["backbone.layer3.0.conv1.conv.weight"] = torch.zeros(3)
+    state["backbone.extra"] = torch.zeros(1)
+    state["cls_head.fc_cls.bias"] = torch.zeros(5, 1)
+    torch.save(state, tmp_path / "x.pth")
+    with pytest.raises(UserError) as error:
+        c2d_fast.load_model("dali_pipes/demo.py", tmp_path / "x.pth", num_classes=5)
+    for part in (
+        "2 missing (layer1.0.conv1.weight, layer2.0.downsample.1.running_mean)",
+        "1 unexpected (extra)",
+        "2 of another shape (layer3.0.conv1.weight [3] instead of [256, 128, 3, 3], fc.bias [5, 1] instead of [5])",
+    ):
+        assert part in str(error.value)
 
 
 def test_another_model_s_file_is_named_with_its_keys(tmp_path):
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "r18.pth")
-    with pytest.raises(UserError, match=r"missing \(first .*unexpected|missing \(first .*of another shape"):
+    with pytest.raises(UserError, match=r"198 missing \(layer1.0.conv3.weight, .* and 193 more\), 23 of another shape"):
         load_weights(c2d(depth=50), str(tmp_path / "r18.pth"), 50)
 
 
-@pytest.mark.parametrize("content", [{1: torch.zeros(1)}, {"format": checkpoint.FORMAT}])
+@pytest.mark.parametrize("change", [{"depth": 50}, {"temporal_pool": False}])
+def test_our_checkpoint_of_another_recipe_is_refused(tmp_path, change):
+    from dataclasses import replace
+
+    path = our_checkpoint(c2d(8), tmp_path / "x.pt", replace(DEMO, name="mine", model=replace(DEMO.model, **change)))
+    with pytest.raises(UserError, match=rf"its {next(iter(change))} is .*own pipe file \(mine\)"):
+        c2d_fast.load_model("dali_pipes/demo.py", path)
+
+
+@pytest.mark.parametrize("content", [{1: torch.zeros(1)}, {"a": 1}, {}, {"state_dict": {}}])
 def test_dicts_that_are_no_state_are_refused(tmp_path, content):
     torch.save(content, tmp_path / "x.pth")
     with pytest.raises(UserError, match="holds no state dict"):
         load_weights(c2d(), str(tmp_path / "x.pth"), 18)
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint\n" * 50, b"PK\x03\x04 broken zip"])
-def test_damaged_files_are_refused(tmp_path, content):
-    (tmp_path / "x.pth").write_bytes(content)
-    with pytest.raises(UserError, match="is damaged or holds more than tensors"):
-        load_weights(c2d(), str(tmp_path / "x.pth"), 18)
+@pytest.mark.parametrize("content", [b"", b"no checkpoint\n" * 50, b"PK\x03\x04 broken zip", b"\x10\0\0\0\0\0\0\0{broken"])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_damaged_files_are_refused(tmp_path, content, suffix):
+    (tmp_path / f"x.{suffix}").write_bytes(content)
+    with pytest.raises(UserError, match="is damaged"):
+        load_weights(c2d(), str(tmp_path / f"x.{suffix}"), 18)
+
+
+def test_a_new_model_without_a_checkpoint():
+    model = c2d_fast.load_model("dali_pipes/demo.py", device="cpu", num_classes=3)
+    logits = model(torch.zeros(2, 2, 56, 56, 3, dtype=torch.uint8))
+    assert (logits.shape, logits.dtype) == ((2, 3), torch.float32)
 
 
 def test_without_network_imagenet_says_what_file_to_give(tmp_path, monkeypatch):
@@ -76,3 +189,33 @@ def test_imagenet_is_the_second_version_of_the_weights(tmp_path, monkeypatch):
     model = c2d(depth=50)
     assert "IMAGENET1K_V2" in load_weights(model, "imagenet", 50)
     assert torch.equal(model.layer4[2].conv3.weight, trunk.layer4[2].conv3.weight)
+
+
+@pytest.fixture(scope="module")
+def golden(shared):
+    sys.path.insert(0, str(shared / "golden"))
+    yield importlib.import_module("weights").load_case()
+    sys.path.remove(str(shared / "golden"))
+    del sys.modules["weights"]
+
+
+class HistoryBuffer:
+    """Stands for a class of the training framework, which is not installed where the file is read."""
+
+    def __init__(self):
+        self.values = [1.0, 2.0]
+
+
+@pytest.mark.parametrize("wrapped", ["no", "plain", "foreign"])
+def test_logits_of_the_reference_through_the_public_path(golden, tmp_path, wrapped, monkeypatch):
+    state, clip, logits = golden
+    content = {"meta": {"epoch": 100}, "state_dict": state} if wrapped != "no" else state
+    if wrapped == "foreign":
+        content |= {"meta": {"history": HistoryBuffer()}, "message_hub": {"log_scalars": {"loss": HistoryBuffer()}}}
+    torch.save(content, tmp_path / "c2d.pth")
+    monkeypatch.delattr(sys.modules[__name__], "HistoryBuffer")
+    model = c2d_fast.load_model("dali_pipes/k400_8x8.py", tmp_path / "c2d.pth", device="cpu")
+    with torch.inference_mode():
+        ours = model(clip.permute(0, 2, 3, 4, 1).contiguous())
+    assert ours.dtype == torch.float32
+    assert (ours - logits).abs().max() < 1e-4
