@@ -4,60 +4,13 @@ import json
 
 import pytest
 import torch
+from toy import make_trainer
 
 from c2d_fast import checkpoint
-from c2d_fast.batch import Batch
 from c2d_fast.errors import UserError
-from c2d_fast.evaluate import Scores
-from c2d_fast.model import C2D
-from c2d_fast.precision import Precision
-from c2d_fast.recipe import Model, Training
-from c2d_fast.records import Records
+from c2d_fast.recipe import Training
 from c2d_fast.schedule import lr_at, make_optimizer, scaled_lr
-from c2d_fast.trainer import Progress, Trainer
-
-TRAINING = Training(lr=0.05, lr_batch=4, clips_per_gpu=4, epochs=3, milestones=(2,))
-
-
-class Toy:
-    steps_per_epoch = 3
-
-    def epoch(self, epoch, first_step=0):
-        for step in range(first_step, 3):
-            generator = torch.Generator().manual_seed(100 * epoch + step)
-            clip = torch.randint(0, 256, (4, 2, 32, 32, 3), generator=generator, dtype=torch.uint8)
-            label = torch.randint(0, 3, (4,), generator=generator)
-            yield Batch(clip, label, torch.arange(4), torch.ones(4, dtype=torch.bool))
-
-
-def make_trainer(folder, *, top1s=(), precision="fp32", start_epoch=0, training=TRAINING):
-    folder.mkdir(exist_ok=True)
-    torch.manual_seed(0)
-    model = C2D(Model(depth=18, temporal_pool=True, dropout=0.5, num_classes=3))
-    device, rounds = torch.device("cpu"), iter(top1s)
-
-    def validate():
-        right = next(rounds)
-        scores = torch.eye(3)[torch.arange(10) % 3]
-        labels = torch.where(torch.arange(10) < right, torch.arange(10) % 3, (torch.arange(10) + 1) % 3)
-        return Scores(scores, torch.ones(10, dtype=torch.bool), labels)
-
-    return Trainer(
-        model=model,
-        compiled=model,
-        optimizer=make_optimizer(model, training, training.lr),
-        scaler=Precision(precision).scaler(device),
-        training=training,
-        base_lr=training.lr,
-        precision=Precision(precision),
-        source=Toy(),
-        validate=validate if top1s else None,
-        records=Records(folder, first_step=3 * start_epoch, total_steps=9),
-        folder=folder,
-        identity={"seed": 0, "recipe": {"name": "toy"}},
-        seed=0,
-        progress=Progress(),
-    )
+from c2d_fast.trainer import Progress
 
 
 def weights(path):
