@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,16 @@ import torch
 from media import WholeFrames, decode_all, make_dataset, read_numbers
 from torch.nn import functional as F
 
+from c2d_fast import sampler
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.errors import UserError
+from c2d_fast.evaluate import evaluate
 from c2d_fast.listing import read_list
 from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
 from c2d_fast.manifest import read_manifest
+from c2d_fast.model import C2D
 from c2d_fast.plan import EvalPlan, TrainPlan
+from c2d_fast.precision import Precision
 from c2d_fast.recipe import Clip, load_pipe
 
 CLIP = Clip(num_frames=4, interval=3)
@@ -142,6 +147,45 @@ def test_test_views_are_crop_major_and_those_of_separate_decodes(mixed):
             frames = everything[sample.frames[plan.positions(i)[clip]]]
             expected = reference_crop(frames, sample.boxes[crop], CROP.size)
             assert np.abs(clips[i * 30 + view].numpy() - expected).max() < 1.01
+
+
+class OneViewEach(EvalPlan):
+    """A plan over thirty copies of one video, of which each is decoded for one view alone."""
+
+    def sample(self, step, slot):
+        view = self.index(step, slot)
+        crop, clip = divmod(view, 10)
+        sample = EvalPlan(videos=self.videos, clip=CLIP, crop=CROP, batch_size=1, num_clips=10).sample(view, 0)
+        frames = sampler.test_frames(int(self.videos.num_frames[view]), CLIP.num_frames, CLIP.interval, 10)[clip]
+        return type(sample)(sample.index, frames, sample.boxes[crop : crop + 1], False)
+
+    def positions(self, index):
+        return np.arange(CLIP.num_frames)[None]
+
+
+@pytest.mark.parametrize("temporal_pool", [True, False])
+def test_one_decode_gives_the_views_and_scores_of_thirty(tmp_path, mixed, temporal_pool):
+    loader, plan = eval_loader(mixed, num_clips=10, views_per_batch=16, batch_size=2)
+    batches = list(loader.views())
+    views = torch.cat([batch.clip[batch.real] for batch in batches])
+    torch.manual_seed(0)
+    model = C2D(replace(PIPE.recipe.model, temporal_pool=temporal_pool)).eval()
+    torch.nn.init.normal_(model.fc.weight, std=1.0 if temporal_pool else 0.1)  # so that scores differ
+    options_ = {"num_classes": 8, "average_probabilities": temporal_pool, "precision": Precision("fp32")}
+    scores = evaluate(model, loader, **options_).scores
+    assert scores.std(0).max() > 0.005
+    for video in (0, 1):  # the second is shorter than a clip
+        listing = tmp_path / f"{video}.txt"
+        listing.write_text(f"{plan.videos.files[video]} 0\n" * 30)
+        copies = BadVideos(read_manifest(read_list(listing, None, 2), allow_missing=False, jobs=2), (0.0, False), "mend them")
+        separate = OneViewEach(videos=copies.manifest.videos(), clip=CLIP, crop=CROP, batch_size=6)
+        alone = [batch.clip for batch in EvalLoader(PIPE.eval_pipe, separate, options(), copies, views_per_batch=1).views()]
+        assert len(alone) == 30
+        assert torch.equal(torch.cat(alone), views[30 * video : 30 * video + 30])
+        with torch.inference_mode():
+            logits = torch.cat([model(clip) for clip in alone])
+        expected = logits.softmax(1).mean(0) if temporal_pool else logits.mean(0).softmax(0)
+        assert (scores[video] - expected).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(
