@@ -1,0 +1,190 @@
+"""From a published checkpoint to scores, and to a model of other classes: the README's worked example, and other commands."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from media import make_dataset, make_video, published_name
+from safetensors import safe_open
+from test_inert_pickle import Calls
+
+import c2d_fast
+from c2d_fast import checkpoint
+from c2d_fast.model import C2D
+from c2d_fast.recipe import load_pipe
+
+STROKES = ("back_hand", "fore hand", "serve")
+DEMO = load_pipe("dali_pipes/demo.py").recipe
+
+
+@pytest.fixture(scope="module")
+def tennis(tmp_path_factory):
+    """The README's pipe file, and a folder of videos for each class."""
+    folder = tmp_path_factory.mktemp("tennis")
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (pipe,) = [block for block in blocks if "RECIPE = replace(" in block]
+    (folder / "tennis.py").write_text(pipe)
+    for split, count in (("train", 2), ("val", 1)):
+        for hue, stroke in enumerate(STROKES):
+            for number in range(count):
+                make_video(folder / split / stroke / f"{number}.mp4", num_frames=20, hue=hue)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_readme_s_worked_example(tennis, tmp_path, run_command):
+    recipe = load_pipe(tennis / "tennis.py").recipe
+    torch.manual_seed(0)
+    kinetics = C2D(load_pipe("dali_pipes/k400_8x8.py").recipe.model)
+    state = {published_name(key): value for key, value in kinetics.state_dict().items()}
+    torch.save({"meta": Calls(np.arange, 3), "state_dict": state}, tmp_path / "kinetics.pth")
+    out = tmp_path / "run"
+    train = ["--pipe", tennis / "tennis.py", "--weights", tmp_path / "kinetics.pth", "--train-list", tennis / "train",
+             "--val-list", tennis / "val", "--out", out, "--epochs", 1, "--batch-size", 3]  # fmt: skip
+    refused = run_command("train", *train)
+    assert refused.returncode == 2
+    assert "its classifier has 400 classes, the model 3; start a new one with --new-head" in refused.stderr
+    done = run_command("train", *train, "--new-head")
+    assert done.returncode == 0, done.stderr
+    assert "in the published names), classifier new" in done.stdout
+    assert "training list train, 6 videos of 3 classes, sha256 " in done.stdout
+    content = checkpoint.load(out / "last.pt", "x")
+    assert content["classes"] == list(STROKES)
+    assert content["recipe"]["name"] == recipe.name == "tennis"
+    assert not torch.equal(content["model"]["conv1.weight"], kinetics.conv1.weight)  # it has learnt
+    torch.testing.assert_close(content["model"]["conv1.weight"], kinetics.conv1.weight, rtol=0, atol=0.05)  # from there
+    score = ["--pipe", tennis / "tennis.py", "--checkpoint", out / "best.pt", "--views", "1x1", "--dump", tmp_path / "s.json"]
+    done = run_command("test", *score, "--list", tennis / "val")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "s.json.summary.json").read_text())["result"]
+    assert summary["list"] == content["lists"][1]
+    # Other folders' classes are told by the names that the checkpoint knows, not by their order.
+    fewer = tmp_path / "fewer"
+    make_video(fewer / "serve" / "x.mp4", num_frames=20)
+    assert run_command("test", *score, "--list", fewer).returncode == 0
+    assert [row["label"] for row in json.loads((tmp_path / "s.json").read_text())] == [2]
+    make_video(fewer / "lob" / "x.mp4", num_frames=20)
+    refused = run_command("test", *score, "--list", fewer)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert "class 'lob' is not in the label map of 3 names" in refused.stderr
+
+
+@pytest.mark.parametrize("temporal_pool", [True, False])
+def test_a_published_file_is_scored_as_the_model_says(tmp_path, run_command, temporal_pool):
+    data = make_dataset(tmp_path / "data", count=3, num_frames=(40, 20))
+    pipe = tmp_path / "small.py"
+    pipe.write_text(
+        "from dataclasses import replace\nfrom dali_pipes.demo import RECIPE as DEMO, eval_pipe, train_pipe\n"
+        f"RECIPE = replace(DEMO, model=replace(DEMO.model, temporal_pool={temporal_pool}))\n"
+    )
+    torch.manual_seed(0)
+    model = C2D(load_pipe(pipe).recipe.model)
+    state = {published_name(key): value for key, value in model.state_dict().items()}
+    state["cls_head.fc_cls.weight"] = state["cls_head.fc_cls.weight"] * 50
+    torch.save({"state_dict": state, "meta": {}}, tmp_path / "x.pth")
+    score = ["--pipe", pipe, "--checkpoint", tmp_path / "x.pth", "--list", data]
+    done = run_command("test", *score, "--dump", tmp_path / "s.json")
+    assert done.returncode == 0, done.stderr
+    assert f"taken as {'with' if temporal_pool else 'without'}" in done.stdout
+    run_command("browse", "--pipe", pipe, "--list", data, "--split", "test", "--npz", tmp_path / "x.npz")
+    clips = torch.from_numpy(np.load(tmp_path / "x.npz")["clips"])
+    with torch.inference_mode():
+        logits = c2d_fast.load_model(pipe, tmp_path / "x.pth", device="cpu")(clips).view(3, 30, -1)
+    expected = logits.softmax(2).mean(1) if temporal_pool else logits.mean(1).softmax(1)
+    scores = torch.tensor([row["scores"] for row in json.loads((tmp_path / "s.json").read_text())])
+    assert (scores - expected).abs().max() < 1e-5
+
+
+def test_exported_weights_are_the_checkpoint_s_and_carry_a_card(tmp_path, run_command):
+    torch.manual_seed(0)
+    model = C2D(DEMO.with_num_classes(3).model)
+    content = {"model": model.state_dict(), "optimizer": {"state": {}}, "scaler": {}, "classes": ["a", "b", "c"],
+               "progress": {"epoch": 7, "best_top1": 50.0, "best_epoch": 6}, "recipe": DEMO.with_num_classes(3).as_dict(),
+               "lists": [{"path": "train.txt", "sha256": "0" * 64}]}  # fmt: skip
+    checkpoint.save(content, tmp_path / "best.pt")
+    out = tmp_path / "model.safetensors"
+    done = run_command("export", "--checkpoint", tmp_path / "best.pt", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    with safe_open(out, framework="pt") as file:
+        card = json.loads(file.metadata()["c2d_fast.card"])
+        assert set(file.keys()) == set(model.state_dict())
+    assert (card["recipe"]["name"], card["classes"], card["progress"]["best_top1"]) == ("demo", ["a", "b", "c"], 50.0)
+    assert card["lists"] == content["lists"]
+    assert "optimizer" not in card
+    loaded = c2d_fast.load_model("dali_pipes/demo.py", out, device="cpu")
+    assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in model.state_dict().items())
+    clip = torch.randint(0, 256, (1, 2, 56, 56, 3), dtype=torch.uint8)
+    assert torch.equal(loaded(clip), model.eval()(clip))
+    again = run_command("export", "--checkpoint", out, "--out", tmp_path / "again.safetensors")
+    assert again.returncode == 0, again.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.safetensors", "best.pt", "model.safetensors"]
+
+
+def test_a_published_file_is_exported_with_its_recipe(tmp_path, run_command):
+    model = C2D(DEMO.model)
+    torch.save({published_name(key): value for key, value in model.state_dict().items()}, tmp_path / "x.pth")
+    args = ["--checkpoint", tmp_path / "x.pth", "--out", tmp_path / "x.safetensors"]
+    for more, part in (
+        ([], "does not say of which recipe it is; give it with --pipe FILE"),
+        (["--out", tmp_path / "x.onnx"], "must end in .safetensors"),
+        (["--out", tmp_path / "none" / "x.safetensors"], "its folder does not exist"),
+        (["--pipe", "dali_pipes/demo.py", "--num-classes", 5], "its classifier has 8 classes, the model 5"),
+    ):
+        refused = run_command("export", *args, *more)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
+        assert part in refused.stderr
+    done = run_command("export", *args, "--pipe", "dali_pipes/demo.py")
+    assert done.returncode == 0, done.stderr
+    assert c2d_fast.load_model("dali_pipes/demo.py", tmp_path / "x.safetensors").fc.out_features == 8
+
+
+@pytest.mark.parametrize(
+    ("pipe", "parameters", "gmac", "published"),
+    [
+        ("k400_8x8", "24.327632 M", "19.29", True),
+        ("k400_8x8_nopool", "24.327632 M", "32.70", True),
+        ("k400_8x8_nopool_r101", "43.319760 M", "62.40", True),
+        ("k400_16x4", "24.327632 M", "38.58", True),
+        ("k400_8x8_nonlocal", "31.686096 M", "27.42", False),
+    ],
+)
+def test_info_counts_what_is_published(run_command, pipe, parameters, gmac, published):
+    done = run_command("info", "--pipe", f"dali_pipes/{pipe}.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    rows = dict(re.findall(r"^(parameters|GMAC / clip) +(.*)$", done.stdout, re.MULTILINE))
+    assert rows["parameters"].split("   ")[0] == parameters
+    assert re.split(r"  +", rows["parameters"]) == [parameters, parameters if published else "-"]
+    assert re.split(r"  +", rows["GMAC / clip"]) == [gmac, gmac if published else "-"]
+    assert ("top-1" in done.stdout) == published
+
+
+def test_kinetics_lists_train_and_are_stored(tmp_path, run_command):
+    """The CSV with a label map for training, ids for validation, as Kinetics users have them."""
+    root = tmp_path / "videos"
+    lines = ["label,youtube_id,time_start,time_end,split"]
+    for i in range(4):
+        name = ("tai chi", "playing squash")[i % 2]
+        make_video(root / name.replace(" ", "_") / f"-id{i}_000007_000017.mp4", num_frames=20, hue=i)
+        lines.append(f'"{name}",-id{i},7,17,train')
+    (tmp_path / "train.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    (tmp_path / "labels.txt").write_text("tai chi 1\nplaying squash 0\n")
+    make_video(root / "val" / "-x.mp4", num_frames=20)
+    (tmp_path / "val.txt").write_text("-x,20,1\n")
+    args = ["--pipe", "dali_pipes/demo.py", "--data-root", root, "--val-root", root / "val",
+            "--train-list", tmp_path / "train.csv", "--val-list", tmp_path / "val.txt", "--label-map", tmp_path / "labels.txt", "--out", tmp_path / "run",
+            "--epochs", 1, "--batch-size", 2]  # fmt: skip
+    done = run_command("train", *args)
+    assert done.returncode == 0, done.stderr
+    assert "training list train.csv, 4 videos of 2 classes" in done.stdout
+    content = checkpoint.load(tmp_path / "run" / "last.pt", "x")
+    assert content["classes"] == ["playing squash", "tai chi"]
+    assert content["recipe"]["model"]["num_classes"] == 2
+    assert [item["videos"] for item in content["lists"]] == [4, 1]
+    refused = run_command("train", *args, "--num-classes", 3)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert "has 2 classes, --num-classes is 3" in refused.stderr
