@@ -2,14 +2,15 @@
 # make test       install, then ruff, mypy and the tests (what CI runs)
 # make test-all   the same with the slow tests
 # make gpu-check  the GPU tests; PYTHON=python3 takes an interpreter that has everything, without installing
+# make gpu-bench  the measurements that need a GPU, written to benchmarks/results/; PYTHON as above
 # make clean      remove the environment, the demo data and caches (never runs/)
 
-# PYTHON: the interpreter that the environment is made from (default python3), or that gpu-check uses as it is.
+# PYTHON: the interpreter that the environment is made from (default python3), or that gpu-check and gpu-bench use as it is.
 PYTHON ?=
 BASE := $(or $(PYTHON),python3)
 VENV := .venv/bin/python
 
-.PHONY: demo test test-all lint gpu-check clean
+.PHONY: demo test test-all lint gpu-check gpu-bench clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -33,6 +34,9 @@ lint: .venv/installed-test
 gpu-check: $(if $(PYTHON),,.venv/installed-test)
 	$(or $(PYTHON),$(VENV)) -m pytest -m gpu
 
+gpu-bench: $(if $(PYTHON),,.venv/installed-test)
+	PYTHONPATH=$(CURDIR) $(or $(PYTHON),$(VENV)) benchmarks/precision.py
+
 .venv/installed: setup.cfg pyproject.toml
 	@$(BASE) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(BASE) is older than Python 3.11; give a newer one: make PYTHON=python3.12 ..."; exit 1; }
@@ -45,5 +49,5 @@ gpu-check: $(if $(PYTHON),,.venv/installed-test)
 	touch $@
 
 clean:
-	rm -rf .venv data/demo build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv data/demo data/precision build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find c2d_fast dali_pipes tests -name __pycache__ -type d -prune -exec rm -rf {} +

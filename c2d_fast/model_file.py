@@ -1,5 +1,6 @@
 """Files that hold a model's weights, in any of the forms that users have: which form it is, and the weights in our names."""
 
+import importlib.util
 import json
 import os
 import re
@@ -8,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from c2d_fast.checkpoint import FORMAT, check_parts, read_file
@@ -86,6 +85,10 @@ def write_safetensors(state: dict[str, Tensor], card: dict[str, Any], path: Path
     Raises:
         UserError: the file cannot be written.
     """
+    _require_safetensors(f"--out {path}")
+    import safetensors.torch
+    from safetensors import SafetensorError
+
     partial = path.with_name(path.name + ".partial")
     tensors = {name: value.contiguous() for name, value in state.items()}  # channels-last is no layout of the format's
     metadata = {"format": "pt", _CARD_KEY: json.dumps({"format": CARD_FORMAT, **card})}
@@ -142,7 +145,16 @@ def _is_safetensors(path: Path) -> bool:
         return False
 
 
+def _require_safetensors(what: str) -> None:
+    """Raises a UserError where the package is missing: everything else works without it."""
+    if importlib.util.find_spec("safetensors") is None:
+        raise UserError(f"{what}: needs the package safetensors, which is not installed; pip install safetensors")
+
+
 def _read_safetensors(path: Path, what: str) -> ModelFile:
+    _require_safetensors(f"{what} {path}")
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -8,7 +8,6 @@ import pytest
 import torch
 from conftest import ROOT
 from media import make_dataset, make_video, published_name
-from safetensors import safe_open
 from test_inert_pickle import Calls
 
 import c2d_fast
@@ -16,6 +15,7 @@ from c2d_fast import checkpoint
 from c2d_fast.model import C2D
 from c2d_fast.recipe import load_pipe
 
+safe_open = pytest.importorskip("safetensors").safe_open
 STROKES = ("back_hand", "fore hand", "serve")
 DEMO = load_pipe("dali_pipes/demo.py").recipe
 
@@ -175,9 +175,9 @@ def test_kinetics_lists_train_and_are_stored(tmp_path, run_command):
     (tmp_path / "labels.txt").write_text("tai chi 1\nplaying squash 0\n")
     make_video(root / "val" / "-x.mp4", num_frames=20)
     (tmp_path / "val.txt").write_text("-x,20,1\n")
-    args = ["--pipe", "dali_pipes/demo.py", "--data-root", root, "--val-root", root / "val",
-            "--train-list", tmp_path / "train.csv", "--val-list", tmp_path / "val.txt", "--label-map", tmp_path / "labels.txt", "--out", tmp_path / "run",
-            "--epochs", 1, "--batch-size", 2]  # fmt: skip
+    lists = ["--train-list", tmp_path / "train.csv", "--val-list", tmp_path / "val.txt", "--label-map", tmp_path / "labels.txt"]
+    args = ["--pipe", "dali_pipes/demo.py", "--data-root", root, "--val-root", root / "val", *lists,
+            "--out", tmp_path / "run", "--epochs", 1, "--batch-size", 2]  # fmt: skip
     done = run_command("train", *args)
     assert done.returncode == 0, done.stderr
     assert "training list train.csv, 4 videos of 2 classes" in done.stdout

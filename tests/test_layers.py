@@ -49,6 +49,11 @@ def test_what_worker_processes_import_is_light(module):
     assert not {name for name in closure(module) if name.split(".")[0] in ("torch", "torchvision", "nvidia", "tensorboard")}
 
 
+def test_nothing_needs_safetensors_to_be_imported():
+    # Machines without a registry lack it; only files of that form need it.
+    assert not {name for module in MODULES for name in imports(MODULES[module]) if name.startswith("safetensors")}
+
+
 def test_the_sampler_is_numpy_alone():
     assert {name.split(".")[0] for name in closure("sampler")} <= {"numpy", "collections"}
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 import torchvision
 from media import published_name
-from safetensors.torch import save_file
 
 import c2d_fast
 from c2d_fast import checkpoint
@@ -15,6 +14,7 @@ from c2d_fast.model_file import read_model_file, write_safetensors
 from c2d_fast.recipe import Model, load_pipe
 from c2d_fast.weights import load_weights, model_for
 
+save_file = pytest.importorskip("safetensors.torch").save_file
 DEMO = load_pipe("dali_pipes/demo.py").recipe
 
 

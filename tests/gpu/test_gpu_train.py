@@ -12,7 +12,7 @@ from c2d_fast.precision import Precision
 from c2d_fast.recipe import load_pipe
 from c2d_fast.schedule import make_optimizer
 
-PIPES = ("demo", "k400_8x8", "k400_8x8_nopool", "k400_8x8_nopool_r101", "k400_16x4")
+PIPES = ("demo", "k400_8x8", "k400_8x8_nopool", "k400_8x8_nopool_r101", "k400_16x4", "k400_8x8_nonlocal")
 
 
 def note_layouts(model):
@@ -100,3 +100,15 @@ def test_the_commands_on_a_gpu(cuda, tmp_path, run_command, decoder):
     done = run_command("test", *score, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].startswith("10x3 top-1 ")
+
+
+def test_deterministic_runs_on_a_gpu_end_with_the_same_weights(cuda, tmp_path, run_command):
+    data = make_dataset(tmp_path / "data", count=8, num_frames=(20,))
+    env = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0")}
+    args = ["--pipe", "dali_pipes/demo.py", "--decoder", "ffmpeg", "--train-list", data, "--num-classes", 2, "--batch-size", 4]
+    for name in "ab":
+        done = run_command("train", *args, "--epochs", 3, "--deterministic", "--out", tmp_path / name, env=env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "cuDNN deterministic" in done.stdout
+    a, b = (torch.load(tmp_path / name / "last.pt", weights_only=True)["model"] for name in "ab")
+    assert all(torch.equal(value, b[key]) for key, value in a.items())
