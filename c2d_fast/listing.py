@@ -146,6 +146,7 @@ def _derived_classes(names: Iterable[str], path: Path, num_classes: int) -> tupl
             f"list {path}: has {len(classes)} class names, and the model {num_classes} classes; give --num-classes "
             f"{len(classes)}, or all names in the order of their labels with --label-map FILE"
         )
+    print(f"classes of {path}: {num_classes}, numbered in alphabetical order (no label map says otherwise)")
     return classes
 
 

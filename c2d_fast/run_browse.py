@@ -39,8 +39,7 @@ def run_browse(args: argparse.Namespace) -> None:
     print(f"list {listing.summary()}")
     bad = scored_videos(listing, args)
     options = loader_options(bad, args, choose_device())
-    num_views = {"train": 1, "val": 1, "test": 3 * VIEWS["10x3"]}[args.split]
-    batches = _batches(pipe, recipe, bad, options, args)
+    batches, num_views = _batches(pipe, recipe, bad, options, args)
     rows = islice(_rows(batches, bad), None if args.limit is None else args.limit * num_views)
     shape = (recipe.clip.num_frames, recipe.crop.size, recipe.crop.size, 3)
     count = _write(args.npz, rows, shape, {"list": str(listing.path), "sha256": listing.sha256})
@@ -49,18 +48,18 @@ def run_browse(args: argparse.Namespace) -> None:
 
 def _batches(
     pipe: PipeFile, recipe: Recipe, bad: BadVideos, options: LoaderOptions, args: argparse.Namespace
-) -> Iterator[Batch]:
+) -> tuple[Iterator[Batch], int]:
+    """Returns the split's batches, and how many views each video has in them."""
     videos = bad.manifest.videos()
     if args.split == "train":
         # Samples do not depend on the batch: one that divides the list leaves no video out.
         size = max(n for n in range(1, min(len(videos), _LARGEST_BATCH) + 1) if len(videos) % n == 0)
         plan = TrainPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, seed=args.seed, batch_size=size)
-        yield from TrainLoader(pipe.train_pipe, plan, options, bad).epoch(args.epoch - 1)
-        return
+        return TrainLoader(pipe.train_pipe, plan, options, bad).epoch(args.epoch - 1), 1
     num_clips = 1 if args.split == "val" else VIEWS["10x3"]
     size = min(_LARGEST_BATCH, videos_at_a_time(videos, num_clips * recipe.clip.num_frames), len(videos))
     views = EvalPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, batch_size=size, num_clips=num_clips)
-    yield from EvalLoader(pipe.eval_pipe, views, options, bad, views_per_batch=_LARGEST_BATCH).views()
+    return EvalLoader(pipe.eval_pipe, views, options, bad, views_per_batch=_LARGEST_BATCH).views(), views.num_views
 
 
 def _rows(batches: Iterator[Batch], bad: BadVideos) -> Iterator[tuple[Any, dict[str, Any]]]:

@@ -9,6 +9,7 @@ from typing import Any
 from c2d_fast.dataset import choose_device, loader_options, scored_videos, videos_at_a_time
 from c2d_fast.errors import UserError
 from c2d_fast.evaluate import Scores, evaluate
+from c2d_fast.label_map import class_key
 from c2d_fast.lists import label_names, one_list, require_list
 from c2d_fast.loader import EvalLoader
 from c2d_fast.manifest import Manifest
@@ -34,6 +35,10 @@ def run_test(args: argparse.Namespace) -> None:
     num_classes = args.num_classes or (len(names) if names else None)
     model, recipe = model_for(pipe.recipe, file, f"--checkpoint {args.checkpoint}", num_classes)
     print(describe(file, recipe))
+    if names and file.classes and list(map(class_key, names)) != list(map(class_key, file.classes)):
+        print(
+            f"note: --label-map {args.label_map} names other classes, or in another order, than the checkpoint was trained with"
+        )
     listing = one_list(args, recipe, names or file.classes, "val")
     bad = scored_videos(listing, args)
     device = choose_device()

@@ -144,6 +144,8 @@ def _note_changes(content: dict[str, Any] | None, config: dict[str, Any], seed: 
     hashes, now = ([item["sha256"] for item in lists] for lists in (content.get("lists", []), config["lists"]))
     if hashes != now:
         print("note: it was trained or validated on other lists than these")
+    if content.get("classes", config["classes"]) != config["classes"]:
+        print("note: it was trained with other class names, or in another order")
     batch_size, batch_size_now = content.get("used", {}).get("batch_size"), config["used"]["batch_size"]
     if batch_size != batch_size_now:
         print(f"note: it was trained with --batch-size {batch_size}, and goes on with {batch_size_now}")
