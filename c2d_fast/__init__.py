@@ -47,6 +47,8 @@ def load_model(
     from c2d_fast.recipe import load_pipe
     from c2d_fast.weights import model_for
 
+    if num_classes is not None and num_classes < 1:
+        raise ValueError(f"num_classes ({num_classes}) must be 1 at least")
     recipe = load_pipe(pipe).recipe
     if checkpoint is None:
         model = C2D(recipe.with_num_classes(num_classes or recipe.model.num_classes).model)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from c2d_fast.errors import UserError
+from c2d_fast.inert_pickle import refuse_bombs
 
 FORMAT = "c2d_fast.checkpoint/1"
 
@@ -51,6 +52,12 @@ def load(path: Path, what: str) -> dict[str, Any]:
     if content.get("format") != FORMAT:
         raise UserError(f"{what} {path}: is not a c2d_fast checkpoint ({FORMAT}); give a last.pt or best.pt of a run folder")
     check_parts(content, f"{what} {path}")
+    progress = content["progress"]
+    kinds = {"epoch": int, "best_top1": float, "best_epoch": int}
+    if progress.keys() != kinds.keys() or not all(type(progress[name]) in (kind, int) for name, kind in kinds.items()):
+        raise UserError(f"{what} {path}: its progress is {progress!r:.200}; give a last.pt or best.pt of a run folder")
+    if not 0 <= progress["epoch"] < 2**31:
+        raise UserError(f"{what} {path}: its epoch ({progress['epoch']}) must be 0 to 2147483647; give another checkpoint")
     return content
 
 
@@ -71,9 +78,10 @@ def read_file(path: Path, what: str) -> dict[str, Any]:
     Raises:
         UserError: there is no such file, it is damaged, or it holds something else.
     """
-    if not path.is_file():
-        raise UserError(f"{what} {path}: {'is a folder, give a file in it' if path.is_dir() else 'no such file'}")
+    if not os.path.isfile(path):
+        raise UserError(f"{what} {path}: {'is a folder, give a file in it' if os.path.isdir(path) else 'no such file'}")
     try:
+        refuse_bombs(path)
         with warnings.catch_warnings(action="ignore"):  # on odd pickles; the error below says enough
             content = torch.load(path, map_location="cpu", weights_only=True)
     # A damaged or hostile file may make torch.load raise anything; TypeError and AssertionError were seen.

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -36,7 +37,7 @@ def add_list_flags(group: "argparse._ActionsContainer") -> None:
     group.add_argument("--num-classes", type=positive, metavar="K",
                        help="default: as many as --label-map has, or the checkpoint, or the recipe")  # fmt: skip
     group.add_argument("--label-map", metavar="FILE", help="class names, one a line, or lines of `name index`")
-    names = "of files where lists give ids: '{id}.mp4' (default); also {start} {end} {label} {split}"
+    names = "of files where lists give ids, e.g. '{id}.mp4'; a CSV also has {start} {end} {label} {split}"
     group.add_argument("--video-name", metavar="TEMPLATE", help=names)
 
 
@@ -60,9 +61,9 @@ def add_compute_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def positive(text: str) -> int:
-    """Parses a whole number >= 1."""
+    """Parses a whole number >= 1 that fits 63 bits."""
     number = int(text)
-    if number < 1:
+    if not 1 <= number < 2**63:
         raise ValueError
     return number
 
@@ -78,7 +79,8 @@ def not_negative(text: str) -> int:
 def run(main: Callable[[], None]) -> NoReturn:
     """Runs a command's main function and ends the process with its exit code."""
     # Progress is read while it happens, also through a pipe.
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files may be any bytes
     try:
         main()
     except UserError as error:
@@ -90,4 +92,5 @@ def run(main: Callable[[], None]) -> NoReturn:
     except BrokenPipeError:  # `... | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and written: Ctrl-C while workers end changes nothing
     sys.exit(0)

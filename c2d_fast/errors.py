@@ -8,4 +8,5 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str):
-        super().__init__(" ".join(message.split()))
+        # Names come from files: what would move a terminal's cursor is shown, not sent.
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(message.split())))

@@ -5,15 +5,17 @@ whatever a file names; here every name but those of tensors and plain containers
 tensors are made afterwards from plain numbers.
 """
 
+import contextlib
 import math
 import pickle
+import pickletools
 import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -30,6 +32,10 @@ _STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+
+
+_MOST_TUPLES = 50_000
+"""Some hundred thousand within each other, hashed, end the process; a ResNet-101 with its optimizer has some thousand."""
 
 
 class UnreadableError(Exception):
@@ -57,6 +63,24 @@ def read_state_dict(path: Path) -> dict[str, Any]:
     # A damaged or hostile pickle may raise anything; whatever it is, nothing was built and the file is refused.
     except Exception as error:
         raise UnreadableError(f"{type(error).__name__}: {error}") from error
+
+
+def refuse_bombs(path: Path) -> None:
+    """Refuses a file whose pickles would end the process or fill its memory: that of torch.load, too, reads them blindly.
+
+    Raises:
+        UnreadableError: it is such a file. Files that are damaged or of another kind pass.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError, KeyError, EOFError, zipfile.BadZipFile):
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    if name.endswith("data.pkl"):
+                        _check_opcodes(BytesIO(_bytes(archive, name)))
+        else:
+            with path.open("rb") as file:
+                for _ in range(5):  # torch's format before 1.6: a number, a version, facts of the machine, the content, keys
+                    _check_opcodes(file)
 
 
 @dataclass(frozen=True)
@@ -90,6 +114,9 @@ class _Inert:
 
     def __setitem__(self, key: object, value: object) -> None:
         pass
+
+    def __call__(self, *args: object, **kwargs: object) -> "_Inert":
+        return self
 
     def append(self, item: object) -> None:
         pass
@@ -161,26 +188,53 @@ def _read(archive: zipfile.ZipFile) -> dict[str, Any]:
     prefix = pickles[0].removesuffix("data.pkl")
     if prefix + "byteorder" in archive.namelist() and _bytes(archive, prefix + "byteorder").decode() != sys.byteorder:
         raise UnreadableError("written on a machine of the other byte order")
-    content = _Unpickler(BytesIO(_bytes(archive, pickles[0]))).load()
+    pickled = _bytes(archive, pickles[0])
+    _check_opcodes(BytesIO(pickled))
+    content = _Unpickler(BytesIO(pickled)).load()
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not any(isinstance(value, _TensorFacts) for value in content.values()):
         raise UnreadableError("holds no state dict")
+    storages: dict[tuple[str, torch.dtype], Tensor] = {}
     return {
-        str(name): _tensor(value, archive, prefix) if isinstance(value, _TensorFacts) else value
+        str(name): _tensor(value, archive, prefix, storages) if isinstance(value, _TensorFacts) else value
         for name, value in content.items()
     }
 
 
-def _tensor(facts: _TensorFacts, archive: zipfile.ZipFile, prefix: str) -> Tensor:
+def _check_opcodes(pickled: IO[bytes]) -> None:
+    """Refuses a pickle that would end the process or fill its memory while it is read, not one that is merely wrong."""
+    tuples = 0
+    for place, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
+        tuples += opcode.name in ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET")
+        if tuples > _MOST_TUPLES:
+            raise UnreadableError(f"more than {_MOST_TUPLES} tuples")
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(str(argument)) > place:  # honest ones count up
+            raise UnreadableError("a memo that leaves places out")
+
+
+def _tensor(
+    facts: _TensorFacts, archive: zipfile.ZipFile, prefix: str, storages: dict[tuple[str, torch.dtype], Tensor]
+) -> Tensor:
+    """Returns a tensor as a view of its storage: however many a file makes of one, they take no more memory than the file."""
     storage = facts.storage
-    if not isinstance(storage, _Storage) or math.prod(facts.size) > storage.numel:
+    if not isinstance(storage, _Storage):
+        raise UnreadableError("a tensor without data")
+    key = (storage.key, storage.dtype)
+    if key not in storages:
+        data = bytearray(_bytes(archive, f"{prefix}data/{storage.key}"))
+        storages[key] = torch.frombuffer(data, dtype=storage.dtype) if data else torch.empty(0, dtype=storage.dtype)
+    size, stride = ([_natural(number) for number in numbers] for numbers in (facts.size, facts.stride))
+    if math.prod(size) > len(storages[key]):
         raise UnreadableError("a tensor is larger than its data")
-    if storage.numel == 0:
-        return torch.empty(facts.size, dtype=storage.dtype)
-    flat = torch.frombuffer(bytearray(_bytes(archive, f"{prefix}data/{storage.key}")), dtype=storage.dtype)
     # Raises where size, stride and offset lead out of the data.
-    return flat.as_strided(facts.size, facts.stride, facts.offset).clone()
+    return storages[key].as_strided(size, stride, _natural(facts.offset))
+
+
+def _natural(number: Any) -> int:
+    if type(number) is not int or number < 0:
+        raise UnreadableError(f"{number!r} in the shape of a tensor")
+    return number
 
 
 def _bytes(archive: zipfile.ZipFile, name: str) -> bytes:

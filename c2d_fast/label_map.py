@@ -7,6 +7,8 @@ from pathlib import Path
 
 from c2d_fast.errors import UserError
 
+_RULE = "give one class name a line, or `name index` lines"
+
 
 def read_label_map(path: str | Path) -> tuple[str, ...]:
     """Reads a label map: one class name a line, in the order of the labels, or `name index` lines in any order.
@@ -26,8 +28,9 @@ def read_label_map(path: str | Path) -> tuple[str, ...]:
     path = Path(path)
     lines = [(number, line) for number, line in enumerate(read_text(path, "label map").split("\n"), 1) if line.strip()]
     if not lines:
-        raise UserError(f"label map {path}: is empty; give one class name a line, or `name index` lines")
-    pairs = [re.fullmatch(r"(.*\S)\s+(\d+)", line.strip()) for _, line in lines]
+        raise UserError(f"label map {path}: is empty; {_RULE}")
+    _refuse_other_forms(lines, path)
+    pairs = [re.fullmatch(r"(.*\S)\s+(\d{1,9})", line.strip(), re.ASCII) for _, line in lines]
     matches = [match for match in pairs if match]
     indexed = len(matches) == len(lines) and len({class_key(unquote(match[1])) for match in matches}) == len(matches)
     names: dict[int, str] = {}
@@ -35,6 +38,8 @@ def read_label_map(path: str | Path) -> tuple[str, ...]:
     for place, (number, line) in enumerate(lines):
         name, index = (unquote(matches[place][1]), int(matches[place][2])) if indexed else (unquote(line.strip()), place)
         key = class_key(name)
+        if not key or not name.isprintable():
+            raise UserError(f"{path}:{number}: {name!r} is no class name; {_RULE}")
         if key in seen:
             raise UserError(f"{path}:{number}: class {name!r} stands in line {seen[key]} already; each must be named once")
         if index in names:
@@ -44,6 +49,17 @@ def read_label_map(path: str | Path) -> tuple[str, ...]:
     if left_out is not None:
         raise UserError(f"label map {path}: has {len(names)} classes but no index {left_out}; indices must go from 0 up")
     return tuple(names[index] for index in range(len(names)))
+
+
+def check_same_classes(names: tuple[str, ...], known: tuple[str, ...], what: str, remedy: str) -> None:
+    """Checks that two sources give every label the same class.
+
+    Raises:
+        UserError: they do not; the first label that differs is named.
+    """
+    for label, (name, other) in enumerate(zip(names, known, strict=False)):
+        if class_key(name) != class_key(other):
+            raise UserError(f"{what}: class {label} is {name!r}, the checkpoint was trained with {other!r}; {remedy}")
 
 
 def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
@@ -66,6 +82,19 @@ def unquote(text: str) -> str:
     return text
 
 
+def _refuse_other_forms(lines: list[tuple[int, str]], path: Path) -> None:
+    """Refuses what looks like a table, JSON or a list with the index in front: as names it would number wrong classes."""
+    number, first = lines[0]
+    if first.strip()[0] in "{[#":
+        raise UserError(f"{path}:{number}: {first.strip():.50} is no class name; {_RULE}")
+    for pattern, form in ((r"(\d{1,9})\s*[,;\s]\s*\D.*", "the index in front"), (r".*[,;]\s*(\d{1,9})", "commas")):
+        for body in (lines, lines[1:]):  # the first may be a header
+            indices = [int(match[1]) for _, line in body if (match := re.fullmatch(pattern, line.strip(), re.ASCII))]
+            # Names may begin or end with numbers, but not with one number after the other.
+            if body and sorted(indices) in (list(range(len(body))), list(range(1, len(body) + 1))):
+                raise UserError(f"label map {path}: has lines with {form}, such as {body[0][1].strip()!r:.50}; {_RULE}")
+
+
 def read_text(path: Path, what: str) -> str:
     """Reads a UTF-8 text file, with any line ends and with or without a byte order mark.
 
@@ -81,6 +110,6 @@ def read_text(path: Path, what: str) -> str:
 def decode_text(raw: bytes, path: Path, what: str) -> str:
     """Decodes the bytes of a text file, as read_text does."""
     try:
-        return raw.decode("utf-8-sig").replace("\r\n", "\n")
+        return raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{what} {path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error

@@ -1,8 +1,10 @@
 """The shapes that lists come in: each is read into rows of (line, where the file may be, label or class name)."""
 
 import csv
+import io
 import os
 import re
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ SHAPES = "`path.mp4 label`, `video_id num_frames label`, or a table with the col
 _PATH_RULE = "each line must be `relative/path.mp4 label`"
 _ID_RULE = "each line must be `video_id num_frames label`, with spaces or with commas"
 _ID_LINE = re.compile(r"[^\s,./]+(\s*,\s*|\s+)\d+(\s*,\s*|\s+)-?\d+")
+_ANY_ID_LINE = re.compile(r".*\S(\s*,\s*|\s+)\d+(\s*,\s*|\s+)\S+")
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 
 
@@ -52,7 +55,9 @@ def list_rows(text: str, path: Path, video_name: str | None) -> Iterator[Row]:
     if "youtube_id" in header:
         return _table_rows(text, path, video_name)
     first = lines[0][1]
-    if video_name is not None or _ID_LINE.fullmatch(first.replace('"', "") if "," in first else first):
+    # With --video-name an id may look like anything; but another list of the same command may still give paths.
+    pattern = _ID_LINE if video_name is None else _ANY_ID_LINE
+    if pattern.fullmatch(first.replace('"', "") if "," in first else first):
         return _id_rows(lines, path, "{id}.mp4" if video_name is None else video_name)
     return (_path_row(number, line, path) for number, line in lines)
 
@@ -71,11 +76,26 @@ def folder_rows(folder: Path) -> Iterator[Row]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            found = (Path(parent, name) for parent, _, names in os.walk(entry) for name in names)
-            for file in sorted(path for path in found if _is_video(path)):
+            for file in sorted(path for path in _files(entry) if _is_video(path)):
                 yield Row(0, (str(file.relative_to(folder)),), entry.name)
         elif _is_video(entry):
             raise UserError(f"list {folder}: {entry.name} lies in no class's folder; give a list, or one folder for each class")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yields the files below a folder, also through links to folders; each folder once."""
+    seen: set[str] = set()
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"list {error.filename}: cannot be read ({error.strerror})") from error
+
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        real = os.path.realpath(parent)
+        if real in seen:  # a link to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(parent, name) for name in names)
 
 
 def parse_label(label: str, where: str, rule: str) -> int:
@@ -85,8 +105,8 @@ def parse_label(label: str, where: str, rule: str) -> int:
         UserError: it is none.
     """
     # int() would also take "1_0" and "+1", which no list means.
-    if not (label.isascii() and label.removeprefix("-").isdigit()):
-        raise UserError(f"{where}: label {label!r} is not a whole number; {rule}")
+    if not re.fullmatch(r"-?\d{1,18}", label, re.ASCII):
+        raise UserError(f"{where}: label {label!r:.50} is not a whole number; {rule}")
     return int(label)
 
 
@@ -97,7 +117,9 @@ def _is_video(path: Path) -> bool:
 def _path_row(number: int, line: str, path: Path) -> Row:
     words = line.rsplit(maxsplit=1)
     if len(words) != 2:
-        raise UserError(f"{path}:{number}: {line!r} has no label; {_PATH_RULE}")
+        raise UserError(f"{path}:{number}: {line!r:.100} has no label; {_PATH_RULE}")
+    if words[0].endswith((",", ";")):
+        raise UserError(f"{path}:{number}: {line!r:.100} has a comma before its label; {_PATH_RULE}")
     return Row(number, (unquote(words[0]),), parse_label(words[1], f"{path}:{number}", _PATH_RULE))
 
 
@@ -105,10 +127,10 @@ def _id_rows(lines: list[tuple[int, str]], path: Path, video_name: str) -> Itera
     for number, line in lines:
         where = f"{path}:{number}"
         fields = _split_commas(line, where) if "," in line else [unquote(word) for word in line.rsplit(maxsplit=2)]
-        if len(fields) != 3 or not re.fullmatch(r"\d+", fields[1], re.ASCII):
-            raise UserError(f"{where}: {line!r} cannot be read; {_ID_RULE}")
+        if len(fields) != 3 or not fields[0] or not re.fullmatch(r"\d+", fields[1], re.ASCII):
+            raise UserError(f"{where}: {line!r:.100} cannot be read; {_ID_RULE}")
         label = parse_label(fields[2], where, _ID_RULE)
-        yield Row(number, (_fill(video_name, id=fields[0], label=fields[2]),), label)
+        yield Row(number, (_fill(video_name, id=fields[0], label=label),), label)
 
 
 def _split_commas(line: str, where: str) -> list[str]:
@@ -119,12 +141,15 @@ def _split_commas(line: str, where: str) -> list[str]:
 
 
 def _table_rows(text: str, path: Path, video_name: str | None) -> Iterator[Row]:
-    reader = csv.reader(text.split("\n"), skipinitialspace=True, strict=True)
+    reader = csv.reader(io.StringIO(text), skipinitialspace=True, strict=True)
     try:
         header = [field.strip().lower() for field in next(row for row in reader if row)]
         lacking = [name for name in _COLUMNS if name not in header]
         if lacking:
             raise UserError(f"{path}:1: the table has no column {lacking[0]!r}; it must have {', '.join(_COLUMNS)}")
+        twice = [name for name in _COLUMNS if header.count(name) > 1]
+        if twice:
+            raise UserError(f"{path}:1: the table has the column {twice[0]!r} more than once")
         for fields in reader:
             if any(field.strip() for field in fields):
                 yield _table_row(header, fields, f"{path}:{reader.line_num}", reader.line_num, video_name)
@@ -140,7 +165,7 @@ def _table_row(header: list[str], fields: list[str], where: str, number: int, vi
         raise UserError(f"{where}: {'label' if not row['label'] else 'youtube_id'} is empty; each video needs both")
     times = {}
     for name in ("time_start", "time_end"):
-        match = re.fullmatch(r"(\d+)(\.0*)?", row[name], re.ASCII)
+        match = re.fullmatch(r"(\d{1,9})(\.0*)?", row[name], re.ASCII)
         if not match:
             raise UserError(f"{where}: {name} {row[name]!r} is not a whole number of seconds")
         times[name] = int(match[1])
@@ -159,6 +184,10 @@ def _table_row(header: list[str], fields: list[str], where: str, number: int, vi
 
 def _fill(template: str, **fields: str | int) -> str:
     try:
+        used = {name: spec for _, name, spec, _ in string.Formatter().parse(template) if name is not None}
+        # Without the id, different lines would mean the same file. Other things that format() can do have no use here.
+        if "id" not in used or not all(re.fullmatch(r"(0?\d)?[ds]?", spec or "") for spec in used.values()):
+            raise ValueError("it must contain {id}, and fields only")
         return template.format(**fields)
     except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
         names = ", ".join("{" + name + "}" for name in fields)

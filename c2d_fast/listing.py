@@ -1,14 +1,18 @@
 """Lists of labelled videos: files, labels, class names and the hash that says which list it was."""
 
 import hashlib
+import os
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from c2d_fast.errors import UserError
 from c2d_fast.label_map import class_key, decode_text, sorted_classes
 from c2d_fast.list_shapes import Row, folder_rows, list_rows
+
+_SPLITS = {"train", "training", "val", "valid", "validation", "validate", "test", "testing"}
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,8 @@ class Listing:
     def facts(self) -> dict[str, Any]:
         """Returns what is stored with every result: plain strings and numbers."""
         return {
-            "path": str(self.path),
-            "root": str(self.root),
+            "path": str(self.path.absolute()),
+            "root": str(self.root.absolute()),
             "videos": len(self),
             "classes": self.num_classes,
             "sha256": self.sha256,
@@ -88,10 +92,12 @@ def read_list(
         UserError: the list is missing or empty, the root is no folder, or a line breaks a rule (named with its number).
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         rows = list(folder_rows(path))
         if not rows:
             raise UserError(f"list {path}: is a folder without videos; it must have one folder of video files for each class")
+        if {str(row.label).lower() for row in rows} <= _SPLITS:
+            raise UserError(f"list {path}: its folders are splits, not classes; give the folder of one of them")
         raw = "".join(f"{row.paths[0]} {row.label}\n" for row in rows).encode(errors="surrogateescape")
         root = path
     else:
@@ -103,10 +109,10 @@ def read_list(
         rows = list(list_rows(decode_text(raw, path, "list"), path, video_name))
         if not rows:
             raise UserError(f"list {path}: has no videos")
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise UserError(f"data root {root}: is not a folder; give the folder that the paths of {path} are relative to")
     labels, classes = _labels(rows, path, num_classes, classes)
-    return Listing(
+    listing = Listing(
         path=path,
         root=root,
         videos=tuple(_first_that_exists(row.paths, root) for row in rows),
@@ -115,12 +121,16 @@ def read_list(
         sha256=hashlib.sha256(raw).hexdigest(),
         classes=classes,
     )
+    _note_repeats(listing)
+    return listing
 
 
 def _labels(
     rows: list[Row], path: Path, num_classes: int, classes: tuple[str, ...] | None
 ) -> tuple[tuple[int, ...], tuple[str, ...] | None]:
     """Returns the rows' labels, and the classes' names where they are known."""
+    if classes is None and all(isinstance(row.label, str) and re.fullmatch(r"\d{1,9}", row.label, re.ASCII) for row in rows):
+        rows = [replace(row, label=int(row.label)) for row in rows]  # folders that are called by their labels
     if classes is None and any(isinstance(row.label, str) for row in rows):
         classes = _derived_classes((str(row.label) for row in rows), path, num_classes)
     numbers = {class_key(name): label for label, name in enumerate(classes or ())}
@@ -146,11 +156,27 @@ def _derived_classes(names: Iterable[str], path: Path, num_classes: int) -> tupl
             f"list {path}: has {len(classes)} class names, and the model {num_classes} classes; give --num-classes "
             f"{len(classes)}, or all names in the order of their labels with --label-map FILE"
         )
-    print(f"classes of {path}: {num_classes}, numbered in alphabetical order (no label map says otherwise)")
+    some = ", ".join(classes[:5]) + (", ..." if num_classes > 5 else "")
+    print(f"classes of {path}, numbered in alphabetical order, for want of a label map: {some}")
     return classes
+
+
+def _note_repeats(listing: Listing) -> None:
+    """Says how many lines name a file that stands in an earlier line, and whether it has another label there."""
+    first: dict[str, int] = {}
+    repeats, relabelled = 0, []
+    for index, video in enumerate(listing.videos):
+        other = first.setdefault(os.path.normpath(video), index)
+        repeats += other != index
+        if listing.labels[other] != listing.labels[index]:
+            relabelled.append(index)
+    if repeats:
+        print(f"note: {repeats} of the {len(listing)} lines of {listing.path} name a video that an earlier line names")
+    if relabelled:
+        print(f"note: {len(relabelled)} of them give it another label, first {listing.where(relabelled[0])}")
 
 
 def _first_that_exists(paths: tuple[str, ...], root: Path) -> str:
     if len(paths) == 1:
         return paths[0]
-    return next((path for path in paths if (root / path).exists()), paths[0])
+    return next((path for path in paths if os.path.exists(root / path)), paths[0])

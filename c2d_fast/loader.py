@@ -1,6 +1,7 @@
 """Turns a pipe file's graph into batches: builds the DALI pipeline, survives broken videos, hands tensors over."""
 
 import dataclasses
+import signal
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -160,6 +161,8 @@ class _Stream:
 
     def _build(self, source: ClipSource, workers: int, batch_size: int) -> Any:
         options = self._options
+        # Ctrl-C reaches the workers, too, and they ignore it only once they have been told to; until then it waits.
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             pipeline = self._graph(
                 source,
@@ -173,6 +176,8 @@ class _Stream:
             pipeline.build()
         except Exception as error:  # DALI raises many kinds for a graph that is wrong
             raise UserError(f"{self._name} of the pipe file does not build: {_last_line(error)}") from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         return pipeline
 
     def _find_problems(self, step: int) -> dict[int, str]:

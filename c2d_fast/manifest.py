@@ -124,18 +124,24 @@ def _read_all(listing: Listing, unread: dict[int, tuple[int, int]], jobs: int, c
     return entries
 
 
+def _is_entry(entry: Any) -> bool:
+    """Says whether an entry of the cache is whole: [size, mtime_ns, fields of VideoInfo]."""
+    kinds = [int, int, *(field.type for field in dataclasses.fields(VideoInfo))]
+    return isinstance(entry, list) and [type(value) for value in entry] == kinds
+
+
 class _Cache:
     """One data root's entries on disk: relative path -> [size, mtime_ns, fields of VideoInfo]."""
 
     def __init__(self, root: Path):
         self.root = str(root.resolve())
-        self.path = cache_folder() / f"manifest-{hashlib.sha256(self.root.encode()).hexdigest()[:16]}.json"
+        self.path = cache_folder() / f"manifest-{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]}.json"
         self._videos: dict[str, list[Any]] = {}
         try:
             content = json.loads(self.path.read_text())
             if content["format"] == _FORMAT and content["root"] == self.root:
-                self._videos = content["videos"]
-        except (OSError, ValueError, KeyError, TypeError):
+                self._videos = {video: entry for video, entry in content["videos"].items() if _is_entry(entry)}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass  # no cache, or none of ours: everything is read again
 
     def get(self, video: str, state: tuple[int, int]) -> VideoInfo | None:

@@ -83,11 +83,8 @@ class C2D(nn.Module):
 
 def _width(trunk: nn.Module, stage: int, block: int) -> int:
     """Returns the channels that a block of the trunk puts out."""
-    blocks = getattr(trunk, f"layer{stage}", ())
-    if block not in range(len(blocks)):
-        raise ValueError(f"nonlocal_after ({stage}, {block}): the trunk has no such block")
-    last = [module for module in blocks[block].children() if isinstance(module, nn.BatchNorm2d)][-1]
-    return last.num_features
+    norms = [module for module in trunk.get_submodule(f"layer{stage}.{block}").children() if isinstance(module, nn.BatchNorm2d)]
+    return norms[-1].num_features
 
 
 def halve_frames(x: Tensor, num_frames: int) -> Tensor:

@@ -9,14 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from c2d_fast.checkpoint import FORMAT, check_parts, read_file
 from c2d_fast.errors import UserError
+from c2d_fast.files import written_whole
 from c2d_fast.inert_pickle import UnreadableError, read_state_dict
+from c2d_fast.model import MEAN, STD
+from c2d_fast.recipe import Model
 
 CARD_FORMAT = "c2d_fast.card/1"
 _CARD_KEY = "c2d_fast.card"
+_OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _NOT_ON_CARD = ("format", "model", "optimizer", "scaler")
 _FORMS = "a checkpoint of ours (.pt, .safetensors), a published one, or a torchvision ResNet's state dict"
 
@@ -34,10 +39,18 @@ class ModelFile:
     """What the file says of its model: recipe, classes, progress, lists, versions (ours only, otherwise empty)."""
 
     @property
-    def recipe_model(self) -> dict[str, Any]:
-        """Returns the model part of the recipe that the file names; empty where it names none."""
-        model = self.card.get("recipe", {}).get("model", {})
-        return model if isinstance(model, dict) else {}
+    def model(self) -> Model | None:
+        """Returns the model that the file's recipe names; None where it names none that there is."""
+        try:
+            return Model(**{key: _as_tuple(value) for key, value in self.recipe["model"].items()})
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Returns the recipe that the file was trained with, as plain values; empty where it names none."""
+        recipe = self.card.get("recipe")
+        return recipe if isinstance(recipe, dict) else {}
 
     @property
     def num_classes(self) -> int | None:
@@ -49,7 +62,7 @@ class ModelFile:
     def classes(self) -> tuple[str, ...] | None:
         """Returns the classes' names by label, where the file has them."""
         names = self.card.get("classes")
-        return tuple(map(str, names)) if isinstance(names, list) else None
+        return tuple(map(str, names)) if isinstance(names, list) and len(names) == self.num_classes else None
 
 
 def read_model_file(path: Path, what: str) -> ModelFile:
@@ -62,7 +75,7 @@ def read_model_file(path: Path, what: str) -> ModelFile:
     Raises:
         UserError: there is no such file, it is damaged, or it holds no state dict.
     """
-    if path.is_file() and _is_safetensors(path):
+    if os.path.isfile(path) and _is_safetensors(path):
         return _read_safetensors(path, what)
     content = _read_torch_file(path, what)
     if content.get("format") == FORMAT:
@@ -89,16 +102,15 @@ def write_safetensors(state: dict[str, Tensor], card: dict[str, Any], path: Path
     import safetensors.torch
     from safetensors import SafetensorError
 
-    partial = path.with_name(path.name + ".partial")
     tensors = {name: value.contiguous() for name, value in state.items()}  # channels-last is no layout of the format's
-    metadata = {"format": "pt", _CARD_KEY: json.dumps({"format": CARD_FORMAT, **card})}
     try:
-        safetensors.torch.save_file(tensors, partial, metadata)
-        os.replace(partial, path)
+        metadata = {"format": "pt", _CARD_KEY: json.dumps({"format": CARD_FORMAT, **card})}
+        with written_whole(path) as partial:
+            safetensors.torch.save_file(tensors, partial, metadata)
     except (OSError, SafetensorError) as error:
         raise UserError(f"--out {path}: cannot be written ({error}); give another file") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    except (TypeError, ValueError) as error:  # something else than plain values on the card
+        raise UserError(f"--out {path}: the checkpoint's recipe, lists or scores are no plain values ({error})") from error
 
 
 def our_name(name: str) -> str:
@@ -119,17 +131,35 @@ def _by_names(path: Path, what: str, state: dict[str, Any]) -> ModelFile:
     if all(name.startswith("module.") for name in state):  # saved from a model that several GPUs trained
         state = {name.removeprefix("module."): value for name, value in state.items()}
     if any(name.startswith(("backbone.", "cls_head.")) for name in state):
+        state = {name: value for name, value in state.items() if not _is_our_normalisation(name, value)}
         return ModelFile(path, "published", {our_name(name): value for name, value in state.items()}, {})
     return ModelFile(path, "torchvision", state, {})
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+def _is_our_normalisation(name: str, value: Any) -> bool:
+    """Says whether this is the published framework's mean or deviation of the pixels, the one that our models have built in."""
+    ours = {"data_preprocessor.mean": MEAN, "data_preprocessor.std": STD}.get(name)
+    if ours is None or not isinstance(value, Tensor) or value.numel() != len(ours):
+        return False
+    return torch.allclose(value.flatten().float(), torch.tensor(ours))
 
 
 def _read_torch_file(path: Path, what: str) -> dict[str, Any]:
     try:
         return read_file(path, what)
     except UserError as refused:
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise
         try:
+            if path.open("rb").read(len(_OLD_FORMAT)) == _OLD_FORMAT:
+                raise UserError(
+                    f"{what} {path}: is in torch's format before 1.6 and holds more than tensors and plain values; load it "
+                    "where you trust it, and save its state_dict again"
+                ) from None
             return read_state_dict(path)
         except (UnreadableError, OSError):
             raise refused from None
@@ -160,8 +190,10 @@ def _read_safetensors(path: Path, what: str) -> ModelFile:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
         card = json.loads(metadata.get(_CARD_KEY, "{}"))
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise UserError(f"{what} {path}: is damaged, or no safetensors file ({error})") from error
     if isinstance(card, dict) and card.get("format") == CARD_FORMAT:
+        if not isinstance(card.get("recipe"), dict):
+            raise UserError(f"{what} {path}: its card names no recipe; export it again")
         return ModelFile(path, "ours", state, {key: value for key, value in card.items() if key != "format"})
     return _by_names(path, what, state)

@@ -11,7 +11,8 @@ class NonlocalBlock(nn.Module):
 
     Args:
         channels: C of the input; the block works in half as many.
-        affinity: embedded_gaussian (softmax over the positions) or dot_product (divided by their number).
+        affinity: scaled by dim ** -0.5, then a softmax over the positions (embedded_gaussian) or divided by their number
+            (dot_product, where the batch norm takes the constant factors out again).
     """
 
     def __init__(self, channels: int, affinity: str):

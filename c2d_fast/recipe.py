@@ -2,12 +2,16 @@
 
 import dataclasses
 import importlib.util
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from c2d_fast.errors import UserError
+
+_BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+"""Depth of the ResNet -> blocks of layer1..layer4."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,14 @@ class Model:
     """(stage, block) that a non-local block follows: stages are layer1..layer4 of the ResNet, blocks count from 0."""
     nonlocal_affinity: str = "embedded_gaussian"
     """embedded_gaussian (softmax) or dot_product."""
+
+    def __post_init__(self) -> None:
+        if self.nonlocal_affinity not in ("embedded_gaussian", "dot_product"):
+            raise ValueError(f"nonlocal_affinity ({self.nonlocal_affinity}) must be embedded_gaussian or dot_product")
+        blocks = _BLOCKS.get(self.depth, ())
+        for stage, block in self.nonlocal_after:
+            if not 1 <= stage <= len(blocks) or not 0 <= block < blocks[stage - 1]:
+                raise ValueError(f"nonlocal_after ({stage}, {block}): ResNet-{self.depth} has no such block")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +105,8 @@ class Recipe:
     """True: without data flags, the commands make and use the demo data set."""
 
     def __post_init__(self) -> None:
-        if self.model.depth not in (18, 50, 101):
+        if self.model.depth not in _BLOCKS:
             raise ValueError(f"depth ({self.model.depth}) must be 18, 50 or 101")
-        if self.model.nonlocal_affinity not in ("embedded_gaussian", "dot_product"):
-            raise ValueError(f"nonlocal_affinity ({self.model.nonlocal_affinity}) must be embedded_gaussian or dot_product")
         least = 2 if self.model.temporal_pool else 1
         if self.clip.num_frames < least or self.clip.interval < 1:
             raise ValueError(f"clip ({self.clip}) must have {least} frames at least, and an interval of 1 at least")
@@ -130,7 +140,7 @@ def load_pipe(path: str | Path) -> PipeFile:
         UserError: there is no such file, it does not import, or it lacks RECIPE, train_pipe or eval_pipe.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"--pipe {path}: no such file; the published recipes are in dali_pipes/, e.g. dali_pipes/k400_8x8.py")
     spec = importlib.util.spec_from_file_location(f"c2d_pipe_{path.stem}", path)
     if spec is None or spec.loader is None:

@@ -1,7 +1,7 @@
 """Writes the clips that the model is fed, as the flags of `c2d_fast.browse` say."""
 
 import argparse
-import os
+import math
 import shutil
 import tempfile
 import zipfile
@@ -15,9 +15,10 @@ import numpy as np
 
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.batch import Batch
+from c2d_fast.data_flags import label_names, one_list, with_classes
 from c2d_fast.dataset import choose_device, loader_options, scored_videos, videos_at_a_time
 from c2d_fast.errors import UserError
-from c2d_fast.lists import label_names, one_list, with_classes
+from c2d_fast.files import check_writable, written_whole
 from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
 from c2d_fast.plan import VIEWS, EvalPlan, TrainPlan
 from c2d_fast.recipe import PipeFile, Recipe, load_pipe
@@ -31,18 +32,19 @@ def run_browse(args: argparse.Namespace) -> None:
     Raises:
         UserError: anything that the user can mend.
     """
-    if not args.npz.parent.is_dir():
-        raise UserError(f"--npz {args.npz}: its folder does not exist; make it first")
+    check_writable(args.npz, "--npz")
     pipe, names = load_pipe(args.pipe), label_names(args)
     recipe = with_classes(pipe.recipe, args, names)
     listing = one_list(args, recipe, names, "train" if args.split == "train" else "val")
     print(f"list {listing.summary()}")
     bad = scored_videos(listing, args)
     options = loader_options(bad, args, choose_device())
-    batches, num_views = _batches(pipe, recipe, bad, options, args)
-    rows = islice(_rows(batches, bad), None if args.limit is None else args.limit * num_views)
     shape = (recipe.clip.num_frames, recipe.crop.size, recipe.crop.size, 3)
-    count = _write(args.npz, rows, shape, {"list": str(listing.path), "sha256": listing.sha256})
+    batches, num_views = _batches(pipe, recipe, bad, options, args)
+    num_videos = min(len(bad.manifest.kept), args.limit or len(listing))
+    _check_space(args.npz, num_videos * num_views * math.prod(shape))
+    rows = islice(_rows(batches, bad), None if args.limit is None else args.limit * num_views)
+    count = _write(args.npz, rows, shape, {f"list_{key}": value for key, value in listing.facts().items()})
     print(f"{count} clips of {' x '.join(map(str, shape))} bytes written to {args.npz}")
 
 
@@ -75,12 +77,24 @@ def _rows(batches: Iterator[Batch], bad: BadVideos) -> Iterator[tuple[Any, dict[
                 seen[index] += 1
 
 
-def _write(path: Path, rows: Iterator[tuple[Any, dict[str, Any]]], shape: tuple[int, ...], facts: dict[str, str]) -> int:
+def _check_space(path: Path, num_bytes: int) -> None:
+    free = shutil.disk_usage(path.parent).free
+    if 2 * num_bytes > free:  # the clips stand there twice while the archive is written
+        raise UserError(
+            f"--npz {path}: {num_bytes / 1e9:.1f} GB of clips need twice that on disk, and {free / 1e9:.1f} GB are free; "
+            "write fewer with --limit"
+        )
+
+
+def _write(path: Path, rows: Iterator[tuple[Any, dict[str, Any]]], shape: tuple[int, ...], facts: dict[str, Any]) -> int:
     """Writes the archive, whole or not at all; the clips go through a file, they may be more than the memory holds."""
-    partial = path.with_name(path.name + ".partial")
     table: list[dict[str, Any]] = []
     try:
-        with tempfile.TemporaryFile(dir=path.parent) as clips, zipfile.ZipFile(partial, "w") as archive:
+        with (
+            written_whole(path) as partial,
+            tempfile.TemporaryFile(dir=path.parent) as clips,
+            zipfile.ZipFile(partial, "w") as archive,
+        ):
             for clip, row in rows:
                 assert clip.shape == shape
                 clips.write(np.ascontiguousarray(clip).data)
@@ -94,11 +108,8 @@ def _write(path: Path, rows: Iterator[tuple[Any, dict[str, Any]]], shape: tuple[
                 _add(archive, name, np.array([row[name] for row in table]))
             for name, value in facts.items():
                 _add(archive, name, np.array(value))
-        os.replace(partial, path)
     except OSError as error:
         raise UserError(f"--npz {path}: cannot be written ({error.strerror}); free the disk or give another file") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return len(table)
 
 

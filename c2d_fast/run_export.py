@@ -3,9 +3,11 @@
 import argparse
 
 from c2d_fast.errors import UserError
+from c2d_fast.files import check_writable
+from c2d_fast.model import C2D
 from c2d_fast.model_file import read_model_file, write_safetensors
 from c2d_fast.recipe import load_pipe
-from c2d_fast.weights import describe, model_for
+from c2d_fast.weights import describe, fit_state, model_for
 
 
 def run_export(args: argparse.Namespace) -> None:
@@ -16,15 +18,21 @@ def run_export(args: argparse.Namespace) -> None:
     """
     if args.out.suffix != ".safetensors":
         raise UserError(f"--out {args.out}: must end in .safetensors, the one form that is written so far")
-    if not args.out.parent.is_dir():
-        raise UserError(f"--out {args.out}: its folder does not exist; make it first")
+    check_writable(args.out, "--out")
     file = read_model_file(args.checkpoint, "--checkpoint")
-    state, card = file.state, file.card
+    what = f"--checkpoint {args.checkpoint}"
     if args.pipe:
-        model, recipe = model_for(load_pipe(args.pipe).recipe, file, f"--checkpoint {args.checkpoint}", args.num_classes)
+        model, recipe = model_for(load_pipe(args.pipe).recipe, file, what, args.num_classes)
         print(describe(file, recipe))
-        state, card = model.state_dict(), {**card, "recipe": recipe.as_dict()}
-    elif file.form != "ours":
-        raise UserError(f"--checkpoint {args.checkpoint}: does not say of which recipe it is; give it with --pipe FILE")
-    write_safetensors(state, card, args.out)
-    print(f"{args.out}: {len(state)} tensors of {card['recipe']['name']}, {args.out.stat().st_size / 1e6:.1f} MB")
+        card = {"recipe": recipe.as_dict(), **file.card}  # what a file says of itself stands
+    elif file.form == "ours":
+        if args.num_classes not in (None, file.num_classes):
+            raise UserError(f"--num-classes {args.num_classes}: {what} has {file.num_classes}; leave it out")
+        if file.model is None or file.num_classes != file.model.num_classes:
+            raise UserError(f"{what}: its recipe is not of its weights; give the recipe with --pipe FILE")
+        model, card = C2D(file.model), file.card
+        fit_state(model, file.state, what)
+    else:
+        raise UserError(f"{what}: does not say of which recipe it is; give it with --pipe FILE")
+    write_safetensors(model.state_dict(), card, args.out)
+    print(f"{args.out}: weights of {card['recipe'].get('name')}, {args.out.stat().st_size / 1e6:.1f} MB")

@@ -6,11 +6,12 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+from c2d_fast.data_flags import label_names, one_list, require_list
 from c2d_fast.dataset import choose_device, loader_options, scored_videos, videos_at_a_time
 from c2d_fast.errors import UserError
 from c2d_fast.evaluate import Scores, evaluate
-from c2d_fast.label_map import class_key
-from c2d_fast.lists import label_names, one_list, require_list
+from c2d_fast.files import check_writable, written_whole
+from c2d_fast.label_map import check_same_classes
 from c2d_fast.loader import EvalLoader
 from c2d_fast.manifest import Manifest
 from c2d_fast.model import compile_model
@@ -20,6 +21,8 @@ from c2d_fast.precision import Precision
 from c2d_fast.recipe import Recipe, load_pipe
 from c2d_fast.run_folder import describe_run
 from c2d_fast.weights import describe, model_for
+
+_KINETICS_CLASSES = 400
 
 
 def run_test(args: argparse.Namespace) -> None:
@@ -35,11 +38,9 @@ def run_test(args: argparse.Namespace) -> None:
     num_classes = args.num_classes or (len(names) if names else None)
     model, recipe = model_for(pipe.recipe, file, f"--checkpoint {args.checkpoint}", num_classes)
     print(describe(file, recipe))
-    if names and file.classes and list(map(class_key, names)) != list(map(class_key, file.classes)):
-        print(
-            f"note: --label-map {args.label_map} names other classes, or in another order, than the checkpoint was trained with"
-        )
-    listing = one_list(args, recipe, names or file.classes, "val")
+    if names and file.classes:
+        check_same_classes(names, file.classes, f"--label-map {args.label_map}", "the checkpoint knows its own: leave it out")
+    listing = one_list(args, recipe, names or file.classes, "val", may_number=file.form != "ours")
     bad = scored_videos(listing, args)
     device = choose_device()
     options = loader_options(bad, args, device)
@@ -65,12 +66,14 @@ def run_test(args: argparse.Namespace) -> None:
     )
     how = {"views": args.views, "decoder": options.decoder, "precision": precision.name, "device": str(device)}
     result = _result(scores, listing.facts(), how)
-    if args.dump:
-        config = describe_run(vars(args), recipe=recipe.as_dict(), left_out=bad.found, result=result)
-        _dump(args.dump, scores, bad.manifest, config)
-    share = scores.share()
-    print(f"list {listing.summary()}; views {args.views}; decoder {options.decoder}; precision {precision.name}{share}")
-    _print_scores(result, recipe, args.views, share)
+    try:
+        if args.dump:
+            config = describe_run(vars(args), recipe=recipe.as_dict(), left_out=bad.found, result=result)
+            _dump(args.dump, scores, bad.manifest, config)
+    finally:  # whatever becomes of the dump, the scores are not lost
+        share = scores.share()
+        print(f"list {listing.summary()}; views {args.views}; decoder {options.decoder}; precision {precision.name}{share}")
+        _print_scores(result, recipe, args.views, share)
 
 
 def _result(scores: Scores, listing: dict[str, Any], how: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +89,7 @@ def _result(scores: Scores, listing: dict[str, Any], how: dict[str, Any]) -> dic
 
 
 def _print_scores(result: dict[str, Any], recipe: Recipe, views: str, share: str) -> None:
-    if recipe.published:
+    if recipe.published and recipe.model.num_classes == _KINETICS_CLASSES:
         print(f"published (Kinetics-400, 10x3): top-1 {recipe.published.top1:.2f} %, top-5 {recipe.published.top5:.2f} %")
     print(f"mean class accuracy {result['mean_class_accuracy']:.1f} %{share}")
     print(f"top-5 {result['top5']:.1f} %{share}")
@@ -99,8 +102,7 @@ def _check_dump(path: Path | None) -> None:
         return
     if path.suffix not in (".pkl", ".json"):
         raise UserError(f"--dump {path}: must end in .pkl or .json")
-    if not path.parent.is_dir():
-        raise UserError(f"--dump {path}: its folder does not exist; make it first")
+    check_writable(path, "--dump")
 
 
 def _dump(path: Path, scores: Scores, manifest: Manifest, config: dict[str, Any]) -> None:
@@ -111,8 +113,10 @@ def _dump(path: Path, scores: Scores, manifest: Manifest, config: dict[str, Any]
         if scored
     ]
     try:
-        path.write_bytes(pickle.dumps(rows) if path.suffix == ".pkl" else json.dumps(rows).encode())
-        path.with_name(path.name + ".summary.json").write_text(json.dumps(config, indent=2) + "\n")
+        with written_whole(path) as partial:
+            partial.write_bytes(pickle.dumps(rows) if path.suffix == ".pkl" else json.dumps(rows).encode())
+        with written_whole(path.with_name(path.name + ".summary.json")) as partial:
+            partial.write_text(json.dumps(config, indent=2) + "\n")
     except OSError as error:
         raise UserError(f"--dump {path}: cannot be written ({error.strerror})") from error
     print(f"scores of {len(rows)} videos written to {path}")

@@ -10,11 +10,13 @@ import torch
 
 from c2d_fast import checkpoint
 from c2d_fast.bad_videos import BadVideos, parse_limit
-from c2d_fast.dataset import choose_device, loader_options, scored_videos, training_videos
+from c2d_fast.data_flags import label_names, training_lists, with_classes
+from c2d_fast.dataset import choose_device, loader_options, scored_videos, training_videos, videos_at_a_time
 from c2d_fast.determinism import make_deterministic
 from c2d_fast.errors import UserError
 from c2d_fast.evaluate import Scores, evaluate
-from c2d_fast.lists import label_names, training_lists, with_classes
+from c2d_fast.label_map import check_same_classes
+from c2d_fast.listing import Listing
 from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
 from c2d_fast.model import C2D, compile_model
 from c2d_fast.model_file import of_checkpoint
@@ -42,7 +44,7 @@ def run_train(args: argparse.Namespace) -> None:
     folder, resumed_from = choose_folder(args.out, args.resume, recipe.name)
     train_list, val_list = training_lists(args, recipe, names)
     check_folder(folder)
-    content = checkpoint.load(resumed_from, "--resume") if resumed_from else None
+    content = _load_resumed(resumed_from, train_list) if resumed_from else None
 
     device = choose_device()
     if args.deterministic:
@@ -104,7 +106,7 @@ def run_train(args: argparse.Namespace) -> None:
         progress=Progress(),
     )
     if content:
-        trainer.restore(content)
+        _restore(trainer, content, f"--resume {resumed_from}")
     _run(trainer, epochs)
 
 
@@ -129,10 +131,27 @@ def _make_model(args: argparse.Namespace, recipe: Recipe, resumed_from: Path | N
     model = C2D(recipe.model)
     if content and resumed_from:
         load_checkpoint(model, of_checkpoint(content, resumed_from), recipe, f"--resume {resumed_from}")
+        if args.weights or args.new_head:
+            print("note: --weights and --new-head are left aside, the run goes on with its own weights")
         print(f"resuming from {resumed_from}, after epoch {content['progress']['epoch']}")
     else:
         print(load_weights(model, args.weights or recipe.training.weights, recipe.model.depth, new_head=args.new_head))
     return model
+
+
+def _load_resumed(path: Path, train_list: Listing) -> dict[str, Any]:
+    content = checkpoint.load(path, "--resume")
+    if train_list.classes and isinstance(content.get("classes"), list):
+        remedy = "its classifier would mean others: give the same classes, or start a new run from it with --weights"
+        check_same_classes(train_list.classes, tuple(map(str, content["classes"])), f"list {train_list.path}", remedy)
+    return content
+
+
+def _restore(trainer: Trainer, content: dict[str, Any], what: str) -> None:
+    try:
+        trainer.restore(content)
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise UserError(f"{what}: its optimizer or scaler is not of this run ({error!r:.200})") from error
 
 
 def _note_changes(content: dict[str, Any] | None, config: dict[str, Any], seed: int) -> None:
@@ -141,12 +160,12 @@ def _note_changes(content: dict[str, Any] | None, config: dict[str, Any], seed: 
         return
     if content.get("seed") != seed:
         print(f"note: it was trained with --seed {content.get('seed')}, and goes on with {seed}")
-    hashes, now = ([item["sha256"] for item in lists] for lists in (content.get("lists", []), config["lists"]))
-    if hashes != now:
+    lists = content.get("lists")
+    hashes = [item.get("sha256") for item in lists if isinstance(item, dict)] if isinstance(lists, list) else []
+    if hashes != [item["sha256"] for item in config["lists"]]:
         print("note: it was trained or validated on other lists than these")
-    if content.get("classes", config["classes"]) != config["classes"]:
-        print("note: it was trained with other class names, or in another order")
-    batch_size, batch_size_now = content.get("used", {}).get("batch_size"), config["used"]["batch_size"]
+    used = content.get("used")
+    batch_size, batch_size_now = used.get("batch_size") if isinstance(used, dict) else None, config["used"]["batch_size"]
     if batch_size != batch_size_now:
         print(f"note: it was trained with --batch-size {batch_size}, and goes on with {batch_size_now}")
 
@@ -174,7 +193,9 @@ def _validation(
     batch_size: int,
     options: LoaderOptions,
 ) -> Callable[[], Scores]:
-    plan = EvalPlan(videos=bad.manifest.videos(), clip=recipe.clip, crop=recipe.crop, batch_size=batch_size)
+    videos = bad.manifest.videos()
+    size = min(batch_size, videos_at_a_time(videos, recipe.clip.num_frames))
+    plan = EvalPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, batch_size=size)
     source = EvalLoader(pipe.eval_pipe, plan, options, bad, views_per_batch=batch_size)
     return lambda: evaluate(
         model,

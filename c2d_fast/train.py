@@ -24,6 +24,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--train-list", metavar="FILE", help="`path.mp4 label` lines, Kinetics' CSV, or a folder for each class")
     data.add_argument("--val-list", metavar="FILE", help="likewise; without it nothing is validated")
     cli.add_list_flags(data)
+    data.add_argument("--val-video-name", metavar="TEMPLATE", help="the same for validation (default: --video-name)")
     data.add_argument("--max-bad-videos", default="1%", metavar="N|P%", help="broken training videos to bear (default 1%%)")
     run = parser.add_argument_group("run")
     run.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/<pipe>-<time>)")

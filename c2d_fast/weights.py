@@ -20,6 +20,7 @@ _IMAGENET = {
 }
 _IMAGENET_CLASSES = 1000
 _HEAD = ("fc.weight", "fc.bias")
+_MOST_CLASSES = 1_000_000
 _NAMED = 5  # keys of each kind, in a message
 
 
@@ -59,6 +60,8 @@ def load_weights(model: C2D, source: str, depth: int, *, new_head: bool = False)
         optional.update(blocks)
         name += f", {len(model.nonlocal_blocks)} non-local blocks new"
     fit_state(model, state, f"--weights {source}", optional)
+    if file.model and file.model.temporal_pool != model.temporal_pool:
+        name += f", trained {'with' if file.model.temporal_pool else 'without'} temporal pool"
     return f"weights: {name}" + (", classifier new" if drop_head else ", classifier kept")
 
 
@@ -69,13 +72,16 @@ def load_checkpoint(model: C2D, file: ModelFile, recipe: Recipe, what: str) -> N
         UserError: it is of another model.
     """
     # With and without temporal pool the parameters have the same names and shapes: the stored recipe tells them apart.
-    theirs, ours = file.recipe_model, recipe.as_dict()["model"]
-    for field in ("depth", "temporal_pool", "nonlocal_after", "nonlocal_affinity"):
-        if field in theirs and theirs[field] != ours[field]:
-            raise UserError(
-                f"{what}: is of another model: its {field} is {theirs[field]}, that of {recipe.name} is {ours[field]}; give "
-                f"the checkpoint's own pipe file ({file.card['recipe'].get('name')})"
-            )
+    if file.form == "ours":
+        if file.model is None:
+            raise UserError(f"{what}: its recipe names no model that there is: {file.recipe.get('model')!r:.200}")
+        for field in ("depth", "temporal_pool", "nonlocal_after", "nonlocal_affinity"):
+            theirs, ours = getattr(file.model, field), getattr(recipe.model, field)
+            if theirs != ours:
+                raise UserError(
+                    f"{what}: is of another model: its {field} is {theirs!r}, that of {recipe.name} is {ours!r}; give the "
+                    f"checkpoint's own pipe file ({file.recipe.get('name')})"
+                )
     _check_head(model, file, what, f"give --num-classes {file.num_classes}, or train a new one (--weights, --new-head)")
     fit_state(model, file.state, what)
 
@@ -94,6 +100,8 @@ def model_for(recipe: Recipe, file: ModelFile, what: str, num_classes: int | Non
     """
     if num_classes is None and file.form == "ours":
         num_classes = file.num_classes
+    if num_classes is not None and num_classes > _MOST_CLASSES:
+        raise UserError(f"{what}: its classifier has {num_classes} classes; more than {_MOST_CLASSES} are not believed")
     recipe = recipe.with_num_classes(num_classes or recipe.model.num_classes)
     model = C2D(recipe.model)
     load_checkpoint(model, file, recipe, what)
@@ -104,7 +112,8 @@ def describe(file: ModelFile, recipe: Recipe) -> str:
     """Returns one line on what was loaded, for the user."""
     line = f"checkpoint: {file.path} ({_form(file)})"
     if file.form == "ours":
-        return line
+        changed = [part for part in ("clip", "crop") if file.recipe.get(part) not in (None, recipe.as_dict()[part])]
+        return line + "".join(f"; note: trained with another {part}: {file.recipe[part]}" for part in changed)
     kind = "with" if recipe.model.temporal_pool else "without"
     return f"{line}; such files do not say whether they are of the model with temporal pool: taken as {kind}"
 
@@ -119,9 +128,9 @@ def fit_state(model: C2D, state: dict[str, Any], what: str, optional: set[str] |
     missing = [key for key in own if key not in state and key not in (optional or ())]
     unexpected = [key for key in state if key not in own]
     misshaped = [
-        f"{key} {list(value.shape) if isinstance(value, Tensor) else type(value).__name__} instead of {list(own[key].shape)}"
+        f"{key} {_kind(value)} instead of {_kind(own[key])}"
         for key, value in state.items()
-        if key in own and (not isinstance(value, Tensor) or value.shape != own[key].shape)
+        if key in own and _kind(value) != _kind(own[key])
     ]
     problems = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
     named = [f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in problems.items() if keys]
@@ -130,8 +139,18 @@ def fit_state(model: C2D, state: dict[str, Any], what: str, optional: set[str] |
     model.load_state_dict(state, strict=False)
 
 
+def _kind(value: Any) -> str:
+    """Returns the shape of a tensor, with what else keeps it from being a parameter's value."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    odd = [] if value.layout == torch.strided else [str(value.layout)]
+    odd += ["on meta"] if value.is_meta else []
+    odd += ["complex"] if value.is_complex() else ["quantised"] if value.is_quantized else []
+    return " ".join([str(list(value.shape)), *odd])
+
+
 def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:_NAMED]) + (f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else "")
+    return ", ".join(f"{key:.100}" for key in keys[:_NAMED]) + (f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else "")
 
 
 def _check_head(model: C2D, file: ModelFile, what: str, remedy: str) -> None:
@@ -141,7 +160,7 @@ def _check_head(model: C2D, file: ModelFile, what: str, remedy: str) -> None:
 
 def _form(file: ModelFile) -> str:
     if file.form == "ours":
-        return f"trained with {file.card.get('recipe', {}).get('name', 'c2d_fast')}"
+        return f"trained with {file.recipe.get('name', 'c2d_fast')}"
     return {"published": "in the published names", "torchvision": "in torchvision's names"}[file.form]
 
 

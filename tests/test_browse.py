@@ -73,7 +73,8 @@ def test_training_clips_are_those_of_an_epoch(tmp_path, run_command):
     assert second["index"].tolist() != first["index"].tolist() or (second["clips"] != first["clips"]).any()
     few = browse(run_command, tmp_path, *args, "--limit", 3)
     assert (few["clips"] == first["clips"][:3]).all()
-    assert str(few["sha256"]) == str(first["sha256"])
+    assert str(few["list_sha256"]) == str(first["list_sha256"])
+    assert (first["list_videos"], first["list_classes"]) == (7, 2)
 
 
 def test_index_is_the_place_in_the_list_also_when_videos_are_missing(tmp_path, run_command):

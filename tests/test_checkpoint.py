@@ -13,7 +13,8 @@ from c2d_fast.errors import UserError
 
 def whole(model):
     """The least that a checkpoint of ours holds."""
-    return {"model": {"fc.bias": torch.zeros(1), **model}, "optimizer": {}, "scaler": {}, "progress": {}, "recipe": {}}
+    progress = {"epoch": 2, "best_top1": 12.5, "best_epoch": 1}
+    return {"model": {"fc.bias": torch.zeros(1), **model}, "optimizer": {}, "scaler": {}, "progress": progress, "recipe": {}}
 
 
 @pytest.mark.parametrize("part", ["model", "optimizer", "progress", "recipe", "fc.bias"])
@@ -25,8 +26,20 @@ def test_one_that_lacks_a_part_is_refused(tmp_path, part):
         checkpoint.load(tmp_path / "x.pt", "--resume")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"epoch": -1}, {"epoch": "1"}, {"epoch": 0.5}, {"epoch": True}, {"epoch": 2**40}, {"best_top1": None}, {"more": 1}],
+)
+def test_progress_that_no_run_makes_is_refused(tmp_path, change):
+    content = whole({})
+    content["progress"] |= change
+    checkpoint.save(content, tmp_path / "x.pt")
+    with pytest.raises(UserError, match=r"its (progress|epoch)"):
+        checkpoint.load(tmp_path / "x.pt", "--resume")
+
+
 def test_what_is_saved_loads_with_weights_only(tmp_path):
-    content = whole({"w": torch.arange(3.0)}) | {"progress": {"epoch": 2, "best_top1": 12.5}, "names": ["a", None]}
+    content = whole({"w": torch.arange(3.0)}) | {"names": ["a", None]}
     checkpoint.save(content, tmp_path / "last.pt")
     loaded = torch.load(tmp_path / "last.pt", weights_only=True)
     assert torch.equal(loaded["model"]["w"], content["model"]["w"])

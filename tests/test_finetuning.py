@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import ROOT
 from media import make_dataset, make_video, published_name
-from test_inert_pickle import Calls
+from payloads import Calls
 
 import c2d_fast
 from c2d_fast import checkpoint

@@ -1,17 +1,19 @@
 """Hostile and foreign checkpoints: nothing in a file runs, whatever it holds."""
 
 import collections
+import contextlib
 import io
-import os
 import pickle
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from payloads import payloads
 
 import c2d_fast
 from c2d_fast.errors import UserError
@@ -20,26 +22,6 @@ from c2d_fast.model import C2D
 from c2d_fast.recipe import load_pipe
 
 DEMO = "dali_pipes/demo.py"
-
-
-class Calls:
-    """Pickles as the call of a function."""
-
-    def __init__(self, function, *args, state=None, items=None):
-        self.reduced = (function, args, state, iter(items) if items else None)
-
-    def __reduce__(self):
-        return self.reduced
-
-
-class SetState:
-    """Pickles as a class of the tests', whose __setstate__ must not be called."""
-
-    def __setstate__(self, state):
-        Path(state["path"]).touch()
-
-    def __getstate__(self):
-        return self.__dict__
 
 
 class ListLike(list):
@@ -54,30 +36,9 @@ class SetLike(set):
     pass
 
 
-def payloads(marker):
-    """Values that, unpickled the ordinary way, would make the marker file or worse."""
-    touch = f"open({str(marker)!r}, 'w')"
-    hook = SetState()
-    hook.path = str(marker)
-    return {
-        "system": Calls(os.system, f"touch '{marker}'"),
-        "eval": Calls(eval, touch),
-        "exec": Calls(exec, touch),
-        "path": Calls(Path.touch, marker),
-        "popen": Calls(subprocess.Popen, ["touch", str(marker)]),
-        "import": Calls(__import__, "antigravity"),
-        "getattr": Calls(getattr, Calls(__import__, "os"), "system"),
-        "torch": Calls(torch.save, {"x": 1}, str(marker)),
-        "setstate": hook,
-        "default": collections.defaultdict(os.getcwd, {"a": Calls(eval, touch)}),
-        "nested": {"a": [({"b": Calls(eval, touch)},)]},
-        "key": {Calls(eval, touch): 1},
-        "attributes": Calls(collections.OrderedDict, state=(None, {"__class__": Calls(eval, touch)})),
-        "hooks": Calls(torch._utils._rebuild_parameter, torch.zeros(1), True, {0: Calls(eval, touch)}),
-    }
-
-
 NAMES = sorted(payloads(Path("x")))
+RUNS = sorted(set(NAMES) - {"import", "getattr"})
+"""Those that show in the marker file that they ran."""
 
 
 @pytest.fixture
@@ -90,15 +51,15 @@ def state():
 def test_payloads_beside_the_weights_are_inert(tmp_path, state, name, protocol):
     path, marker = tmp_path / "x.pth", tmp_path / "ran"
     torch.save({"meta": payloads(marker)[name], "state_dict": state}, path, pickle_protocol=protocol)
-    rebuild = torch._utils._rebuild_tensor_v2.__dict__.copy()
-    try:
-        model = c2d_fast.load_model(DEMO, path, device="cpu")
-    except UserError as error:
-        assert "is damaged or holds more than tensors" in str(error)  # noqa: PT017 (either is right)
-    else:
-        assert all(torch.equal(value, model.state_dict()[key]) for key, value in state.items())
-    assert not marker.exists()
-    assert torch._utils._rebuild_tensor_v2.__dict__ == rebuild
+    model = c2d_fast.load_model(DEMO, path, device="cpu")
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in state.items())
+    assert not ran(marker, name)
+
+
+def ran(marker, name):
+    if name == "popen":  # its process takes a moment
+        time.sleep(0.5)
+    return marker.exists()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -112,15 +73,16 @@ def test_payloads_in_place_of_weights_are_refused(tmp_path, state, name):
         path.write_bytes(pickle.dumps(content))
         with pytest.raises(UserError, match=r"x\.pth"):
             c2d_fast.load_model(DEMO, path, device="cpu")
-    assert not marker.exists()
+    assert not ran(marker, name)
 
 
-def test_the_payloads_would_run_if_they_could(tmp_path):
-    for name in ("system", "eval", "path", "setstate", "nested"):
-        marker = tmp_path / name
-        torch.save({"meta": payloads(marker)[name]}, tmp_path / "x.pth")
+@pytest.mark.parametrize("name", RUNS)
+def test_the_payloads_would_run_if_they_could(tmp_path, name):
+    marker = tmp_path / "ran"
+    torch.save({"meta": payloads(marker)[name]}, tmp_path / "x.pth")
+    with contextlib.suppress(Exception):  # some fail after they have run
         torch.load(tmp_path / "x.pth", weights_only=False)
-        assert marker.exists(), name
+    assert ran(marker, name)
 
 
 def test_what_published_files_hold_beside_the_weights_does_not_matter(tmp_path, state):
@@ -208,7 +170,7 @@ BUILD_SLOTS = b"\x80\x02c%s\nN}X\x0c\x00\x00\x00__defaults__K\x01\x85s\x86b."
 def test_what_a_pickle_names_cannot_be_changed_by_it(tmp_path, opcodes, name):
     # The opcode that gives an object its attributes works on functions and classes, too.
     write_archive(tmp_path / "x.pth", opcodes % name)
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UnreadableError, match=r"^(AttributeError|TypeError): "):
         read_state_dict(tmp_path / "x.pth")
     assert torch._utils._rebuild_tensor_v2.__defaults__ == (None,)
     assert not torch._utils._rebuild_tensor_v2.__dict__
@@ -233,6 +195,10 @@ def crafted(value):
         Facts(0, (2**62, 4), (0, 0)),
         Facts(0, "22", (1,)),
         Facts(0, (4,), (1,), numel=10**12),
+        Facts(0, (10**9,), (0,), numel=10**12),
+        Facts(0, (True,), (1,)),
+        Facts(0, (4,), (1.0,)),
+        Facts(0, ("4",), ("1",)),
         Facts(0, (4,), (1,), key="../../secret"),
         Facts(0, (4,), (1,), key="1"),
     ],
@@ -273,3 +239,46 @@ def test_a_compiled_module_is_refused(tmp_path):
     torch.jit.save(module, tmp_path / "x.pth")
     with pytest.raises(UserError, match="is damaged or holds more than"):
         c2d_fast.load_model(DEMO, tmp_path / "x.pth", device="cpu")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"\x80\x02})" + b"\x85" * 1_000_000 + b"K\x01s.", id="tuples in tuples as a key"),
+        pytest.param(b"\x80\x02}r" + (10**9).to_bytes(4, "little") + b".", id="a memo of a thousand million places"),
+        pytest.param(b"\x80\x02}p999999999\n.", id="likewise, in the old spelling"),
+    ],
+)
+def test_what_would_end_the_process_or_fill_its_memory_is_refused(tmp_path, content):
+    write_archive(tmp_path / "x.pth", content)
+    code = f"""
+import resource
+from pathlib import Path
+import torch
+from c2d_fast.inert_pickle import UnreadableError, read_state_dict
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    read_state_dict(Path({str(tmp_path / "x.pth")!r}))
+except UnreadableError as error:
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    megabytes, _, reason = done.stdout.partition(" ")
+    assert int(megabytes) < 200
+    assert "more than 50000 tuples" in reason or "a memo that leaves places out" in reason
+
+
+def test_many_tensors_of_one_storage_take_its_memory_once(tmp_path):
+    tensor = torch.zeros(4)
+    torch.save({"a": tensor, "b": tensor[1:], "c": tensor.view(2, 2)}, tmp_path / "shared.pth")
+    read = read_state_dict(tmp_path / "shared.pth")
+    assert len({value.untyped_storage().data_ptr() for value in read.values()}) == 1
+
+
+def test_the_old_format_with_foreign_objects_says_so(tmp_path, state):
+    content = {"meta": collections.Counter("a"), "state_dict": state, "x": payloads(tmp_path / "ran")["eval"]}
+    torch.save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=False)
+    with pytest.raises(UserError, match=r"is in torch's format before 1\.6"):
+        c2d_fast.load_model(DEMO, tmp_path / "x.pth", device="cpu")
+    assert not (tmp_path / "ran").exists()

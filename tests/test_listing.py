@@ -159,7 +159,16 @@ def test_a_folder_for_each_class(tmp_path):
         ("abc,300,1\nabc,300,one\n", None, "list.txt:2: label 'one' is not a whole number"),
         ("abc 300 4\n", None, "list.txt:1: label 4 is out of range"),
         ("abc 300 -1\n", None, "list.txt:1: label -1 is out of range"),
-        ("abc 300 1\n", "{video}.mp4", "--video-name {video}.mp4: cannot be filled in ('video'); it may use {id}, {label}"),
+        ("abc 300 1\n", "{video}.mp4", "--video-name {video}.mp4: cannot be filled in (it must contain {id}, and fields only)"),
+        ("abc 300 1\n", "{id}{video}.mp4", "cannot be filled in ('video'); it may use {id}, {label} of this list"),
+        ("abc 300 1\n", "clip.mp4", "it must contain {id}"),
+        ("abc 300 1\n", "", "it must contain {id}"),
+        ("abc 300 1\n", "{id.__class__}.mp4", "it must contain {id}"),
+        ("abc 300 1\n", "{id:99999999999}.mp4", "it must contain {id}"),
+        ("abc,300,1\n,300,1\n", None, "list.txt:2: ',300,1' cannot be read"),
+        ("a.mp4 " + "9" * 5000 + "\n", None, "is not a whole number"),
+        ("a.mp4, 1\n", None, "list.txt:1: 'a.mp4, 1' has a comma before its label"),
+        ("label,label," + CSV, None, "has the column 'label' more than once"),
         ("abc 300 1\n", "{id", "--video-name {id: cannot be filled in"),
         ("a.mp4,1\n", None, "list.txt:1: 'a.mp4,1' has no label"),
         (CSV + "tai chi,x,0,10\n", None, "list.txt:2: has 4 fields, the table's first line 5"),
@@ -192,6 +201,7 @@ def test_label_maps_of_either_form(tmp_path, content):
 
 
 def test_names_that_differ_by_a_number_only_are_names(tmp_path):
+    assert read_label_map(write(tmp_path, "abseiling\n3 point shot\n")) == ("abseiling", "3 point shot")
     assert read_label_map(write(tmp_path, "level 1\nlevel 2\n")) == ("level 1", "level 2")
 
 
@@ -203,6 +213,13 @@ def test_names_that_differ_by_a_number_only_are_names(tmp_path):
         ("tai chi 0\nyoga 0\n", "list.txt:2: index 0 is that of 'tai chi' already"),
         ("tai chi 0\nyoga 2\n", "has 2 classes but no index 1"),
         (b"\xff\xfe\x00", "is not UTF-8"),
+        ("id,name\n0,tai chi\n1,yoga\n", "has lines with the index in front, such as '0,tai chi'"),
+        ("0 tai chi\n1 yoga\n", "has lines with the index in front"),
+        ("tai chi,0\nyoga,1\n", "has lines with commas, such as 'tai chi,0'"),
+        ('{"tai chi": 0,\n"yoga": 1}\n', 'list.txt:1: {"tai chi": 0, is no class name'),
+        ("# classes\ntai chi\n", "list.txt:1: # classes is no class name"),
+        ('tai chi\n""\n', "list.txt:2: '' is no class name"),
+        ("tai chi\n\x1b[2Jyoga\n", "is no class name"),
     ],
 )
 def test_label_maps_that_break_a_rule(tmp_path, content, complaint):
@@ -217,3 +234,60 @@ def test_summary_and_facts_name_counts_and_hash(tmp_path):
     assert listing.facts() == {
         "path": str(tmp_path / "list.txt"), "root": str(tmp_path), "videos": 3, "classes": 2, "sha256": listing.sha256
     }  # fmt: skip
+
+
+def test_any_line_ends(tmp_path):
+    assert read_list(write(tmp_path, b"x.mp4 1\ry.mp4 0\r"), None, 2).videos == ("x.mp4", "y.mp4")
+    assert read_label_map(write(tmp_path, b"a\rb\rc")) == ("a", "b", "c")
+
+
+def test_names_that_are_numbers_are_the_labels(tmp_path):
+    for label in range(11):
+        (tmp_path / str(label)).mkdir()
+        (tmp_path / str(label) / "x.mp4").touch()
+    listing = read_list(tmp_path, None, 11)
+    assert all(listing.labels[i] == int(video.split("/")[0]) for i, video in enumerate(listing.videos))
+    assert read_list(write(tmp_path, CSV + "10,x,0,10,val\n2,y,0,10,val\n"), None, 11).labels == (10, 2)
+    with pytest.raises(UserError, match="label 10 is out of range"):
+        read_list(tmp_path, None, 10)
+
+
+def test_folders_of_splits_are_no_classes(tmp_path):
+    for name in ("train/a/x.mp4", "val/a/x.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match="its folders are splits, not classes"):
+        read_list(tmp_path, None, 2)
+
+
+def test_linked_folders_are_read_and_loops_end(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.mp4").touch()
+    folder = tmp_path / "videos" / "a"
+    folder.mkdir(parents=True)
+    (folder / "a.mp4").touch()
+    (folder / "more").symlink_to(tmp_path / "elsewhere")
+    (folder / "loop").symlink_to(folder)
+    assert read_list(tmp_path / "videos", None, 1).videos == ("a/a.mp4", "a/more/b.mp4")
+
+
+def test_a_video_that_stands_there_twice_is_remarked_on(tmp_path, capsys):
+    read_list(write(tmp_path, "a.mp4 0\nb.mp4 1\n./a.mp4 0\nb.mp4 0\n"), None, 2)
+    out = capsys.readouterr().out
+    assert "2 of the 4 lines" in out
+    assert f"1 of them give it another label, first {tmp_path / 'list.txt'}:4: b.mp4" in out
+
+
+def test_the_template_is_for_lists_of_ids_only(tmp_path):
+    listing = read_list(write(tmp_path, "a b.mp4 0\nb.mp4 1\n"), None, 2, video_name="{id}_x.mp4")
+    assert listing.videos == ("a b.mp4", "b.mp4")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000])
+def test_names_that_no_file_system_takes(tmp_path, name):
+    with pytest.raises(UserError, match="cannot be read"):
+        read_list(name, None, 2)
+    with pytest.raises(UserError, match="is not a folder"):
+        read_list(write(tmp_path, "a.mp4 0\n"), name, 2)
+    listing = read_list(write(tmp_path, CSV + f"{'y' * 300},x,0,10,val\n"), None, 1)
+    assert listing.videos == ("x_000000_000010.mp4",)

@@ -87,7 +87,7 @@ def test_weights_without_blocks_leave_them_new_and_half_of_them_are_refused(tmp_
 
 
 def test_a_place_or_an_affinity_that_does_not_exist():
-    with pytest.raises(ValueError, match=r"nonlocal_after \(2, 2\): the trunk has no such block"):
+    with pytest.raises(ValueError, match=r"nonlocal_after \(2, 2\): ResNet-18 has no such block"):
         C2D(replace(DEMO, nonlocal_after=((2, 2),)))
     with pytest.raises(ValueError, match=r"affinity \(gaussian\) must be"):
         NonlocalBlock(8, "gaussian")

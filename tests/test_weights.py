@@ -9,10 +9,10 @@ from media import published_name
 import c2d_fast
 from c2d_fast import checkpoint
 from c2d_fast.errors import UserError
-from c2d_fast.model import C2D
+from c2d_fast.model import C2D, MEAN, STD
 from c2d_fast.model_file import read_model_file, write_safetensors
 from c2d_fast.recipe import Model, load_pipe
-from c2d_fast.weights import load_weights, model_for
+from c2d_fast.weights import describe, load_weights, model_for
 
 save_file = pytest.importorskip("safetensors.torch").save_file
 DEMO = load_pipe("dali_pipes/demo.py").recipe
@@ -219,3 +219,76 @@ def test_logits_of_the_reference_through_the_public_path(golden, tmp_path, wrapp
         ours = model(clip.permute(0, 2, 3, 4, 1).contiguous())
     assert ours.dtype == torch.float32
     assert (ours - logits).abs().max() < 1e-4
+
+
+CARDS = {
+    "no recipe": {},
+    "null": {"recipe": None},
+    "text": {"recipe": "x"},
+    "no model": {"recipe": {"name": "x"}},
+    "another depth": {"recipe": {"model": {"depth": "18"}}},
+    "unknown field": {"recipe": {"model": DEMO.as_dict()["model"] | {"more": 1}}},
+    "no such block": {"recipe": {"model": DEMO.as_dict()["model"] | {"nonlocal_after": [[2, 9]]}}},
+}
+
+
+@pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
+def test_odd_cards_are_refused(tmp_path, card):
+    write_safetensors(c2d(8).state_dict(), card, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match=r"x\.safetensors"):
+        c2d_fast.load_model("dali_pipes/demo.py", tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        (torch.zeros(8, 512, dtype=torch.complex64), "complex"),
+        (torch.zeros(8, 512).to_sparse(), "sparse"),
+        (torch.zeros(8, 512, device="meta"), "meta"),
+        (3, "int instead of"),
+        (torch.zeros(1, 1).expand(8, 512), None),
+    ],
+)
+def test_odd_tensors_are_refused(tmp_path, value, complaint):
+    state = published(c2d(8)) | {"cls_head.fc_cls.weight": value}
+    torch.save(state, tmp_path / "x.pth")
+    if complaint is None:
+        c2d_fast.load_model("dali_pipes/demo.py", tmp_path / "x.pth")
+        return
+    with pytest.raises(UserError, match=complaint):
+        c2d_fast.load_model("dali_pipes/demo.py", tmp_path / "x.pth")
+
+
+def test_a_classifier_without_measure_is_not_built(tmp_path):
+    path = our_checkpoint(c2d(8), tmp_path / "x.pt")
+    content = torch.load(path)
+    content["model"]["fc.bias"] = torch.zeros(1).expand(10**12)
+    torch.save(content, path)
+    with pytest.raises(UserError, match="are not believed"):
+        c2d_fast.load_model("dali_pipes/demo.py", path)
+
+
+@pytest.mark.parametrize("scale", [1, 1 / 255])
+def test_the_published_framework_s_normalisation_must_be_ours(tmp_path, scale):
+    means = {"data_preprocessor.mean": torch.tensor(MEAN).view(3, 1, 1) * scale, "data_preprocessor.std": torch.tensor(STD)}
+    torch.save({"state_dict": published(c2d(8)) | means}, tmp_path / "x.pth")
+    if scale == 1:
+        c2d_fast.load_model("dali_pipes/demo.py", tmp_path / "x.pth")
+    else:
+        with pytest.raises(UserError, match=r"unexpected \(data_preprocessor.mean\)"):
+            c2d_fast.load_model("dali_pipes/demo.py", tmp_path / "x.pth")
+
+
+def test_other_clips_and_another_pool_are_remarked_on(tmp_path):
+    from dataclasses import replace
+
+    path = our_checkpoint(c2d(8), tmp_path / "x.pt", replace(DEMO, clip=replace(DEMO.clip, interval=2)))
+    file = read_model_file(path, "x")
+    assert "note: trained with another clip: {'num_frames': 2, 'interval': 2}" in describe(file, DEMO)
+    assert "trained with temporal pool" in load_weights(c2d(8, temporal_pool=False), str(path), 18)
+
+
+@pytest.mark.parametrize("num_classes", [0, -1])
+def test_a_model_has_classes(num_classes):
+    with pytest.raises(ValueError, match="num_classes"):
+        c2d_fast.load_model("dali_pipes/demo.py", num_classes=num_classes)

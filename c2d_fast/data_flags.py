@@ -62,7 +62,12 @@ def training_lists(args: argparse.Namespace, recipe: Recipe, names: tuple[str, .
         return train, None
     # A class has the label that it was trained with, also where validation lacks some of them.
     val_root = args.val_root or root
-    val = read_list(val_list, val_root, num_classes, classes=train.classes, video_name=args.video_name)
+    video_name = args.val_video_name or args.video_name
+    val = read_list(val_list, val_root, num_classes, classes=train.classes, video_name=video_name)
+    if train.classes is None and val.classes is not None:
+        raise UserError(
+            f"list {val_list}: gives class names, the training list numbers; say which name has which number with --label-map"
+        )
     print(f"validation list {val.summary()}")
     return train, val
 
@@ -77,7 +82,9 @@ def require_list(args: argparse.Namespace, recipe: Recipe) -> None:
         raise UserError(f"--list is missing: {recipe.name} has no data of its own; give --data-root DIR --list FILE, {_SHAPES}")
 
 
-def one_list(args: argparse.Namespace, recipe: Recipe, names: tuple[str, ...] | None, split: str) -> Listing:
+def one_list(
+    args: argparse.Namespace, recipe: Recipe, names: tuple[str, ...] | None, split: str, *, may_number: bool = True
+) -> Listing:
     """Reads the list of --list; a recipe with generated data has its own.
 
     Args:
@@ -85,6 +92,7 @@ def one_list(args: argparse.Namespace, recipe: Recipe, names: tuple[str, ...] | 
         recipe: with the model's number of classes.
         names: of the classes, where they are known.
         split: train or val, of the generated data.
+        may_number: whether classes may be numbered in alphabetical order where nothing else says their numbers.
 
     Raises:
         UserError: the list is missing or wrong.
@@ -94,7 +102,13 @@ def one_list(args: argparse.Namespace, recipe: Recipe, names: tuple[str, ...] | 
     if not path:
         print(make_demo_data(DEMO_FOLDER))
         path, names = DEMO_FOLDER / f"{split}.txt", names or _demo_names(recipe)
-    return read_list(path, root, recipe.model.num_classes, classes=names, video_name=args.video_name)
+    listing = read_list(path, root, recipe.model.num_classes, classes=names, video_name=args.video_name)
+    if listing.classes and not (names or may_number):
+        raise UserError(
+            f"list {path}: gives class names, and the checkpoint was trained with numbers; say which name has which number "
+            "with --label-map"
+        )
+    return listing
 
 
 def _demo_names(recipe: Recipe) -> tuple[str, ...] | None:

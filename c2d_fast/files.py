@@ -1,0 +1,34 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from c2d_fast.errors import UserError
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Gives a name beside path to write to; the file gets its final name at the end, or goes away if something fails."""
+    partial = path.with_name(f".{path.name[:150]}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        with contextlib.suppress(OSError):  # mostly not there: it has been given its final name
+            partial.unlink()
+
+
+def check_writable(path: Path, what: str) -> None:
+    """Says early, without making anything, that a file cannot be written.
+
+    Raises:
+        UserError: its folder is missing or not writable, or it is a folder itself.
+    """
+    if not os.path.isdir(path.parent):
+        raise UserError(f"{what} {path}: its folder does not exist; make it first")
+    if os.path.isdir(path):
+        raise UserError(f"{what} {path}: is a folder; give the name of a file")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UserError(f"{what} {path}: cannot be written, its folder is not writable; give another file")
