@@ -84,7 +84,7 @@ def read_file(path: Path, what: str) -> dict[str, Any]:
         refuse_bombs(path)
         with warnings.catch_warnings(action="ignore"):  # on odd pickles; the error below says enough
             content = torch.load(path, map_location="cpu", weights_only=True)
-    # A damaged or hostile file may make torch.load raise anything; TypeError and AssertionError were seen.
+    # A damaged or hostile file may make torch.load raise anything; TypeError was seen.
     except Exception as error:
         # Torch's own text goes on to advise weights_only=False, which runs whatever the file says.
         reason = str(error).partition("\n")[0].partition(". ")[0][:120]

@@ -91,7 +91,7 @@ def _refuse_other_forms(lines: list[tuple[int, str]], path: Path) -> None:
         for body in (lines, lines[1:]):  # the first may be a header
             indices = [int(match[1]) for _, line in body if (match := re.fullmatch(pattern, line.strip(), re.ASCII))]
             # Names may begin or end with numbers, but not with one number after the other.
-            if body and sorted(indices) in (list(range(len(body))), list(range(1, len(body) + 1))):
+            if len(body) > 1 and sorted(indices) in (list(range(len(body))), list(range(1, len(body) + 1))):
                 raise UserError(f"label map {path}: has lines with {form}, such as {body[0][1].strip()!r:.50}; {_RULE}")
 
 

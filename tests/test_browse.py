@@ -90,7 +90,7 @@ def test_wrong_arguments(tmp_path, run_command):
     path = make_dataset(tmp_path, count=1, num_frames=(20,))
     for args, part in (
         (["--list", path, "--npz", tmp_path / "none" / "x.npz"], "its folder does not exist"),
-        (["--list", path, "--npz", tmp_path], "cannot be written"),
+        (["--list", path, "--npz", tmp_path], "is a folder; give the name of a file"),
         (["--list", path, "--npz", tmp_path / "x.npz", "--split", "all"], "invalid choice: 'all'"),
         (["--list", tmp_path / "none.txt", "--npz", tmp_path / "x.npz"], "cannot be read"),
         (["--data-root", tmp_path, "--npz", tmp_path / "x.npz"], "--list is missing"),

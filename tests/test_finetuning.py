@@ -98,6 +98,65 @@ def test_a_published_file_is_scored_as_the_model_says(tmp_path, run_command, tem
     assert (scores - expected).abs().max() < 1e-5
 
 
+def demo_checkpoint(path, classes):
+    torch.manual_seed(0)
+    model, recipe = C2D(DEMO.with_num_classes(3).model), DEMO.with_num_classes(3).as_dict()
+    progress = {"epoch": 1, "best_top1": 50.0, "best_epoch": 1}
+    content = {"model": model.state_dict(), "optimizer": {}, "scaler": {}, "progress": progress, "recipe": recipe}
+    checkpoint.save({**content, "classes": classes}, path)
+    return path
+
+
+def test_labels_that_would_mean_other_classes_are_refused(tennis, tmp_path, run_command):
+    (tmp_path / "map.txt").write_text("serve\nback hand\nfore hand\n")
+    (tmp_path / "train.txt").write_text("back_hand/0.mp4 1\nfore hand/0.mp4 2\nserve/0.mp4 0\n")
+    demo = ["--pipe", "dali_pipes/demo.py", "--num-classes", 3]
+    named, numbered = demo_checkpoint(tmp_path / "named.pt", list(STROKES)), demo_checkpoint(tmp_path / "numbered.pt", None)
+    train = ["train", *demo, "--out", tmp_path / "run", "--batch-size", 3, "--epochs", 1, "--data-root", tennis / "train"]
+    for command, part in (
+        (["test", *demo, "--checkpoint", named, "--list", tennis / "val", "--label-map", tmp_path / "map.txt"],
+         "class 0 is 'serve', the checkpoint was trained with 'back_hand'"),
+        (["test", *demo, "--checkpoint", numbered, "--list", tennis / "val"], "the checkpoint was trained with numbers"),
+        ([*train, "--train-list", tmp_path / "train.txt", "--val-list", tennis / "val"], "the training list numbers"),
+        ([*train, "--train-list", tennis / "train", "--label-map", tmp_path / "map.txt", "--resume", named],
+         "class 0 is 'serve', the checkpoint was trained with 'back_hand'"),
+    ):  # fmt: skip
+        refused = run_command(*command)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
+        assert part in refused.stderr
+    right = ["--checkpoint", numbered, "--list", tennis / "val", "--label-map", tmp_path / "map.txt", "--views", "1x1"]
+    done = run_command("test", *demo, *right, "--dump", tmp_path / "s.json")
+    assert done.returncode == 0, done.stderr
+    assert [row["label"] for row in json.loads((tmp_path / "s.json").read_text())] == [1, 2, 0]
+
+
+def test_scores_are_shown_also_when_the_dump_cannot_be_written(tennis, tmp_path, run_command):
+    (tmp_path / "s.json.summary.json").mkdir()
+    score = [
+        "--pipe",
+        "dali_pipes/demo.py",
+        "--checkpoint",
+        demo_checkpoint(tmp_path / "x.pt", list(STROKES)),
+        "--views",
+        "1x1",
+    ]
+    done = run_command("test", *score, "--list", tennis / "val", "--dump", tmp_path / "s.json")
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert done.stdout.splitlines()[-1].startswith("validation top-1 ")
+    (tmp_path / "d.json").mkdir()
+    done = run_command("test", *score, "--list", tennis / "val", "--dump", tmp_path / "d.json")
+    assert (done.returncode, "is a folder" in done.stderr, "top-1" in done.stdout) == (2, True, False)
+
+
+def test_an_optimizer_of_another_run_is_refused(tennis, tmp_path, run_command):
+    path = demo_checkpoint(tmp_path / "x.pt", list(STROKES))
+    args = ["--pipe", "dali_pipes/demo.py", "--num-classes", 3, "--train-list", tennis / "train", "--batch-size", 3]
+    refused = run_command("train", *args, "--resume", path, "--epochs", 2, "--out", tmp_path / "run")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
+    assert "its optimizer or scaler is not of this run" in refused.stderr
+
+
 def test_exported_weights_are_the_checkpoint_s_and_carry_a_card(tmp_path, run_command):
     torch.manual_seed(0)
     model = C2D(DEMO.with_num_classes(3).model)

@@ -201,7 +201,7 @@ def test_label_maps_of_either_form(tmp_path, content):
 
 
 def test_names_that_differ_by_a_number_only_are_names(tmp_path):
-    assert read_label_map(write(tmp_path, "abseiling\n3 point shot\n")) == ("abseiling", "3 point shot")
+    assert read_label_map(write(tmp_path, "abseiling\n1 on 1\n")) == ("abseiling", "1 on 1")
     assert read_label_map(write(tmp_path, "level 1\nlevel 2\n")) == ("level 1", "level 2")
 
 

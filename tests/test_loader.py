@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from c2d_fast import sampler
 from c2d_fast.bad_videos import BadVideos
+from c2d_fast.dataset import videos_at_a_time
 from c2d_fast.errors import UserError
 from c2d_fast.evaluate import evaluate
 from c2d_fast.listing import read_list
@@ -186,6 +187,16 @@ def test_one_decode_gives_the_views_and_scores_of_thirty(tmp_path, mixed, tempor
             logits = torch.cat([model(clip) for clip in alone])
         expected = logits.softmax(1).mean(0) if temporal_pool else logits.mean(0).softmax(0)
         assert (scores[video] - expected).abs().max() < 1e-5
+
+
+def test_videos_that_are_decoded_together_fit_their_budget(mixed):
+    videos = mixed.manifest.videos()
+    frames, width, height = np.array([300, 40]), np.array([340, 340]), np.array([256, 256])
+    long_and_short = replace(videos, num_frames=frames, width=width, height=height)
+    one = 80 * 340 * 256 * 3
+    assert videos_at_a_time(long_and_short, 80) == 512 * 2**20 // one
+    assert videos_at_a_time(replace(long_and_short, num_frames=frames // 300 + 40), 80) == 512 * 2**20 // (41 * 340 * 256 * 3)
+    assert videos_at_a_time(replace(long_and_short, width=width * 1000), 80) == 1  # one is decoded whole, however large
 
 
 @pytest.mark.parametrize(
