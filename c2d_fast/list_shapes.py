@@ -7,6 +7,7 @@ import re
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from c2d_fast.errors import UserError
@@ -184,11 +185,17 @@ def _table_row(header: list[str], fields: list[str], where: str, number: int, vi
 
 def _fill(template: str, **fields: str | int) -> str:
     try:
-        used = {name: spec for _, name, spec, _ in string.Formatter().parse(template) if name is not None}
-        # Without the id, different lines would mean the same file. Other things that format() can do have no use here.
-        if "id" not in used or not all(re.fullmatch(r"(0?\d)?[ds]?", spec or "") for spec in used.values()):
-            raise ValueError("it must contain {id}, and fields only")
+        _check_template(template)
         return template.format(**fields)
     except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
         names = ", ".join("{" + name + "}" for name in fields)
         raise UserError(f"--video-name {template}: cannot be filled in ({error}); it may use {names} of this list") from error
+
+
+@lru_cache
+def _check_template(template: str) -> None:
+    used = {name: spec for _, name, spec, _ in string.Formatter().parse(template) if name is not None}
+    # Without the id, different lines would mean the same file. Other things that format() can do have no use here.
+    plain = all(name.isidentifier() and re.fullmatch(r"(0?\d)?[ds]?", spec or "") for name, spec in used.items())
+    if "id" not in used or not plain:
+        raise ValueError("it must contain {id}, and fields only")

@@ -6,6 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any
 
 import numpy as np
@@ -161,7 +162,9 @@ class _Stream:
 
     def _build(self, source: ClipSource, workers: int, batch_size: int) -> Any:
         options = self._options
-        # Ctrl-C reaches the workers, too, and they ignore it only once they have been told to; until then it waits.
+        # Ctrl-C reaches the workers, too, and they ignore it only once they have been told to; until then it waits. Python
+        # lets it through again when it starts its resource tracker: that must be running before.
+        resource_tracker.ensure_running()
         signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             pipeline = self._graph(

@@ -163,7 +163,7 @@ def test_a_folder_for_each_class(tmp_path):
         ("abc 300 1\n", "{id}{video}.mp4", "cannot be filled in ('video'); it may use {id}, {label} of this list"),
         ("abc 300 1\n", "clip.mp4", "it must contain {id}"),
         ("abc 300 1\n", "", "it must contain {id}"),
-        ("abc 300 1\n", "{id.__class__}.mp4", "it must contain {id}"),
+        ("abc 300 1\n", "{id}{id.__class__}.mp4", "it must contain {id}"),
         ("abc 300 1\n", "{id:99999999999}.mp4", "it must contain {id}"),
         ("abc,300,1\n,300,1\n", None, "list.txt:2: ',300,1' cannot be read"),
         ("a.mp4 " + "9" * 5000 + "\n", None, "is not a whole number"),
