@@ -68,6 +68,14 @@ def positive(text: str) -> int:
     return number
 
 
+def per_cent(text: str) -> float:
+    """Parses a number of per cent, above 0 and below 100."""
+    number = float(text)
+    if not 0 < number < 100:
+        raise ValueError
+    return number
+
+
 def not_negative(text: str) -> int:
     """Parses a whole number >= 0 that fits 63 bits."""
     number = int(text)

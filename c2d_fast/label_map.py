@@ -63,11 +63,12 @@ def check_same_classes(names: tuple[str, ...], known: tuple[str, ...], what: str
 
 
 def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
-    """Returns the different classes among names, one spelling each, in alphabetical order."""
+    """Returns the different classes among names, one spelling each, in alphabetical order (numbers: in theirs)."""
     spellings: dict[str, str] = {}
     for name in names:
         spellings.setdefault(class_key(name), name)
-    return tuple(spellings[key] for key in sorted(spellings))
+    by_number = all(key.isascii() and key.isdigit() for key in spellings)  # 2 before 10
+    return tuple(spellings[key] for key in sorted(spellings, key=(lambda key: (len(key), key)) if by_number else None))
 
 
 def class_key(name: str) -> str:
