@@ -18,6 +18,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 SHAPES = "`path.mp4 label`, `video_id num_frames label`, or a table with the columns label, youtube_id, time_start and time_end"
 
+_SPLITS = {"train", "training", "val", "valid", "validation", "validate", "test", "testing"}
 _PATH_RULE = "each line must be `relative/path.mp4 label`"
 _ID_RULE = "each line must be `video_id num_frames label`, with spaces or with commas"
 _ID_LINE = re.compile(r"[^\s,./]+(\s*,\s*|\s+)\d+(\s*,\s*|\s+)-?\d+")
@@ -63,12 +64,13 @@ def list_rows(text: str, path: Path, video_name: str | None) -> Iterator[Row]:
     return (_path_row(number, line, path) for number, line in lines)
 
 
-def folder_rows(folder: Path) -> Iterator[Row]:
+def folder_rows(folder: Path) -> list[Row]:
     """Reads a folder with a folder for each class: every video file below it, in the order of their paths.
 
     Raises:
-        UserError: it cannot be read, or a video lies in no class's folder.
+        UserError: it cannot be read, a video lies in no class's folder, or the folders are those of splits.
     """
+    rows: list[Row] = []
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -78,9 +80,12 @@ def folder_rows(folder: Path) -> Iterator[Row]:
             continue
         if entry.is_dir():
             for file in sorted(path for path in _files(entry) if _is_video(path)):
-                yield Row(0, (str(file.relative_to(folder)),), entry.name)
+                rows.append(Row(0, (str(file.relative_to(folder)),), entry.name))
         elif _is_video(entry):
             raise UserError(f"list {folder}: {entry.name} lies in no class's folder; give a list, or one folder for each class")
+    if rows and {str(row.label).lower() for row in rows} <= _SPLITS:
+        raise UserError(f"list {folder}: its folders are splits, not classes; give the folder of one of them")
+    return rows
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -12,8 +12,6 @@ from c2d_fast.errors import UserError
 from c2d_fast.label_map import class_key, decode_text, sorted_classes
 from c2d_fast.list_shapes import Row, folder_rows, list_rows
 
-_SPLITS = {"train", "training", "val", "valid", "validation", "validate", "test", "testing"}
-
 
 @dataclass(frozen=True)
 class Listing:
@@ -93,11 +91,9 @@ def read_list(
     """
     path = Path(path)
     if os.path.isdir(path):
-        rows = list(folder_rows(path))
+        rows = folder_rows(path)
         if not rows:
             raise UserError(f"list {path}: is a folder without videos; it must have one folder of video files for each class")
-        if {str(row.label).lower() for row in rows} <= _SPLITS:
-            raise UserError(f"list {path}: its folders are splits, not classes; give the folder of one of them")
         raw = "".join(f"{row.paths[0]} {row.label}\n" for row in rows).encode(errors="surrogateescape")
         root = path
     else:

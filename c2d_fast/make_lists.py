@@ -110,7 +110,7 @@ def make_lists(
 
 def _read(source: Source, video_name: str | None) -> list[Row]:
     if os.path.isdir(source.path):
-        rows = list(folder_rows(source.path))
+        rows = folder_rows(source.path)
     else:
         try:
             text = decode_text(source.path.read_bytes(), source.path, "list")

@@ -123,6 +123,7 @@ def test_wrong_arguments(tmp_path, run_command):
         ([*folder, "--out", tmp_path / "file"], "cannot be made"),
         (["--train", tmp_path / "list.txt", *out], "is a list already"),
         (["--train", tmp_path / "none", *out], "cannot be read"),
+        (["--train", make(tmp_path / "s", ("train/a", "val/a"), ("x.mp4",)), *out], "its folders are splits"),
         (["--train", tmp_path / "t.csv", *out], "none of its 1 videos is below"),
     ):
         done = run_command("prepare", "list", *args)
