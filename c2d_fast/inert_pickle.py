@@ -11,7 +11,7 @@ import pickle
 import pickletools
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -34,6 +34,7 @@ _STORAGES = {
 }
 
 
+_OLD_MAGIC = 0x1950A86A20F9469CFC6C
 _MOST_TUPLES = 50_000
 """Some hundred thousand within each other, hashed, end the process; a ResNet-101 with its optimizer has some thousand."""
 
@@ -46,7 +47,7 @@ def read_state_dict(path: Path) -> dict[str, Any]:
     """Reads the state dict of a file that torch.save wrote, at its top or under "state_dict".
 
     Args:
-        path: the file, in torch's zip format (torch >= 1.6).
+        path: the file, in torch's zip format or in the one before 1.6.
 
     Returns:
         name -> tensor on the CPU; what else stands among the names is given as an inert object or a plain value.
@@ -56,6 +57,8 @@ def read_state_dict(path: Path) -> dict[str, Any]:
         OSError: the file cannot be read.
     """
     try:
+        if not zipfile.is_zipfile(path):
+            return _read_old(path.read_bytes())
         with zipfile.ZipFile(path) as archive:
             return _read(archive)
     except (OSError, UnreadableError):
@@ -98,21 +101,27 @@ class _TensorFacts:
     stride: tuple[int, ...]
 
 
-class _Inert:
-    """Stands for an object that is not built: takes whatever is given to it, keeps nothing, does nothing."""
+class _Inert(dict[Any, Any]):
+    """Stands for an object that is not built: takes whatever is given to it and does nothing.
+
+    A plain container: of a foreign class of dicts the items stay, of everything else nothing.
+    """
 
     __slots__ = ()
 
     def __new__(cls, *args: object, **kwargs: object) -> "_Inert":
-        return object.__new__(cls)
+        return dict.__new__(cls)
 
     def __init__(self, *args: object, **kwargs: object):
-        pass
+        super().__init__()
+
+    def __hash__(self) -> int:  # type: ignore[override]  # it may be a key, too
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
 
     def __setstate__(self, state: object) -> None:
-        pass
-
-    def __setitem__(self, key: object, value: object) -> None:
         pass
 
     def __call__(self, *args: object, **kwargs: object) -> "_Inert":
@@ -152,6 +161,15 @@ class _RebuildParameter:
         return data
 
 
+class _GetAttribute:
+    """getattr, by which old pickles name a class within a class: what it would give is foreign, too."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: object) -> type[_Inert]:
+        return _Inert
+
+
 class _StorageType:
     __slots__ = ("_name",)
 
@@ -163,6 +181,10 @@ class _StorageType:
 
 
 class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: IO[bytes]):
+        super().__init__(file)
+        self.storages: dict[str, _Storage] = {}
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return _Dict
@@ -172,13 +194,14 @@ class _Unpickler(pickle.Unpickler):
             return _RebuildParameter()
         if module in ("torch", "torch.storage") and name in _STORAGES:
             return _StorageType(name)
-        return _Inert
+        return _GetAttribute() if (module, name) in (("builtins", "getattr"), ("__builtin__", "getattr")) else _Inert
 
     def persistent_load(self, pid: Any) -> _Storage | _Inert:
-        kind, storage_type, key, _, numel = pid
-        if kind != "storage" or not isinstance(storage_type, _StorageType):
+        kind, storage_type, key, _, numel, *view = pid
+        if kind != "storage" or not isinstance(storage_type, _StorageType) or any(view):
             return _Inert()
-        return _Storage(storage_type.dtype(), str(key), int(numel))
+        storage = _Storage(storage_type.dtype(), str(key), int(numel))
+        return self.storages.setdefault(storage.key, storage)
 
 
 def _read(archive: zipfile.ZipFile) -> dict[str, Any]:
@@ -191,13 +214,37 @@ def _read(archive: zipfile.ZipFile) -> dict[str, Any]:
     pickled = _bytes(archive, pickles[0])
     _check_opcodes(BytesIO(pickled))
     content = _Unpickler(BytesIO(pickled)).load()
+    return _state_dict(content, lambda storage: _bytes(archive, f"{prefix}data/{storage.key}"))
+
+
+def _read_old(data: bytes) -> dict[str, Any]:
+    """Reads torch's format before 1.6: five pickles, then each storage's number of elements and its bytes."""
+    checked, file = BytesIO(data), BytesIO(data)
+    for _ in range(5):
+        _check_opcodes(checked)
+    magic, _, facts = (_Unpickler(file).load() for _ in range(3))
+    if magic != _OLD_MAGIC or not facts["little_endian"]:
+        raise UnreadableError("not a file of torch.save's, or written on a machine of the other byte order")
+    unpickler = _Unpickler(file)
+    content, keys = unpickler.load(), _Unpickler(file).load()
+    stored: dict[str, bytes] = {}
+    for key in keys:
+        size = int.from_bytes(file.read(8), "little") * unpickler.storages[str(key)].dtype.itemsize
+        stored[str(key)] = file.read(size)
+        if len(stored[str(key)]) != size:
+            raise UnreadableError("it ends within a tensor")
+    return _state_dict(content, lambda storage: stored[storage.key])
+
+
+def _state_dict(content: Any, read: Callable[["_Storage"], bytes]) -> dict[str, Any]:
+    """Returns the state dict in what was unpickled, its tensors made from the bytes of their storages."""
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not any(isinstance(value, _TensorFacts) for value in content.values()):
         raise UnreadableError("holds no state dict")
     storages: dict[tuple[str, torch.dtype], Tensor] = {}
     return {
-        str(name): _tensor(value, archive, prefix, storages) if isinstance(value, _TensorFacts) else value
+        str(name): _tensor(value, read, storages) if isinstance(value, _TensorFacts) else value
         for name, value in content.items()
     }
 
@@ -213,16 +260,14 @@ def _check_opcodes(pickled: IO[bytes]) -> None:
             raise UnreadableError("a memo that leaves places out")
 
 
-def _tensor(
-    facts: _TensorFacts, archive: zipfile.ZipFile, prefix: str, storages: dict[tuple[str, torch.dtype], Tensor]
-) -> Tensor:
+def _tensor(facts: _TensorFacts, read: Callable[[_Storage], bytes], storages: dict[tuple[str, torch.dtype], Tensor]) -> Tensor:
     """Returns a tensor as a view of its storage: however many a file makes of one, they take no more memory than the file."""
     storage = facts.storage
     if not isinstance(storage, _Storage):
         raise UnreadableError("a tensor without data")
     key = (storage.key, storage.dtype)
     if key not in storages:
-        data = bytearray(_bytes(archive, f"{prefix}data/{storage.key}"))
+        data = bytearray(read(storage))
         storages[key] = torch.frombuffer(data, dtype=storage.dtype) if data else torch.empty(0, dtype=storage.dtype)
     size, stride = ([_natural(number) for number in numbers] for numbers in (facts.size, facts.stride))
     if math.prod(size) > len(storages[key]):

@@ -21,7 +21,6 @@ from c2d_fast.recipe import Model
 
 CARD_FORMAT = "c2d_fast.card/1"
 _CARD_KEY = "c2d_fast.card"
-_OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _NOT_ON_CARD = ("format", "model", "optimizer", "scaler")
 _FORMS = "a checkpoint of ours (.pt, .safetensors), a published one, or a torchvision ResNet's state dict"
 
@@ -140,6 +139,15 @@ def _as_tuple(value: Any) -> Any:
     return tuple(_as_tuple(item) for item in value) if isinstance(value, (list, tuple)) else value
 
 
+def published_name(name: str) -> str:
+    """Returns a parameter's name in the published checkpoints, of our name."""
+    if name.startswith("fc."):
+        return f"cls_head.fc_cls.{name.removeprefix('fc.')}"
+    name = name.replace("downsample.0.", "downsample.conv.").replace("downsample.1.", "downsample.bn.")
+    name = re.sub(r"(^|\.)(conv\d)\.", r"\1\2.conv.", name)
+    return "backbone." + re.sub(r"(^|\.)bn(\d)\.", r"\1conv\2.bn.", name)
+
+
 def _is_our_normalisation(name: str, value: Any) -> bool:
     """Says whether this is the published framework's mean or deviation of the pixels, the one that our models have built in."""
     ours = {"data_preprocessor.mean": MEAN, "data_preprocessor.std": STD}.get(name)
@@ -155,11 +163,6 @@ def _read_torch_file(path: Path, what: str) -> dict[str, Any]:
         if not os.path.isfile(path):
             raise
         try:
-            if path.open("rb").read(len(_OLD_FORMAT)) == _OLD_FORMAT:
-                raise UserError(
-                    f"{what} {path}: is in torch's format before 1.6 and holds more than tensors and plain values; load it "
-                    "where you trust it, and save its state_dict again"
-                ) from None
             return read_state_dict(path)
         except (UnreadableError, OSError):
             raise refused from None

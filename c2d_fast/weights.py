@@ -1,5 +1,7 @@
 """What a model's weights come from: torchvision's ImageNet weights, a file of any known form, or nothing."""
 
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from c2d_fast.errors import UserError
 from c2d_fast.model import C2D
-from c2d_fast.model_file import ModelFile, read_model_file
+from c2d_fast.model_file import ModelFile, published_name, read_model_file
 from c2d_fast.recipe import Recipe
 
 _IMAGENET = {
@@ -21,7 +23,7 @@ _IMAGENET = {
 _IMAGENET_CLASSES = 1000
 _HEAD = ("fc.weight", "fc.bias")
 _MOST_CLASSES = 1_000_000
-_NAMED = 5  # keys of each kind, in a message
+_NAMED = 20  # keys of each kind, in a message
 
 
 def load_weights(model: C2D, source: str, depth: int, *, new_head: bool = False) -> str:
@@ -51,15 +53,16 @@ def load_weights(model: C2D, source: str, depth: int, *, new_head: bool = False)
         name = f"{source} ({_form(file)})"
     is_imagenet = file.form == "torchvision" and file.num_classes == _IMAGENET_CLASSES != model.fc.out_features
     drop_head = new_head or is_imagenet or source == "imagenet"
-    if not drop_head:
-        _check_head(model, file, f"--weights {source}", "start a new one with --new-head")
+    what = f"--weights {source}"
     state = {key: value for key, value in file.state.items() if not (drop_head and key in _HEAD)}
     optional = set(_HEAD if drop_head else ())
     blocks = [key for key in model.state_dict() if key.startswith("nonlocal_blocks.")]
     if blocks and not any(key in state for key in blocks):
         optional.update(blocks)
         name += f", {len(model.nonlocal_blocks)} non-local blocks new"
-    fit_state(model, state, f"--weights {source}", optional)
+    if not drop_head:
+        _check_head(model, file, what, optional, "start a new one with --new-head")
+    fit_state(model, state, what, optional, _namer(file))
     if file.model and file.model.temporal_pool != model.temporal_pool:
         name += f", trained {'with' if file.model.temporal_pool else 'without'} temporal pool"
     return f"weights: {name}" + (", classifier new" if drop_head else ", classifier kept")
@@ -82,8 +85,9 @@ def load_checkpoint(model: C2D, file: ModelFile, recipe: Recipe, what: str) -> N
                     f"{what}: is of another model: its {field} is {theirs!r}, that of {recipe.name} is {ours!r}; give the "
                     f"checkpoint's own pipe file ({file.recipe.get('name')})"
                 )
-    _check_head(model, file, what, f"give --num-classes {file.num_classes}, or train a new one (--weights, --new-head)")
-    fit_state(model, file.state, what)
+    remedy = f"give --num-classes {file.num_classes}, or train a new one (--weights, --new-head)"
+    _check_head(model, file, what, set(), remedy)
+    fit_state(model, file.state, what, named=_namer(file))
 
 
 def model_for(recipe: Recipe, file: ModelFile, what: str, num_classes: int | None) -> tuple[C2D, Recipe]:
@@ -118,25 +122,39 @@ def describe(file: ModelFile, recipe: Recipe) -> str:
     return f"{line}; such files do not say whether they are of the model with temporal pool: taken as {kind}"
 
 
-def fit_state(model: C2D, state: dict[str, Any], what: str, optional: set[str] | None = None) -> None:
-    """Loads a state dict that must fit exactly, but for optional keys that may be absent.
+def fit_state(
+    model: C2D, state: dict[str, Any], what: str, optional: AbstractSet[str] = frozenset(), named: Callable[[str], str] = str
+) -> None:
+    """Loads a state dict that must fit exactly, but for optional keys and counters of batches, which may be absent.
+
+    Args:
+        model: gets the values.
+        state: name -> value, in our names.
+        what: the flag and path that it is from, for messages.
+        optional: names that may be absent.
+        named: what a name is called in messages: as it stands in the user's file.
 
     Raises:
-        UserError: keys are missing, unexpected or of another shape; they are named, the first of each kind.
+        UserError: keys are missing, unexpected or of another shape; they are listed.
     """
+    _check_fit(model, state, what, optional, named)
+    model.load_state_dict(state, strict=False)
+
+
+def _check_fit(model: C2D, state: dict[str, Any], what: str, optional: AbstractSet[str], named: Callable[[str], str]) -> None:
     own = model.state_dict()
-    missing = [key for key in own if key not in state and key not in (optional or ())]
-    unexpected = [key for key in state if key not in own]
+    # Files of before PyTorch 0.4.1 lack the counters, and nothing is computed from them.
+    missing = [named(key) for key in own if key not in {*state, *optional} and not key.endswith("num_batches_tracked")]
+    unexpected = [named(key) for key in state if key not in own]
     misshaped = [
-        f"{key} {_kind(value)} instead of {_kind(own[key])}"
+        f"{named(key)} {_kind(value)} instead of {_kind(own[key])}"
         for key, value in state.items()
         if key in own and _kind(value) != _kind(own[key])
     ]
     problems = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
-    named = [f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in problems.items() if keys]
-    if named:
-        raise UserError(f"{what}: is of another model: keys {', '.join(named)}; give the file that belongs to this pipe file")
-    model.load_state_dict(state, strict=False)
+    listed = [f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in problems.items() if keys]
+    if listed:
+        raise UserError(f"{what}: is of another model: keys {', '.join(listed)}; give the file that belongs to this pipe file")
 
 
 def _kind(value: Any) -> str:
@@ -153,8 +171,15 @@ def _some(keys: list[str]) -> str:
     return ", ".join(f"{key:.100}" for key in keys[:_NAMED]) + (f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else "")
 
 
-def _check_head(model: C2D, file: ModelFile, what: str, remedy: str) -> None:
+def _namer(file: ModelFile) -> Callable[[str], str]:
+    return published_name if file.form == "published" else str
+
+
+def _check_head(model: C2D, file: ModelFile, what: str, optional: AbstractSet[str], remedy: str) -> None:
     if file.num_classes is not None and file.num_classes != model.fc.out_features:
+        # If it is another model altogether, that comes first.
+        trunk = {key: value for key, value in file.state.items() if key not in _HEAD}
+        _check_fit(model, trunk, what, {*optional, *_HEAD}, _namer(file))
         raise UserError(f"{what}: its classifier has {file.num_classes} classes, the model {model.fc.out_features}; {remedy}")
 
 

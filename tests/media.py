@@ -87,15 +87,3 @@ class WholeFrames(EvalPlan):
 def read_numbers(clips):
     """Reads the frame numbers of clips [N, T, H, W, C]."""
     return [[read_number(frame) for frame in frames] for frames in np.asarray(clips)]
-
-
-def published_name(key):
-    """Our (torchvision's) name of a parameter -> the name in the published checkpoints."""
-    key = key.replace("downsample.0", "downsample.conv").replace("downsample.1", "downsample.bn")
-    parts = key.split(".")
-    for i, part in enumerate(parts):
-        if part.startswith("conv") and part != "conv":
-            parts[i] = f"{part}.conv"
-        elif part.startswith("bn") and part != "bn":
-            parts[i] = f"conv{part[2:]}.bn"
-    return f"cls_head.fc_cls.{parts[1]}" if parts[0] == "fc" else ".".join(["backbone", *parts])

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from media import make_dataset, make_video, published_name
+from media import make_dataset, make_video
 from payloads import Calls
 
 import c2d_fast
 from c2d_fast import checkpoint
 from c2d_fast.model import C2D
+from c2d_fast.model_file import published_name
 from c2d_fast.recipe import load_pipe
 
 safe_open = pytest.importorskip("safetensors").safe_open

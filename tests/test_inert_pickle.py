@@ -276,9 +276,27 @@ def test_many_tensors_of_one_storage_take_its_memory_once(tmp_path):
     assert len({value.untyped_storage().data_ptr() for value in read.values()}) == 1
 
 
-def test_the_old_format_with_foreign_objects_says_so(tmp_path, state):
-    content = {"meta": collections.Counter("a"), "state_dict": state, "x": payloads(tmp_path / "ran")["eval"]}
+def test_the_old_format_with_foreign_objects_is_read(tmp_path, state):
+    content = {"meta": DictLike(a=1), "state_dict": state, "x": payloads(tmp_path / "ran")["eval"]}
     torch.save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=False)
-    with pytest.raises(UserError, match=r"is in torch's format before 1\.6"):
+    model = c2d_fast.load_model(DEMO, tmp_path / "x.pth", device="cpu")
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in state.items())
+    whole = (tmp_path / "x.pth").read_bytes()
+    (tmp_path / "x.pth").write_bytes(whole[:-1000])
+    with pytest.raises(UserError, match="is damaged"):
         c2d_fast.load_model(DEMO, tmp_path / "x.pth", device="cpu")
     assert not (tmp_path / "ran").exists()
+
+
+class Outer:
+    class Inner:
+        pass
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_state_dicts_of_foreign_classes_and_classes_in_classes(tmp_path, state, protocol):
+    for content in (DictLike(state), {"meta": Outer.Inner(), "state_dict": collections.defaultdict(int, state)},
+                    DictLike(state_dict=DictLike(state))):  # fmt: skip
+        torch.save(content, tmp_path / "x.pth", pickle_protocol=protocol)
+        model = c2d_fast.load_model(DEMO, tmp_path / "x.pth", device="cpu")
+        assert all(torch.equal(value, model.state_dict()[key]) for key, value in state.items())
