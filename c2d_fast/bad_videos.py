@@ -8,6 +8,8 @@ from tqdm import tqdm
 from c2d_fast.errors import UserError
 from c2d_fast.manifest import Manifest
 
+_SHOWN = 20  # names of broken files; config.json has them all
+
 
 def parse_limit(text: str) -> tuple[float, bool]:
     """Parses `N` or `P%` of --max-bad-videos: (figure, whether it is per cent).
@@ -48,11 +50,15 @@ class BadVideos:
         self.found.extend(lines)
         if broken:
             first = f"{len(broken)} of the {len(listing)} videos of {listing.path} cannot be used, first {lines[0]}"
-            if not self.manifest.kept:
+            if not len(self.manifest.kept):
                 raise UserError(f"{first}; none is left")
-            self._check(sum(missing_count or listing.file(i).exists() for i in broken), first)
-            print("\n".join("left out: " + line for line in lines))
-            print(f"{listing.path}: {len(broken)} of {len(listing)} videos left out")
+            if missing_count:
+                self._check(len(broken), first)
+            elif not listing.scanned:  # what a scan found has been seen, and is no surprise to this run
+                self._check(sum(listing.file(i).exists() for i in broken), first)
+            print("\n".join("left out: " + line for line in lines[:_SHOWN]))
+            more = f", {len(lines) - _SHOWN} of them not named here" if len(lines) > _SHOWN else ""
+            print(f"{listing.path}: {len(broken)} of {len(listing)} videos left out{more}")
 
     def add(self, index: int, reason: str) -> None:
         """Names a usable video of the manifest that turned out to be broken.

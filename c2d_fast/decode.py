@@ -3,12 +3,13 @@
 import ctypes
 from typing import Any
 
+import numpy as np
 from nvidia.dali import fn, types
 
 from c2d_fast.errors import UserError
+from c2d_fast.facts import Facts, from_row
 from c2d_fast.manifest import Manifest
 from c2d_fast.source import ClipSource
-from c2d_fast.video import VideoInfo
 
 _DALI_CPU_CODECS = dict.fromkeys(("vp8", "vp9", "mjpeg"), (1, 1))
 # Codec -> smallest (width, height) that NVDEC takes, as NVIDIA documents it. Which codecs a given card has is not asked
@@ -24,6 +25,7 @@ _NVDEC_CODECS = {
 }
 # 8 bits, 4:2:0: what every NVDEC generation that DALI supports decodes of every codec above.
 _NVDEC_PIXELS = frozenset({"yuv420p", "yuvj420p"})
+_BT709 = 1  # H.273
 
 
 def read_clips(source: ClipSource) -> tuple[Any, ...]:
@@ -120,20 +122,22 @@ def _why_no_nvdec(manifest: Manifest, gpu: bool) -> str:
 
 
 def _colour_note(manifest: Manifest) -> str:
-    tagged = sum(info.bt709 for info in manifest.infos)
+    tagged = int((manifest.facts["matrix"] == _BT709).sum())
     return f"; it takes the {tagged} videos tagged BT.709 for BT.601, --decoder ffmpeg would not" if tagged else ""
 
 
 def _first_unfit(manifest: Manifest, codecs: dict[str, tuple[int, int]], pixels: frozenset[str] | None) -> str:
     """Returns what keeps DALI's decoder from the list, "" if nothing does."""
-    for index, info in enumerate(manifest.infos):
-        reason = _unfit(info, codecs, pixels)
+    kinds = manifest.facts[["codec", "width", "height", "pix_fmt", "in_order"]]
+    _, firsts = np.unique(kinds, return_index=True)  # few, of many videos
+    for index in np.sort(firsts).tolist():
+        reason = _unfit(from_row(manifest.facts[index]), codecs, pixels)
         if reason:
             return f"{manifest.where(index)} {reason}"
     return ""
 
 
-def _unfit(info: VideoInfo, codecs: dict[str, tuple[int, int]], pixels: frozenset[str] | None) -> str:
+def _unfit(info: Facts, codecs: dict[str, tuple[int, int]], pixels: frozenset[str] | None) -> str:
     if info.codec not in codecs:
         return f"is {info.codec}"
     if info.width < codecs[info.codec][0] or info.height < codecs[info.codec][1]:
@@ -141,6 +145,6 @@ def _unfit(info: VideoInfo, codecs: dict[str, tuple[int, int]], pixels: frozense
         return f"is {info.width}x{info.height}, and {info.codec} must be {smallest} at least"
     if pixels and info.pix_fmt not in pixels:
         return f"is stored as {info.pix_fmt}"
-    if not info.dali_agrees:
+    if not info.in_order:
         return "has timestamps by which DALI would number its frames differently"
     return ""

@@ -11,6 +11,7 @@ from typing import Any
 from c2d_fast.errors import UserError
 from c2d_fast.label_map import class_key, decode_text, sorted_classes
 from c2d_fast.list_shapes import Row, folder_rows, list_rows
+from c2d_fast.manifest_file import ManifestFile, is_manifest, read_manifest_file
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Listing:
     """Of the list file's bytes (of a folder: of its `path class` lines): scores are comparable on the same list only."""
     classes: tuple[str, ...] | None = None
     """The classes' names by label, where a label map, a table or folders give them."""
+    scanned: ManifestFile | None = None
+    """What `prepare scan` found, where the list is a manifest."""
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -64,7 +67,7 @@ class Listing:
 def read_list(
     path: str | Path,
     root: str | Path | None,
-    num_classes: int,
+    num_classes: int | None,
     *,
     classes: tuple[str, ...] | None = None,
     video_name: str | None = None,
@@ -75,14 +78,15 @@ def read_list(
     - `video_id num_frames label`, with spaces or commas: the file's name is made with video_name;
     - a table with the columns label, youtube_id, time_start, time_end (Kinetics' own CSV): the files are looked for as
       <id>_<start>_<end>.mp4, also in folders of classes, or as video_name says;
-    - a folder that has a folder of videos for each class.
+    - a folder that has a folder of videos for each class;
+    - a manifest of any of these, as `prepare scan` writes it: labels, names and sha256 are those of the list.
 
     Frames that were extracted to pictures are no videos, and not read.
 
     Args:
         path: the list file, UTF-8, or the folder of classes.
         root: the folder that the paths are relative to; None is the list's own folder. A folder of classes is its own root.
-        num_classes: labels must lie in 0..num_classes - 1.
+        num_classes: labels must lie in 0..num_classes - 1; None: any will do.
         classes: the classes' names by label; None: where the list gives names, they get labels in alphabetical order.
         video_name: template of the files' names where a list gives ids, for example `{id}.mp4` (the default).
 
@@ -90,12 +94,16 @@ def read_list(
         UserError: the list is missing or empty, the root is no folder, or a line breaks a rule (named with its number).
     """
     path = Path(path)
-    if os.path.isdir(path):
+    scanned = read_manifest_file(path) if is_manifest(path) else None
+    if scanned:
+        rows, root = _scanned_rows(scanned), Path(scanned.root if root is None else root)
+        sha256 = scanned.list_sha256
+    elif os.path.isdir(path):
         rows = folder_rows(path)
         if not rows:
             raise UserError(f"list {path}: is a folder without videos; it must have one folder of video files for each class")
         raw = "".join(f"{row.paths[0]} {row.label}\n" for row in rows).encode(errors="surrogateescape")
-        root = path
+        root, sha256 = path, hashlib.sha256(raw).hexdigest()
     else:
         root = path.parent if root is None else Path(root)
         try:
@@ -105,6 +113,7 @@ def read_list(
         rows = list(list_rows(decode_text(raw, path, "list"), path, video_name))
         if not rows:
             raise UserError(f"list {path}: has no videos")
+        sha256 = hashlib.sha256(raw).hexdigest()
     if not os.path.isdir(root):
         raise UserError(f"data root {root}: is not a folder; give the folder that the paths of {path} are relative to")
     labels, classes = _labels(rows, path, num_classes, classes)
@@ -114,15 +123,23 @@ def read_list(
         videos=tuple(_first_that_exists(row.paths, root) for row in rows),
         labels=labels,
         lines=tuple(row.line for row in rows),
-        sha256=hashlib.sha256(raw).hexdigest(),
+        sha256=sha256,
         classes=classes,
+        scanned=scanned,
     )
-    _note_repeats(listing)
+    if not scanned:
+        _note_repeats(listing)
     return listing
 
 
+def _scanned_rows(scanned: ManifestFile) -> list[Row]:
+    names = scanned.classes
+    labels = scanned.labels.tolist()
+    return [Row(0, (video,), names[label] if names else label) for video, label in zip(scanned.videos, labels, strict=True)]
+
+
 def _labels(
-    rows: list[Row], path: Path, num_classes: int, classes: tuple[str, ...] | None
+    rows: list[Row], path: Path, num_classes: int | None, classes: tuple[str, ...] | None
 ) -> tuple[tuple[int, ...], tuple[str, ...] | None]:
     """Returns the rows' labels, and the classes' names where they are known."""
     if classes is None and all(isinstance(row.label, str) and re.fullmatch(r"\d{1,9}", row.label, re.ASCII) for row in rows):
@@ -136,17 +153,19 @@ def _labels(
         label = row.label if isinstance(row.label, int) else numbers.get(class_key(row.label))
         if label is None:
             raise UserError(f"{where}: class {row.label!r} is not in the label map of {len(numbers)} names; correct either")
-        if not 0 <= label < num_classes:
+        if label < 0 or (num_classes is not None and label >= num_classes):
             raise UserError(
-                f"{where}: label {label} is out of range; labels go from 0 to {num_classes - 1} "
-                "(change --num-classes or the list)"
+                f"{where}: label {label} is out of range; labels go from 0"
+                + (f" to {num_classes - 1} (change --num-classes or the list)" if num_classes else "")
             )
         labels.append(label)
     return tuple(labels), classes
 
 
-def _derived_classes(names: Iterable[str], path: Path, num_classes: int) -> tuple[str, ...]:
+def _derived_classes(names: Iterable[str], path: Path, num_classes: int | None) -> tuple[str, ...]:
     classes = sorted_classes(names)
+    if num_classes is None:
+        return classes
     if len(classes) != num_classes:
         raise UserError(
             f"list {path}: has {len(classes)} class names, and the model {num_classes} classes; give --num-classes "

@@ -1,4 +1,4 @@
-"""Knows every video's frames, size and codec before a run starts: read once, kept in the user's cache folder.
+"""Knows every video's frames, size and codec before a run starts: from a scan, or read once and kept in a cache folder.
 
 One cache file holds what is known of one data root. An entry stands as long as the file's size and modification time do.
 """
@@ -14,15 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
+from c2d_fast.examine import examine
+from c2d_fast.facts import Facts, to_table
 from c2d_fast.listing import Listing
+from c2d_fast.manifest_file import MISSING
 from c2d_fast.plan import Videos
-from c2d_fast.video import DecodeError, VideoInfo, read_info
+from c2d_fast.video import DecodeError
 
-_FORMAT = "c2d_fast.manifest/3"
+_FORMAT = "c2d_fast.cache/4"
 _SAVE_EVERY_S = 60.0
 
 
@@ -31,29 +35,38 @@ class Manifest:
     """A list's videos that can be used, and those that cannot."""
 
     listing: Listing
-    kept: tuple[int, ...]
-    """Places in the list of the videos that can be used; every array below is in this order."""
-    infos: tuple[VideoInfo, ...]
+    kept: NDArray[np.int64]
+    """Places in the list of the videos that can be used; facts, size and mtime_ns are in this order."""
+    facts: NDArray[Any]
+    """Of facts.DTYPE."""
+    size: NDArray[np.int64]
+    mtime_ns: NDArray[np.int64]
+    """When the file was written last, as it was examined; -1 where that says nothing, because the files were moved."""
     broken: dict[int, str]
     """Place in the list -> why it cannot be used (missing files included)."""
 
     def videos(self) -> Videos:
         """Returns what plans and decoders need, for the usable videos only."""
+        root, videos, labels = str(self.listing.root), self.listing.videos, self.listing.labels
+        kept = self.kept.tolist()
         return Videos(
-            files=tuple(str(self.listing.file(i)) for i in self.kept),
-            num_frames=np.array([info.num_frames for info in self.infos], np.int64),
-            width=np.array([info.width for info in self.infos], np.int64),
-            height=np.array([info.height for info in self.infos], np.int64),
-            labels=np.array([self.listing.labels[i] for i in self.kept], np.int64),
+            files=tuple(os.path.join(root, videos[i]) for i in kept),
+            num_frames=self.facts["frames"].astype(np.int64),
+            width=self.facts["width"].astype(np.int64),
+            height=self.facts["height"].astype(np.int64),
+            labels=np.array([labels[i] for i in kept], np.int64),
+            closed_gops=np.ascontiguousarray(self.facts["closed_gops"]),
+            size=self.size,
+            mtime_ns=self.mtime_ns,
         )
 
     def where(self, index: int) -> str:
         """Returns `list.txt:12: path.mp4` for a usable video's index."""
-        return self.listing.where(self.kept[index])
+        return self.listing.where(int(self.kept[index]))
 
 
 def read_manifest(listing: Listing, *, allow_missing: bool, jobs: int) -> Manifest:
-    """Looks up every video of a list, reading through those that are new or have changed.
+    """Looks up every video of a list, reading through those that are new or have changed; of a scanned list, none.
 
     Args:
         listing: the list.
@@ -63,7 +76,9 @@ def read_manifest(listing: Listing, *, allow_missing: bool, jobs: int) -> Manife
     Raises:
         UserError: a file is missing and allow_missing is false.
     """
-    states = {i: state for i in range(len(listing)) if (state := _state(listing.file(i)))}
+    if listing.scanned:
+        return _from_scan(listing)
+    states = {i: state for i in range(len(listing)) if (state := file_state(listing.file(i)))}
     missing = [i for i in range(len(listing)) if i not in states]
     if missing and not allow_missing:
         more = f" (and {len(missing) - 1} more of the list's {len(listing)})" if len(missing) > 1 else ""
@@ -72,12 +87,13 @@ def read_manifest(listing: Listing, *, allow_missing: bool, jobs: int) -> Manife
             "or go on without with --allow-missing"
         )
     cache = _Cache(listing.root)
-    entries: dict[int, VideoInfo | str] = dict.fromkeys(missing, "no such file")
-    entries |= {i: info for i, state in states.items() if (info := cache.get(listing.videos[i], state))}
+    entries: dict[int, Facts | str] = dict.fromkeys(missing, MISSING)
+    entries |= {i: facts for i, state in states.items() if (facts := cache.get(listing.videos[i], state))}
     entries |= _read_all(listing, {i: state for i, state in states.items() if i not in entries}, jobs, cache)
-    infos = {i: entry for i, entry in sorted(entries.items()) if isinstance(entry, VideoInfo)}
+    good = {i: entry for i, entry in sorted(entries.items()) if isinstance(entry, Facts)}
     broken = {i: entry for i, entry in sorted(entries.items()) if isinstance(entry, str)}
-    return Manifest(listing, tuple(infos), tuple(infos.values()), broken)
+    found = np.array([states[i] for i in good], np.int64).reshape(-1, 2)
+    return Manifest(listing, np.array(list(good), np.int64), to_table(list(good.values())), found[:, 0], found[:, 1], broken)
 
 
 def cache_folder() -> Path:
@@ -85,7 +101,8 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "c2d_fast"
 
 
-def _state(path: Path) -> tuple[int, int] | None:
+def file_state(path: Path) -> tuple[int, int] | None:
+    """Returns a file's size in bytes and modification time in ns; None where there is none."""
     try:
         status = path.stat()
     except (OSError, ValueError):
@@ -93,18 +110,32 @@ def _state(path: Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _read(path: Path) -> VideoInfo | str:
+def _from_scan(listing: Listing) -> Manifest:
+    scanned = listing.scanned
+    assert scanned is not None
+    broken = {i: reason for i, reason in enumerate(scanned.reasons) if reason}
+    kept = np.array([i for i in range(len(listing)) if i not in broken], np.int64)
+    mtime_ns = scanned.mtime_ns[kept]
+    if os.path.realpath(listing.root) != os.path.realpath(scanned.root):
+        print(
+            f"note: {listing.path} was scanned below {scanned.root}: of the files below {listing.root} sizes are compared only"
+        )
+        mtime_ns = np.full_like(mtime_ns, -1)
+    return Manifest(listing, kept, scanned.facts[kept], scanned.size[kept], mtime_ns, broken)
+
+
+def _read(path: Path) -> Facts | str:
     try:
-        return read_info(path)
+        return examine(path).facts
     except DecodeError as error:
         return str(error)
 
 
-def _read_all(listing: Listing, unread: dict[int, tuple[int, int]], jobs: int, cache: "_Cache") -> dict[int, VideoInfo | str]:
+def _read_all(listing: Listing, unread: dict[int, tuple[int, int]], jobs: int, cache: "_Cache") -> dict[int, Facts | str]:
     if not unread:
         return {}
     print(f"reading {len(unread)} of {len(listing)} videos of {listing.path} once ({cache.path} keeps the result)")
-    entries: dict[int, VideoInfo | str] = {}
+    entries: dict[int, Facts | str] = {}
     # Threads do: FFmpeg reads and decodes without holding Python's lock.
     pool = ThreadPoolExecutor(max(jobs, 1))
     try:
@@ -113,7 +144,7 @@ def _read_all(listing: Listing, unread: dict[int, tuple[int, int]], jobs: int, c
         saved = time.monotonic()
         for i, entry in zip(unread, bar, strict=True):
             entries[i] = entry
-            if isinstance(entry, VideoInfo):  # a broken file is tried again each time: its cause may have been mended
+            if isinstance(entry, Facts):  # a broken file is tried again each time: its cause may have been mended
                 cache.put(listing.videos[i], unread[i], entry)
             if time.monotonic() - saved > _SAVE_EVERY_S:
                 cache.save()
@@ -125,13 +156,13 @@ def _read_all(listing: Listing, unread: dict[int, tuple[int, int]], jobs: int, c
 
 
 def _is_entry(entry: Any) -> bool:
-    """Says whether an entry of the cache is whole: [size, mtime_ns, fields of VideoInfo]."""
-    kinds = [int, int, *(field.type for field in dataclasses.fields(VideoInfo))]
+    """Says whether an entry of the cache is whole: [size, mtime_ns, fields of Facts]."""
+    kinds = [int, int, *(field.type for field in dataclasses.fields(Facts))]
     return isinstance(entry, list) and [type(value) for value in entry] == kinds
 
 
 class _Cache:
-    """One data root's entries on disk: relative path -> [size, mtime_ns, fields of VideoInfo]."""
+    """One data root's entries on disk: relative path -> [size, mtime_ns, fields of Facts]."""
 
     def __init__(self, root: Path):
         self.root = str(root.resolve())
@@ -144,12 +175,13 @@ class _Cache:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass  # no cache, or none of ours: everything is read again
 
-    def get(self, video: str, state: tuple[int, int]) -> VideoInfo | None:
-        size, mtime_ns, *fields = self._videos.get(video, (None, None))
-        return VideoInfo(*fields) if (size, mtime_ns) == state else None
+    def get(self, video: str, state: tuple[int, int]) -> Facts | None:
+        size, mtime_ns, *values = self._videos.get(video, (None, None))
+        names = (field.name for field in dataclasses.fields(Facts))
+        return Facts(**dict(zip(names, values, strict=True))) if (size, mtime_ns) == state else None
 
-    def put(self, video: str, state: tuple[int, int], info: VideoInfo) -> None:
-        self._videos[video] = [*state, *dataclasses.astuple(info)]
+    def put(self, video: str, state: tuple[int, int], facts: Facts) -> None:
+        self._videos[video] = [*state, *dataclasses.astuple(facts)]
 
     def save(self) -> None:
         try:

@@ -26,6 +26,12 @@ class Videos:
     width: NDArray[np.int64]
     height: NDArray[np.int64]
     labels: NDArray[np.int64]
+    closed_gops: NDArray[np.bool_]
+    """Whether the decoder may leave out groups of pictures, see facts.Facts."""
+    size: NDArray[np.int64]
+    """Bytes of the file when it was examined."""
+    mtime_ns: NDArray[np.int64]
+    """When it had been written last; -1 where that is not compared."""
 
     def __len__(self) -> int:
         return len(self.files)

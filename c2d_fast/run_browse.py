@@ -71,7 +71,7 @@ def _rows(batches: Iterator[Batch], bad: BadVideos) -> Iterator[tuple[Any, dict[
         clips = batch.clip.cpu().numpy()
         for clip, label, index, real in zip(clips, *(x.tolist() for x in (batch.label, batch.index, batch.real)), strict=True):
             if real:
-                place = bad.manifest.kept[index]
+                place = int(bad.manifest.kept[index])
                 facts = {"path": bad.manifest.listing.videos[place], "label": label, "index": place, "view": seen[index]}
                 yield clip, facts
                 seen[index] += 1

@@ -109,7 +109,7 @@ def _dump(path: Path, scores: Scores, manifest: Manifest, config: dict[str, Any]
     """Writes the scored videos as a list of {path, label, scores}, and beside it a summary: what they were scored with."""
     rows = [
         {"path": manifest.listing.videos[place], "label": manifest.listing.labels[place], "scores": row}
-        for place, row, scored in zip(manifest.kept, scores.scores.tolist(), scores.scored.tolist(), strict=True)
+        for place, row, scored in zip(manifest.kept.tolist(), scores.scores.tolist(), scores.scored.tolist(), strict=True)
         if scored
     ]
     try:

@@ -90,8 +90,10 @@ class ClipSource:
         sample = self.plan.sample(self.first_step + info.iteration, self.first_slot + info.idx_in_batch)
         path, problem = Path(self.plan.videos.files[sample.index]), _NO_PROBLEM
         try:
+            self._check_unchanged(path, sample.index)
             if self.decoder == "ffmpeg":
-                payload = decode_frames(path, sample.frames, self.decoder_threads)
+                closed_gops = bool(self.plan.videos.closed_gops[sample.index])
+                payload = decode_frames(path, sample.frames, self.decoder_threads, closed_gops=closed_gops)
             else:
                 payload = read_bytes(path)
         except DecodeError as error:
@@ -110,3 +112,15 @@ class ClipSource:
             np.array(sample.index, np.int64),
             problem,
         )
+
+    def _check_unchanged(self, path: Path, index: int) -> None:
+        """Compares a file with what is known of it: of another, frame numbers and boxes may be wrong without a sign."""
+        size, mtime_ns = int(self.plan.videos.size[index]), int(self.plan.videos.mtime_ns[index])
+        try:
+            state = path.stat()
+        except OSError as error:
+            raise DecodeError(error.strerror or str(error)) from error
+        if state.st_size != size:
+            raise DecodeError(f"has changed since it was examined: {state.st_size} bytes now, {size} then")
+        if mtime_ns not in (-1, state.st_mtime_ns):
+            raise DecodeError("has changed since it was examined: its modification time is another")

@@ -1,20 +1,24 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from c2d_fast import decode
 from c2d_fast.decode import choose_decoder
 from c2d_fast.errors import UserError
+from c2d_fast.facts import DTYPE
 from c2d_fast.listing import Listing
 from c2d_fast.manifest import Manifest
-from c2d_fast.video import VideoInfo
 
 
 def manifest(*codecs, pix_fmt="yuv420p", agrees=True, size=160, bt709=False):
     names = tuple(f"{i}.mp4" for i in range(len(codecs)))
     listing = Listing(Path("l.txt"), Path(), names, (0,) * len(codecs), tuple(range(1, len(codecs) + 1)), "0" * 64)
-    infos = tuple(VideoInfo(10, size, size, codec, pix_fmt, agrees, bt709) for codec in codecs)
-    return Manifest(listing, tuple(range(len(codecs))), infos, {})
+    facts = np.zeros(len(codecs), DTYPE)
+    facts["codec"], facts["pix_fmt"], facts["in_order"], facts["matrix"] = codecs, pix_fmt, agrees, 1 if bt709 else 2
+    facts["frames"], facts["width"], facts["height"] = 10, size, size
+    state = np.zeros(len(codecs), np.int64)
+    return Manifest(listing, np.arange(len(codecs)), facts, state, state, {})
 
 
 @pytest.fixture(params=[True, False])

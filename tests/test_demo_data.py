@@ -9,8 +9,8 @@ from av.video.frame import PictureType
 from c2d_fast import demo_data
 from c2d_fast.demo_data import CLASSES, OBJECTS, VIDEOS_PER_CLASS, make_demo_data, video_frames
 from c2d_fast.errors import UserError
+from c2d_fast.examine import examine
 from c2d_fast.listing import read_list
-from c2d_fast.video import read_info
 
 
 @pytest.fixture
@@ -36,9 +36,9 @@ def test_makes_h264_with_b_frames_once(tmp_path, few):
     assert any(" " in video for video in train.videos)
     kinds = set()
     for i in range(len(train)):
-        info = read_info(train.file(i))
+        info = examine(train.file(i)).facts
         assert info.codec == "h264"
-        kinds.add((info.num_frames, info.width, info.height))
+        kinds.add((info.frames, info.width, info.height))
         with av.open(str(train.file(i))) as container:
             assert PictureType.B in {PictureType(frame.pict_type) for frame in container.decode(video=0)}
     assert len(kinds) > 8

@@ -234,7 +234,7 @@ def test_too_many_broken_videos_end_the_run(tmp_path):
     for i in range(3):
         bad.manifest.listing.file(i).write_text("no video")
     loader, _ = train_loader(bad)
-    with pytest.raises(UserError, match=r"clip \d.mp4 does not decode .*the limit is 1: mend them"):
+    with pytest.raises(UserError, match=r"clip \d.mp4 has changed since .*the limit is 1: mend them"):
         list(loader.epoch(0))
 
 

@@ -10,7 +10,8 @@ from c2d_fast.recipe import Clip, Crop
 
 def videos(count, num_frames=300, width=340, height=256):
     full = [np.full(count, value, np.int64) for value in (num_frames, width, height)]
-    return Videos(tuple(f"{i}.mp4" for i in range(count)), *full, labels=np.arange(count))
+    rest = {"closed_gops": np.zeros(count, bool), "size": np.zeros(count, np.int64), "mtime_ns": np.zeros(count, np.int64)}
+    return Videos(tuple(f"{i}.mp4" for i in range(count)), *full, labels=np.arange(count), **rest)
 
 
 def train_plan(count=50, batch_size=4, **kwargs):

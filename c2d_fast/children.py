@@ -1,0 +1,157 @@
+"""Runs a function over many items in child processes that may hang or crash: each is watched, and replaced.
+
+concurrent.futures gives up all work when one process dies, and cannot end one that hangs.
+"""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+_CONTEXT = multiprocessing.get_context("spawn")  # a forked child of a process with threads may hang
+_CHECK_EVERY_S = 0.5
+
+Work = Callable[[Any, Callable[[], None]], Any]
+"""work(item, tick) -> result. It calls tick() as it gets on; without a tick for the time limit it counts as hung."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What became of an item whose process did not live to say."""
+
+    reason: str
+
+
+def run_in_children(work: Work, items: Iterable[Any], *, jobs: int, time_limit_s: float) -> Iterator[tuple[Any, Any]]:
+    """Yields (item, result) as they are done, in no order; the result is Lost where the process hung or crashed.
+
+    Args:
+        work: a function of a module; what it raises is raised here.
+        items: what it is called with; read only as fast as they are worked on. Items and results are pickled.
+        jobs: processes.
+        time_limit_s: a process that gets no further for so long is ended.
+
+    When the caller stops iterating, also because of Ctrl-C, the processes are ended; they end by themselves when this
+    process does, however it does.
+    """
+    todo = iter(items)
+    children = [_Child(work) for _ in range(jobs)]
+    try:
+        for child in children:
+            child.give_next(todo)
+        while busy := [child for child in children if child.busy]:
+            ready = set(multiprocessing.connection.wait([c for child in busy for c in child.waits_for()], _CHECK_EVERY_S))
+            for child in busy:
+                if child.pipe in ready or child.process.sentinel in ready:
+                    result = child.result()
+                elif child.hangs(time_limit_s):
+                    child.end()
+                    result = Lost(f"hangs: gets no further for {time_limit_s:g} s")
+                else:
+                    continue
+                item = child.item
+                child.give_next(todo)
+                yield item, result
+    finally:
+        for child in children:
+            child.end()
+
+
+class _Child:
+    """One process, and the item that it works on."""
+
+    def __init__(self, work: Work):
+        self._work = work
+        self.busy = False
+        self.item: Any = None
+        self._start()
+
+    def _start(self) -> None:
+        self.pipe, theirs = _CONTEXT.Pipe()
+        self._ticks = _CONTEXT.RawValue("Q", 0)
+        self.process: BaseProcess = _CONTEXT.Process(target=_serve, args=(self._work, theirs, self._ticks), daemon=True)
+        # Ctrl-C reaches all processes of a terminal: until a child has been told to ignore it, it waits.
+        resource_tracker.ensure_running()  # which Python would start in between, letting the signal through
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        theirs.close()
+
+    def give_next(self, todo: Iterator[Any]) -> None:
+        """Takes the next item, if there is one; a process that has ended is replaced for it."""
+        self.busy = False
+        for item in todo:
+            if not self.process.is_alive():
+                self.end()
+                self._start()
+            self.item, self.busy = item, True
+            self._seen, self._since_s = -1, time.monotonic()
+            self.pipe.send(item)
+            return
+
+    def waits_for(self) -> list[Any]:
+        """Returns what becomes ready when there is something to hear of this process."""
+        return [self.pipe, self.process.sentinel]
+
+    def result(self) -> Any:
+        """Returns what the process has sent, or how it ended."""
+        try:
+            kind, result = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            code = self.process.exitcode or 0
+            end = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            return Lost(f"ends the decoder with {end}" + (", perhaps for want of memory" if code == -signal.SIGKILL else ""))
+        if kind == "raised":
+            raise result
+        return result
+
+    def hangs(self, time_limit_s: float) -> bool:
+        """Says whether the process has got no further for too long."""
+        ticks, now_s = int(self._ticks.value), time.monotonic()
+        if ticks != self._seen:
+            self._seen, self._since_s = ticks, now_s
+        return now_s - self._since_s > time_limit_s
+
+    def end(self) -> None:
+        """Ends the process, whatever it does."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _serve(work: Work, pipe: Connection, ticks: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+    def tick() -> None:
+        ticks.value += 1
+
+    while True:
+        try:
+            item = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer: tuple[str, Any] = ("returned", work(item, tick))
+        except Exception as error:  # the parent's to deal with
+            answer = ("raised", error)
+        pipe.send(answer)
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)

@@ -1,0 +1,286 @@
+"""Examines one video file, more or less thoroughly. Child processes import this module: no torch, no DALI."""
+
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import av.container
+import numpy as np
+
+from c2d_fast.facts import DEPTHS, Facts
+from c2d_fast.nal import first_picture, length_size
+from c2d_fast.video import DecodeError, open_video, reason, video_stream
+
+# Codecs of which every packet holds exactly one shown frame, so that counting packets counts frames. The others have
+# packets that show nothing (VP8 and AV1 alternate references, MPEG-4's packed B-frames): their frames are counted by
+# decoding.
+_ONE_FRAME_A_PACKET = frozenset({"h264", "hevc", "mjpeg"})
+# Codecs of which a key frame forgets everything before it (of H.264 and HEVC it is read from the packets).
+_KEYS_FORGET = frozenset({"mjpeg", "vp8", "vp9"})
+_CONSTANT_S = 0.002
+
+
+class Packet(NamedTuple):
+    """One packet of the video stream."""
+
+    position: int
+    """Byte of the file at which its data begins; -1 where the container does not store it in one piece."""
+    size: int
+    pts: int | None
+    dts: int | None
+    is_key: bool
+    is_reference: bool
+    is_entry: bool
+    is_hidden: bool
+    """Marked as not to be shown, or as damaged."""
+
+
+@dataclass
+class Examined:
+    """What was found."""
+
+    facts: Facts
+    packets: list[Packet]
+    extradata: bytes
+
+
+@dataclass
+class _Decoded:
+    """What decoding put out, as far as it went."""
+
+    frames: int = 0
+    first: av.VideoFrame | None = None
+    times: list[int | None] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+    """Packets that the decoder refused."""
+    damaged: int = 0
+    """Frames that the decoder marked as damaged."""
+    lead: int = 0
+    """Packets that were read before the first frame came out."""
+
+
+def examine(
+    path: Path, depth: str = "packets", tick: Callable[[], object] = lambda: None, *, must_be_whole: bool = False
+) -> Examined:
+    """Reads through a video file.
+
+    Args:
+        path: the file.
+        depth: packets: the first frame is decoded, and all where packets do not tell how many there are. keyframes: every
+            key frame, too. full: every frame.
+        tick: called again and again as reading gets on.
+        must_be_whole: refuse a file that ends before its container says, though what is there may decode.
+
+    Raises:
+        DecodeError: it is no regular file, or no video, or damaged as far as this depth shows it.
+    """
+    assert depth in DEPTHS
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DecodeError("is not a regular file")  # a FIFO would block for ever
+        return _examine(path, depth, tick, must_be_whole)
+    except (av.FFmpegError, OSError, ValueError, OverflowError) as error:
+        raise DecodeError(reason(error)) from error
+
+
+def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: bool) -> Examined:
+    with open_video(path) as container:
+        stream = video_stream(container)
+        context = stream.codec_context
+        context.thread_count = 1
+        if depth != "packets":  # what FFmpeg would conceal is an error here
+            context.options = {"err_detect": "explode"}
+        if depth == "keyframes":
+            context.skip_frame = "NONKEY"
+        codec = context.codec.canonical_name  # that of the format (av1), not of the decoder (libdav1d)
+        if must_be_whole:
+            _check_whole(path, container, stream)
+        packets, decoded = _read(container, stream, codec, depth, tick)
+        first = decoded.first
+        if first is None and depth == "keyframes":  # it may have none, and be shown from another picture on
+            return _examine(path, "packets", tick, must_be_whole)
+        if first is None:
+            raise DecodeError("has no frame that decodes")
+        starts_with_key = packets[0].is_key
+        if depth != "packets":
+            _check_decoded(decoded, starts_with_key, len(packets))
+        rate, container_name = stream.average_rate or stream.guessed_rate, container.format.name.split(",")[0]
+        promised, rotation, audio = stream.frames, first.rotation, bool(container.streams.audio)
+        time_base, coded, extradata = stream.time_base, (context.coded_width, context.coded_height), context.extradata
+        tags = (context.color_primaries, context.color_trc)
+    if depth == "full" and (starts_with_key or not decoded.failed):
+        num_frames, in_order = decoded.frames, _rises(decoded.times)
+    elif _countable(codec, first, promised, packets):
+        num_frames, in_order = len(packets), True
+    else:
+        num_frames, in_order = _count_frames(path, tick)
+    times = [packet.dts if packet.pts is None else packet.pts for packet in packets]
+    # DALI drops packets before time 0 and cannot tell equal times apart.
+    known = {time for time in times if time is not None and time >= 0}
+    in_order = in_order and num_frames == len(packets) == len(known)
+    keys = [number for number, packet in enumerate(packets) if packet.is_key]
+    facts = Facts(
+        frames=num_frames,
+        packets=len(packets),
+        promised_frames=promised,
+        width=first.width,
+        height=first.height,
+        coded_width=coded[0],
+        coded_height=coded[1],
+        fps=float(rate or 0),
+        constant_rate=_is_constant(times, float(time_base or 0)),
+        codec=codec,
+        container=container_name,
+        pix_fmt=first.format.name,
+        full_range=int(first.color_range) == 2 or first.format.name.startswith("yuvj"),
+        matrix=int(first.colorspace),
+        primaries=int(tags[0]),
+        transfer=int(tags[1]),
+        rotation=int(rotation),
+        interlaced=bool(first.interlaced_frame),
+        audio=audio,
+        key_frames=len(keys),
+        longest_gop=max((b - a for a, b in pairwise([*keys, len(packets)])), default=0),
+        reordered=any(a.pts is not None and b.pts is not None and a.pts > b.pts for a, b in pairwise(packets)),
+        disposable=sum(not packet.is_reference for packet in packets) if codec in ("h264", "hevc") else -1,
+        closed_gops=in_order and num_frames == len(packets) and _closed(packets),
+        in_order=in_order,
+    )
+    return Examined(facts, packets, extradata or b"")
+
+
+def _read(
+    container: av.container.InputContainer, stream: av.VideoStream, codec: str, depth: str, tick: Callable[[], object]
+) -> tuple[list[Packet], _Decoded]:
+    """Demuxes all packets, and decodes as many as the depth says."""
+    nal = codec in ("h264", "hevc")
+    size = length_size(codec, stream.codec_context.extradata) if nal else 0
+    layers: list[int] = []
+    packets: list[Packet] = []
+    decoded = _Decoded()
+    for packet in container.demux(stream):
+        tick()
+        if packet.size:
+            picture = first_picture(codec, memoryview(packet), size) if nal else None
+            layers.append(picture.temporal_id if picture else 0)
+            packets.append(
+                Packet(
+                    -1 if packet.pos is None else packet.pos,
+                    packet.size,
+                    packet.pts,
+                    packet.dts,
+                    packet.is_keyframe,
+                    picture.is_reference if picture else True,
+                    packet.is_keyframe and (picture.is_entry if picture else codec in _KEYS_FORGET),
+                    packet.is_discard or packet.is_corrupt,
+                )
+            )
+        if depth != "packets" or decoded.first is None:
+            _decode(packet, len(packets) - bool(packet.size), decoded, strict=depth != "packets")
+    if any(layers):  # a lower layer's picture may still serve a higher layer
+        top = max(layers)
+        packets = [p._replace(is_reference=p.is_reference or layer < top) for p, layer in zip(packets, layers, strict=True)]
+    return packets, decoded
+
+
+def _decode(packet: "av.Packet[Any]", number: int, decoded: _Decoded, *, strict: bool) -> None:
+    try:
+        frames = packet.decode()
+    except av.FFmpegError:
+        if not strict:
+            raise
+        decoded.failed.append(number)
+        return
+    for frame in frames:
+        assert isinstance(frame, av.VideoFrame)
+        if decoded.first is None:
+            decoded.first, decoded.lead = frame, number
+        decoded.frames += 1
+        decoded.times.append(frame.pts)
+        decoded.damaged += frame.is_corrupt
+
+
+def _check_decoded(decoded: _Decoded, starts_with_key: bool, num_packets: int) -> None:
+    # A file that was cut out of another may begin with pictures that need ones that are gone: those are not shown, and
+    # that is all.
+    failed = [number for number in decoded.failed if starts_with_key or number > decoded.lead]
+    if failed:
+        raise DecodeError(f"is damaged: {len(failed)} of its {num_packets} packets do not decode, first number {failed[0]}")
+    if decoded.damaged:
+        raise DecodeError(f"is damaged: {decoded.damaged} of its {decoded.frames} frames decode with errors")
+
+
+def _check_whole(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> None:
+    """Compares the file's size with what its container says."""
+    size = path.stat().st_size
+    name = container.format.name
+    end = 0
+    if name.startswith("mov"):
+        end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
+    elif name == "avi":
+        with path.open("rb") as file:
+            end = 8 + int.from_bytes(file.read(8)[4:], "little")
+    elif name.startswith("matroska"):
+        with path.open("rb") as file:
+            end = _segment_end(file.read(4096))
+    if end > size:
+        raise DecodeError(f"is truncated: it has {size} bytes of at least {end}")
+
+
+def _segment_end(head: bytes) -> int:
+    """Returns the byte at which a Matroska file's segment ends; 0 where it does not say (RFC 8794 and 9559)."""
+    at = head.find(b"\x18\x53\x80\x67") + 4
+    if at < 4 or at >= len(head) or not head[at]:
+        return 0
+    width = 9 - head[at].bit_length()
+    size = int.from_bytes(head[at : at + width], "big") & ((1 << 7 * width) - 1)
+    return 0 if size == (1 << 7 * width) - 1 else at + width + size
+
+
+def _countable(codec: str, first: av.VideoFrame, promised: int, packets: list[Packet]) -> bool:
+    """Says whether a decoder shows a frame for every packet, so far as the packets tell."""
+    start = packets[0]
+    if codec not in _ONE_FRAME_A_PACKET or first.interlaced_frame or promised not in (0, len(packets)):
+        return False
+    if not start.is_key or any(packet.is_hidden for packet in packets):
+        return False
+    # Frames shown before the first key frame need one that is not there.
+    return all(packet.pts is None or start.pts is None or packet.pts >= start.pts for packet in packets)
+
+
+def _closed(packets: list[Packet]) -> bool:
+    """Says whether every key frame is an entry, and no packet is shown before the key frame that it follows."""
+    key: Packet | None = None
+    for packet in packets:
+        if packet.is_key:
+            if not packet.is_entry:
+                return False
+            key = packet
+        if key is None or key.pts is None or packet.pts is None or packet.pts < key.pts:
+            return False
+    return True
+
+
+def _count_frames(path: Path, tick: Callable[[], object]) -> tuple[int, bool]:
+    """Decodes everything, as training does; returns the number of frames, and whether their timestamps rise."""
+    with open_video(path) as container:
+        stream, times = video_stream(container), []
+        stream.codec_context.thread_count = 1
+        for frame in container.decode(stream):
+            tick()
+            times.append(frame.pts)
+    return len(times), _rises(times)
+
+
+def _rises(times: list[int | None]) -> bool:
+    known = [time for time in times if time is not None]
+    return all(a < b for a, b in pairwise(known))
+
+
+def _is_constant(times: list[int | None], time_base_s: float) -> bool:
+    steps = np.diff(np.sort(np.array([time for time in times if time is not None], np.int64))) * time_base_s
+    return not len(steps) or bool(np.ptp(steps) <= _CONSTANT_S)

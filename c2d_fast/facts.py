@@ -1,0 +1,73 @@
+"""What is known of a video file once it has been examined: the columns of a manifest. Numpy only."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DEPTHS = ("packets", "keyframes", "full")
+"""How thoroughly a file was examined, each including those before it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """One video file, as decoders need it and as `prepare scan` reports it. Numbers of H.273 are FFmpeg's, too."""
+
+    frames: int
+    """Frames that a full decode puts out, not what a header claims."""
+    packets: int
+    promised_frames: int
+    """What the header claims; 0 where it says nothing."""
+    width: int
+    height: int
+    coded_width: int
+    coded_height: int
+    """The stored size, before the decoder cuts it to width x height."""
+    fps: float
+    """Frames in a second, on average; 0 where the file does not say."""
+    constant_rate: bool
+    """Whether all frames last equally long, to 2 ms."""
+    codec: str
+    """FFmpeg's name of it: h264, hevc, mpeg4, vp9 ..."""
+    container: str
+    """FFmpeg's name of it: mov, matroska, avi ..."""
+    pix_fmt: str
+    """FFmpeg's name of the decoded pixel format: yuv420p ..."""
+    full_range: bool
+    matrix: int
+    """H.273's MatrixCoefficients: 1 BT.709, 2 unspecified, 5 and 6 BT.601 ..."""
+    primaries: int
+    transfer: int
+    rotation: int
+    """Degrees by which players turn the picture; nothing here does."""
+    interlaced: bool
+    audio: bool
+    key_frames: int
+    longest_gop: int
+    """Most packets from one key frame to the next, or to the end."""
+    reordered: bool
+    """Whether packets are stored in another order than frames are shown: B-frames."""
+    disposable: int
+    """Packets that no other depends on; -1 where the codec is not asked."""
+    closed_gops: bool
+    """Whether decoding can start at every key frame, and the n-th shown packet is the n-th frame."""
+    in_order: bool
+    """Whether the order of the packets' timestamps is that of FFmpeg's frames, without a gap: DALI numbers by timestamps."""
+
+
+_KINDS = {int: "<i4", bool: "?", float: "<f8", str: "S16"}
+DTYPE = np.dtype([(field.name, _KINDS[field.type]) for field in dataclasses.fields(Facts)])  # type: ignore[index]
+"""One element of a table of facts; names of codecs and formats are ASCII."""
+
+
+def to_table(facts: list[Facts]) -> NDArray[Any]:
+    """Returns a structured array [videos] of DTYPE."""
+    return np.array([dataclasses.astuple(row) for row in facts], DTYPE)
+
+
+def from_row(row: Any) -> Facts:
+    """Returns the facts of one element of a table."""
+    values: dict[str, Any] = dict(zip(DTYPE.names or (), row.item(), strict=True))
+    return Facts(**{name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()})

@@ -1,0 +1,122 @@
+"""The file that `prepare scan` writes: one row for each video of a list. Numpy only; nothing in it can run.
+
+An .npz archive of plain arrays (no pickles), written whole: one file to copy, checked by its archive's checksums, read in
+a fraction of a second for 240,000 videos, and the same bytes for the same findings. Strings of varying length are kept as one
+UTF-8 text, parted by NUL, which no path can hold.
+"""
+
+import dataclasses
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2d_fast.errors import UserError
+from c2d_fast.facts import DTYPE
+from c2d_fast.files import written_whole
+
+FORMAT = "c2d_fast.manifest/4"
+MISSING = "no such file"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestFile:
+    """A scanned list; every array has one element for each of its videos, in its order."""
+
+    list_path: str
+    list_sha256: str
+    root: str
+    """The data root, absolute."""
+    videos: tuple[str, ...]
+    """Paths below root."""
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...] | None
+    """What the labels stand for, where the list gave names."""
+    size: NDArray[np.int64]
+    """Bytes; -1 of a missing file."""
+    mtime_ns: NDArray[np.int64]
+    depth: NDArray[np.uint8]
+    """Place in facts.DEPTHS of how thoroughly each was examined."""
+    facts: NDArray[Any]
+    """Of facts.DTYPE; zeros where there is a reason."""
+    reasons: tuple[str, ...]
+    """Why a video cannot be used; empty where it can."""
+
+    def write(self, path: Path) -> None:
+        """Writes the file whole or not at all.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        columns = {
+            "format": np.array(FORMAT),
+            "list_path": _pack((self.list_path,)),
+            "list_sha256": np.array(self.list_sha256),
+            "root": _pack((self.root,)),
+            "videos": _pack(self.videos),
+            "classes": _pack(self.classes or ()),
+            "reasons": _pack(self.reasons),
+        }
+        columns |= {name: getattr(self, name) for name in ("labels", "size", "mtime_ns", "depth", "facts")}
+        with written_whole(path) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, **columns)  # type: ignore[arg-type]
+
+
+def is_manifest(path: Path) -> bool:
+    """Says whether a file is an archive, which no list is."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
+
+
+def read_manifest_file(path: Path) -> ManifestFile:
+    """Reads what `write` wrote.
+
+    Raises:
+        UserError: it is damaged, or of another kind or version.
+    """
+    remedy = "make it again with python -m c2d_fast.prepare scan"
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if "format" not in archive or archive["format"] != FORMAT:
+                raise UserError(f"{path}: is not a manifest of this version ({FORMAT}); {remedy}")
+            columns = {name: archive[name] for name in archive.files}
+        text = {name: _unpack(columns[name]) for name in ("list_path", "root", "videos", "classes", "reasons")}
+        manifest = ManifestFile(
+            list_path=text["list_path"][0],
+            list_sha256=str(columns["list_sha256"]),
+            root=text["root"][0],
+            videos=text["videos"],
+            labels=columns["labels"].astype(np.int64),
+            classes=text["classes"] or None,
+            size=columns["size"].astype(np.int64),
+            mtime_ns=columns["mtime_ns"].astype(np.int64),
+            depth=columns["depth"].astype(np.uint8),
+            facts=columns["facts"],
+            reasons=text["reasons"],
+        )
+    except (OSError, ValueError, KeyError, IndexError, EOFError, TypeError, zipfile.BadZipFile, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+        raise UserError(f"{path}: is not a manifest that can be read ({error}); {remedy}") from error
+    rows = [len(getattr(manifest, name)) for name in ("videos", "labels", "size", "mtime_ns", "depth", "facts", "reasons")]
+    if len(set(rows)) != 1 or manifest.facts.dtype != DTYPE or not rows[0]:
+        raise UserError(f"{path}: is a manifest whose columns do not fit each other; {remedy}")
+    return manifest
+
+
+def moved(manifest: ManifestFile, **changes: Any) -> ManifestFile:
+    """Returns the manifest with other values."""
+    return dataclasses.replace(manifest, **changes)
+
+
+def _pack(texts: tuple[str, ...]) -> NDArray[np.uint8]:
+    # An end mark after each: otherwise no text and one empty text would be the same.
+    return np.frombuffer("".join(text + "\0" for text in texts).encode(errors="surrogateescape"), np.uint8)
+
+
+def _unpack(packed: NDArray[np.uint8]) -> tuple[str, ...]:
+    return tuple(packed.tobytes().decode(errors="surrogateescape").split("\0")[:-1])
