@@ -96,7 +96,12 @@ class _Child:
                 self._start()
             self.item, self.busy = item, True
             self._seen, self._since_s = -1, time.monotonic()
-            self.pipe.send(item)
+            try:
+                self.pipe.send(item)
+            except OSError:  # it has ended just now
+                self.end()
+                self._start()
+                self.pipe.send(item)
             return
 
     def waits_for(self) -> list[Any]:

@@ -69,5 +69,7 @@ def to_table(facts: list[Facts]) -> NDArray[Any]:
 
 def from_row(row: Any) -> Facts:
     """Returns the facts of one element of a table."""
-    values: dict[str, Any] = dict(zip(DTYPE.names or (), row.item(), strict=True))
-    return Facts(**{name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()})
+    values: dict[str, Any] = {}
+    for name, value in zip(DTYPE.names or (), row.item(), strict=True):
+        values[name] = value.decode() if isinstance(value, bytes) else value
+    return Facts(**values)
