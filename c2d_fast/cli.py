@@ -1,6 +1,7 @@
 """What all commands share: flags with the same names and meanings, one-line errors, exit codes."""
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -72,6 +73,14 @@ def per_cent(text: str) -> float:
     """Parses a number of per cent, above 0 and below 100."""
     number = float(text)
     if not 0 < number < 100:
+        raise ValueError
+    return number
+
+
+def seconds(text: str) -> float:
+    """Parses a number of seconds, above 0."""
+    number = float(text)
+    if not 0 < number < math.inf:
         raise ValueError
     return number
 

@@ -2,7 +2,7 @@
 
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ import av
 import av.container
 import numpy as np
 
+from c2d_fast.container_bytes import check_whole, locate_packets
 from c2d_fast.facts import DEPTHS, Facts
 from c2d_fast.nal import first_picture, length_size
 from c2d_fast.video import DecodeError, open_video, reason, video_stream
@@ -64,7 +65,12 @@ class _Decoded:
 
 
 def examine(
-    path: Path, depth: str = "packets", tick: Callable[[], object] = lambda: None, *, must_be_whole: bool = False
+    path: Path,
+    depth: str = "packets",
+    tick: Callable[[], object] = lambda: None,
+    *,
+    must_be_whole: bool = False,
+    locate: bool = False,
 ) -> Examined:
     """Reads through a video file.
 
@@ -74,6 +80,7 @@ def examine(
             key frame, too. full: every frame.
         tick: called again and again as reading gets on.
         must_be_whole: refuse a file that ends before its container says, though what is there may decode.
+        locate: find each packet's bytes in the file; without, all positions are -1.
 
     Raises:
         DecodeError: it is no regular file, or no video, or damaged as far as this depth shows it.
@@ -82,7 +89,8 @@ def examine(
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise DecodeError("is not a regular file")  # a FIFO would block for ever
-        return _examine(path, depth, tick, must_be_whole)
+        examined = _examine(path, depth, tick, must_be_whole)
+        return replace(examined, packets=_located(path, examined.packets)) if locate else examined
     except (av.FFmpegError, OSError, ValueError, OverflowError) as error:
         raise DecodeError(reason(error)) from error
 
@@ -98,7 +106,7 @@ def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: 
             context.skip_frame = "NONKEY"
         codec = context.codec.canonical_name  # that of the format (av1), not of the decoder (libdav1d)
         if must_be_whole:
-            _check_whole(path, container, stream)
+            check_whole(path, container, stream)
         packets, decoded = _read(container, stream, codec, depth, tick)
         first = decoded.first
         if first is None and depth == "keyframes":  # it may have none, and be shown from another picture on
@@ -169,7 +177,7 @@ def _read(
             layers.append(picture.temporal_id if picture else 0)
             packets.append(
                 Packet(
-                    -1 if packet.pos is None else packet.pos,
+                    -1,
                     packet.size,
                     packet.pts,
                     packet.dts,
@@ -214,31 +222,11 @@ def _check_decoded(decoded: _Decoded, starts_with_key: bool, num_packets: int) -
         raise DecodeError(f"is damaged: {decoded.damaged} of its {decoded.frames} frames decode with errors")
 
 
-def _check_whole(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> None:
-    """Compares the file's size with what its container says."""
-    size = path.stat().st_size
-    name = container.format.name
-    end = 0
-    if name.startswith("mov"):
-        end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
-    elif name == "avi":
-        with path.open("rb") as file:
-            end = 8 + int.from_bytes(file.read(8)[4:], "little")
-    elif name.startswith("matroska"):
-        with path.open("rb") as file:
-            end = _segment_end(file.read(4096))
-    if end > size:
-        raise DecodeError(f"is truncated: it has {size} bytes of at least {end}")
-
-
-def _segment_end(head: bytes) -> int:
-    """Returns the byte at which a Matroska file's segment ends; 0 where it does not say (RFC 8794 and 9559)."""
-    at = head.find(b"\x18\x53\x80\x67") + 4
-    if at < 4 or at >= len(head) or not head[at]:
-        return 0
-    width = 9 - head[at].bit_length()
-    size = int.from_bytes(head[at : at + width], "big") & ((1 << 7 * width) - 1)
-    return 0 if size == (1 << 7 * width) - 1 else at + width + size
+def _located(path: Path, packets: list[Packet]) -> list[Packet]:
+    positions = locate_packets(path)
+    if len(positions) != len(packets):
+        raise DecodeError("gave other packets when it was read again")
+    return [packet._replace(position=position) for packet, position in zip(packets, positions, strict=True)]
 
 
 def _countable(codec: str, first: av.VideoFrame, promised: int, packets: list[Packet]) -> bool:

@@ -5,7 +5,7 @@ a fraction of a second for 240,000 videos, and the same bytes for the same findi
 UTF-8 text, parted by NUL, which no path can hold.
 """
 
-import dataclasses
+import hashlib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,11 @@ class ManifestFile:
     """Of facts.DTYPE; zeros where there is a reason."""
     reasons: tuple[str, ...]
     """Why a video cannot be used; empty where it can."""
+
+    def identity(self) -> str:
+        """Returns a hash of which files these are, in which state: what belongs to this manifest is marked with it."""
+        parts = (_pack(self.videos), self.size, self.mtime_ns, self.facts)
+        return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
 
     def write(self, path: Path) -> None:
         """Writes the file whole or not at all.
@@ -106,11 +111,6 @@ def read_manifest_file(path: Path) -> ManifestFile:
     if len(set(rows)) != 1 or manifest.facts.dtype != DTYPE or not rows[0]:
         raise UserError(f"{path}: is a manifest whose columns do not fit each other; {remedy}")
     return manifest
-
-
-def moved(manifest: ManifestFile, **changes: Any) -> ManifestFile:
-    """Returns the manifest with other values."""
-    return dataclasses.replace(manifest, **changes)
 
 
 def _pack(texts: tuple[str, ...]) -> NDArray[np.uint8]:

@@ -1,17 +1,31 @@
 """`python -m c2d_fast.prepare`: makes data sets."""
 
 import argparse
+import os
 from pathlib import Path
+from typing import Any
 
 from c2d_fast import cli
+from c2d_fast.facts import DEPTHS
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parses the command's flags."""
     parser = cli.command("prepare", "Makes data sets.", "python -m c2d_fast.prepare demo --out data/demo")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_list(commands)
+    _add_scan(commands)
+    _add_show(commands)
+    _add_demo(commands)
+    return parser.parse_args(argv)
+
+
+def _add_demo(commands: Any) -> None:
     demo = commands.add_parser("demo", help="generate the demo data set", description="Generates the demo data set.")
     demo.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for videos, lists and labels.txt")
+
+
+def _add_list(commands: Any) -> None:
     lists = commands.add_parser(
         "list",
         help="make lists and a label map",
@@ -31,7 +45,45 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     lists.add_argument("--video-name", metavar="TEMPLATE", help=name)
     lists.add_argument("--label-map", type=Path, metavar="FILE", help="class names by label (default: in alphabetical order)")
     lists.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the lists")
-    return parser.parse_args(argv)
+
+
+def _add_scan(commands: Any) -> None:
+    scan = commands.add_parser(
+        "scan",
+        help="examine every video of a list, write a manifest",
+        description="Opens and decodes every video of a list, and writes what it finds to a manifest, which training and\n"
+        "testing take in place of the list. It only reads: no video is moved, changed or deleted. It can be interrupted\n"
+        "in any way; the same command goes on, and later reads only what is new or has changed.\n\n"
+        "--depth full      decodes every frame. Misses damage that still decodes: VP8, VP9 and MJPEG mostly hide theirs,\n"
+        "                  H.264 and HEVC seldom.\n"
+        "--depth keyframes decodes key frames only. Misses damage in the frames between, which are most.\n"
+        "--depth packets   decodes the first frame, reads the rest. Misses all damage that leaves the file's structure whole.\n"
+        "All find files that do not open, hold no video or are cut short (mp4, Matroska, WebM, AVI), and count frames exactly.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = "`path.mp4 label` lines, ids, Kinetics' CSV, a folder for each class, or a manifest to bring up to date"
+    scan.add_argument("--list", type=Path, required=True, metavar="LIST", help=what)
+    scan.add_argument("--data-root", type=Path, metavar="DIR", help="folder the list's paths are in (default: the list's)")
+    scan.add_argument("--video-name", metavar="TEMPLATE", help="of files where the list gives ids, e.g. '{id}.mp4'")
+    scan.add_argument("--out", type=Path, required=True, metavar="FILE", help="the manifest, e.g. train.npz")
+    scan.add_argument("--depth", choices=DEPTHS, default="full", help="how thoroughly (default: full)")
+    table = "also write where every packet lies: FILE's name with .packets.npz"
+    scan.add_argument("--packets", action="store_true", help=table)
+    _add_children(scan)
+    scan.add_argument("--retry-broken", action="store_true", help="read files again that were found broken before")
+
+
+def _add_children(command: argparse.ArgumentParser) -> None:
+    cpus = len(os.sched_getaffinity(0))
+    command.add_argument("--jobs", type=cli.positive, default=cpus, metavar="N", help=f"processes (default: CPUs, {cpus})")
+    limit = "give a video up whose decoder gets no further for so long (default 60 seconds)"
+    command.add_argument("--time-limit", type=cli.seconds, default=60.0, metavar="S", help=limit)
+
+
+def _add_show(commands: Any) -> None:
+    show = commands.add_parser("show", help="what a manifest says", description="Prints what a scan has found.")
+    show.add_argument("manifest", type=Path, metavar="MANIFEST", help="made by prepare scan or prepare transcode")
+    show.add_argument("--csv", type=Path, metavar="FILE", help="also write a table, one line for each video")
 
 
 def main() -> None:
@@ -41,10 +93,18 @@ def main() -> None:
         from c2d_fast.demo_data import make_demo_data
 
         print(make_demo_data(args.out))
-    else:
+    elif args.command == "list":
         from c2d_fast.make_lists import run_list
 
         run_list(args)
+    elif args.command == "scan":
+        from c2d_fast.scan import run_scan
+
+        run_scan(args)
+    else:
+        from c2d_fast.findings import run_show
+
+        run_show(args)
 
 
 if __name__ == "__main__":

@@ -107,14 +107,15 @@ def open_video(path: Path) -> av.container.InputContainer:
     """Opens a file as a video and nothing else.
 
     Raises:
-        DecodeError: it is a playlist.
+        DecodeError: it is a playlist or a picture.
         av.FFmpegError, OSError: it does not open.
     """
     # As a file and nothing else: FFmpeg would take "12:30.mp4" for a protocol, and follow a playlist to other files.
     container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
-    if container.format.name in _PLAYLISTS:
+    name = container.format.name
+    if name in _PLAYLISTS or name.endswith("_pipe") or name == "image2":
         container.close()
-        raise DecodeError(f"is a playlist ({container.format.name}), not a video")
+        raise DecodeError(f"is a {'playlist' if name in _PLAYLISTS else 'picture'} ({name}), not a video")
     return container
 
 

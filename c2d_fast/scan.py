@@ -1,0 +1,227 @@
+"""`prepare scan`: examines every video of a list in child processes and writes a manifest."""
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from c2d_fast.children import Lost, run_in_children
+from c2d_fast.console import shows_bars
+from c2d_fast.errors import UserError
+from c2d_fast.examine import examine
+from c2d_fast.facts import DEPTHS, DTYPE
+from c2d_fast.files import check_writable
+from c2d_fast.findings import report
+from c2d_fast.journal import Journal
+from c2d_fast.listing import Listing, read_list
+from c2d_fast.manifest import file_state
+from c2d_fast.manifest_file import MISSING, ManifestFile, read_manifest_file
+from c2d_fast.packet_table import open_table, rows_of, table_path, write_table
+from c2d_fast.video import DecodeError
+
+_FORMAT = "c2d_fast.scan/1"
+_SAY_EVERY_S = 30.0
+
+
+class Found(NamedTuple):
+    """What is known of one file, in the state that it was examined in."""
+
+    size: int
+    mtime_ns: int
+    depth: int
+    facts: Any
+    """The values of Facts in their order; None of a broken file."""
+    reason: str
+    """Why it is broken; empty if it is not."""
+    packets: tuple[bytes, bytes] | tuple[int, int, int] | None
+    """Rows of the packet table and the decoder's configuration; or where they lie in the journal's second file: position,
+    bytes of rows, bytes of configuration. None where they were not asked for."""
+
+
+@dataclass(frozen=True)
+class _Item:
+    """What a child process is given."""
+
+    video: str
+    path: Path
+    depth: str
+    packets: bool
+
+
+def run_scan(args: argparse.Namespace) -> None:
+    """Scans as the flags of `c2d_fast.prepare scan` say.
+
+    Raises:
+        UserError: anything that the user can mend.
+    """
+    listing = read_list(args.list, args.data_root, None, video_name=args.video_name)
+    out: Path = args.out
+    check_writable(out, "--out")
+    # Anything else of this name is the user's, and stays.
+    before = read_manifest_file(out) if out.exists() else None
+    header = {"format": _FORMAT, "root": str(listing.root.absolute())}
+    journal_path = out.with_name(out.name + ".journal")
+    with ExitStack() as stack:
+        journal = stack.enter_context(Journal(journal_path, header, f"--out {out}"))
+        bytes_path = out.with_name(out.name + ".journal-packets")
+        packet_bytes = stack.enter_context(bytes_path.open("a+b")) if args.packets else None
+        known = _known(journal, before, out if args.packets else None, packet_bytes)
+        states = {video: file_state(listing.root / video) for video in dict.fromkeys(listing.videos)}
+        depth = DEPTHS.index(args.depth)
+        done = {
+            video: entry
+            for video, state in states.items()
+            if (entry := known.get(video))
+            and state == (entry.size, entry.mtime_ns)
+            and entry.depth >= depth
+            and not (entry.reason and args.retry_broken)
+            and (entry.packets or entry.reason or not args.packets)
+        }
+        items = [
+            _Item(video, listing.root / video, args.depth, args.packets)
+            for video, state in states.items()
+            if state and video not in done
+        ]
+        if done:
+            print(f"{len(done)} of {len(states)} videos are known and have not changed: {len(items)} are read")
+        try:
+            _scan(items, args, journal, packet_bytes, done)
+        except KeyboardInterrupt:
+            print(f"interrupted: {len(done)} of {len(states)} videos are kept in {journal_path}; the same command goes on")
+            raise
+        manifest = _manifest(listing, states, done)
+        try:
+            if packet_bytes:
+                _write_packets(table_path(out), manifest, done, packet_bytes)
+            manifest.write(out)
+        except OSError as error:
+            raise UserError(f"--out {out}: cannot be written ({error.strerror}); the same command goes on from here") from error
+        journal.remove()
+        bytes_path.unlink(missing_ok=True)
+    print("\n".join(report(manifest)))
+    print(f"manifest: {out}" + (f", packet table: {table_path(out)}" if args.packets else ""))
+    print(f"give it in place of the list: --train-list {out} or --list {out}")
+
+
+def examine_one(item: _Item, tick: Any) -> Found:
+    """Examines a file; runs in a child process."""
+    state = file_state(item.path) or (-1, -1)
+    depth = DEPTHS.index(item.depth)
+    try:
+        examined = examine(item.path, item.depth, tick, must_be_whole=True, locate=item.packets)
+    except DecodeError as error:
+        return Found(*state, depth, None, str(error), None)
+    except MemoryError:
+        return Found(*state, depth, None, "needs more memory than there is", None)
+    except Exception as error:  # no file may end the scan of the others
+        return Found(*state, depth, None, f"cannot be examined ({type(error).__name__}: {error})", None)
+    if file_state(item.path) != state:
+        return Found(*state, depth, None, "changed while it was read; scan again", None)
+    packets = (rows_of(examined).tobytes(), examined.extradata) if item.packets else None
+    return Found(*state, depth, dataclasses.astuple(examined.facts), "", packets)
+
+
+def _scan(
+    items: list[_Item], args: argparse.Namespace, journal: Journal, packet_bytes: BinaryIO | None, done: dict[str, Found]
+) -> None:
+    """Examines the items and puts what is found into the journal and into done."""
+    started_s = said_s = time.monotonic()
+    frames = 0
+    results = run_in_children(examine_one, items, jobs=min(args.jobs, max(len(items), 1)), time_limit_s=args.time_limit)
+    with tqdm(total=len(items), unit="video", disable=not shows_bars(), leave=False) as bar:
+        for count, (item, result) in enumerate(results, start=1):
+            if isinstance(result, Lost):
+                state = file_state(item.path) or (-1, -1)
+                found = Found(*state, DEPTHS.index(item.depth), None, result.reason, None)
+            else:
+                found = result
+            if packet_bytes and found.packets:
+                found = found._replace(packets=_keep(packet_bytes, *found.packets))
+            journal.add([item.video, *found])
+            done[item.video] = found
+            frames += found.facts[0] if found.facts else 0
+            now_s = time.monotonic()
+            bar.set_postfix_str(f"{frames / (now_s - started_s):.0f} frames/s", refresh=False)
+            bar.update()
+            if not shows_bars() and now_s - said_s > _SAY_EVERY_S:
+                said_s = now_s
+                left_s = (now_s - started_s) / count * (len(items) - count)
+                rate = f"{count / (now_s - started_s):.1f} videos/s, {frames / (now_s - started_s):.0f} frames/s"
+                print(f"{count} of {len(items)} videos read, {rate}, about {tqdm.format_interval(left_s)} left")
+    if items:
+        seconds = time.monotonic() - started_s
+        print(f"{len(items)} videos, {frames} frames read in {seconds:.1f} s: {frames / seconds:.0f} frames/s")
+
+
+def _keep(file: BinaryIO, rows: Any, extradata: Any) -> tuple[int, int, int]:
+    position = file.seek(0, 2)
+    file.write(rows + extradata)
+    file.flush()  # before the journal says that it is there
+    return position, len(rows), len(extradata)
+
+
+def _known(journal: Journal, before: ManifestFile | None, out: Path | None, packet_bytes: BinaryIO | None) -> dict[str, Found]:
+    """Returns what an earlier scan, and an interrupted one, have found: video -> Found."""
+    known: dict[str, Found] = {}
+    if before:
+        table = None
+        if out and table_path(out).exists():
+            try:
+                table = open_table(table_path(out), before.identity())
+            except UserError as error:
+                print(f"note: {error}")
+        columns = zip(before.videos, before.size.tolist(), before.mtime_ns.tolist(), before.depth.tolist(), strict=True)
+        for i, (video, size, mtime_ns, depth) in enumerate(columns):
+            packets = (table.packets(i).tobytes(), table.extradata(i)) if table else None
+            reason = before.reasons[i]
+            known[video] = Found(size, mtime_ns, depth, None if reason else before.facts[i].item(), reason, packets)
+    there = packet_bytes.seek(0, 2) if packet_bytes else 0
+    for video, size, mtime_ns, depth, facts, reason, place in journal.entries:
+        whole = place and sum(place) <= there
+        known[video] = Found(size, mtime_ns, depth, facts, reason, tuple(place) if whole else None)
+    return known
+
+
+def _manifest(listing: Listing, states: dict[str, tuple[int, int] | None], done: dict[str, Found]) -> ManifestFile:
+    missing = Found(-1, -1, len(DEPTHS) - 1, None, MISSING, None)
+    found = [done[video] if states[video] else missing for video in listing.videos]
+    facts = np.zeros(len(found), DTYPE)
+    for i, entry in enumerate(found):
+        if not entry.reason:
+            facts[i] = tuple(value.encode() if isinstance(value, str) else value for value in entry.facts)
+    return ManifestFile(
+        list_path=str(listing.path.absolute()),
+        list_sha256=listing.sha256,
+        root=str(listing.root.absolute()),
+        videos=listing.videos,
+        labels=np.array(listing.labels, np.int64),
+        classes=listing.classes,
+        size=np.array([entry.size for entry in found], np.int64),
+        mtime_ns=np.array([entry.mtime_ns for entry in found], np.int64),
+        depth=np.array([entry.depth for entry in found], np.uint8),
+        facts=facts,
+        reasons=tuple(entry.reason for entry in found),
+    )
+
+
+def _write_packets(path: Path, manifest: ManifestFile, done: dict[str, Found], packet_bytes: BinaryIO) -> None:
+    def videos() -> Iterator[tuple[bytes, bytes]]:
+        for video, reason in zip(manifest.videos, manifest.reasons, strict=True):
+            place = None if reason else done[video].packets
+            if place is None:
+                yield b"", b""
+            elif len(place) == 2:
+                yield place
+            else:
+                packet_bytes.seek(place[0])
+                yield packet_bytes.read(place[1]), packet_bytes.read(place[2])
+
+    counts = manifest.facts["packets"].astype(np.int64)  # zeros where there is a reason
+    write_table(path, manifest.identity(), videos(), counts)
