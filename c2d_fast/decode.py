@@ -128,13 +128,17 @@ def _colour_note(manifest: Manifest) -> str:
 
 def _first_unfit(manifest: Manifest, codecs: dict[str, tuple[int, int]], pixels: frozenset[str] | None) -> str:
     """Returns what keeps DALI's decoder from the list, "" if nothing does."""
-    kinds = manifest.facts[["codec", "width", "height", "pix_fmt", "in_order"]]
-    _, firsts = np.unique(kinds, return_index=True)  # few, of many videos
-    for index in np.sort(firsts).tolist():
-        reason = _unfit(from_row(manifest.facts[index]), codecs, pixels)
-        if reason:
-            return f"{manifest.where(index)} {reason}"
-    return ""
+    facts = manifest.facts
+    known = facts["codec"][:, None] == np.array([codec.encode() for codec in codecs])
+    smallest = known @ np.array(list(codecs.values()))  # [videos, 2]; zeros where the codec is another
+    unfit = ~known.any(1) | (facts["width"] < smallest[:, 0]) | (facts["height"] < smallest[:, 1]) | ~facts["in_order"]
+    if pixels:
+        unfit |= ~np.isin(facts["pix_fmt"], [name.encode() for name in pixels])
+    unfit = unfit[manifest.kept]
+    if not unfit.any():
+        return ""
+    first = int(unfit.argmax())
+    return f"{manifest.where(first)} {_unfit(from_row(facts[manifest.kept[first]]), codecs, pixels)}"
 
 
 def _unfit(info: Facts, codecs: dict[str, tuple[int, int]], pixels: frozenset[str] | None) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from c2d_fast.errors import UserError
 from c2d_fast.label_map import class_key, decode_text, sorted_classes
 from c2d_fast.list_shapes import Row, folder_rows, list_rows
@@ -94,11 +96,9 @@ def read_list(
         UserError: the list is missing or empty, the root is no folder, or a line breaks a rule (named with its number).
     """
     path = Path(path)
-    scanned = read_manifest_file(path) if is_manifest(path) else None
-    if scanned:
-        rows, root = _scanned_rows(scanned), Path(scanned.root if root is None else root)
-        sha256 = scanned.list_sha256
-    elif os.path.isdir(path):
+    if is_manifest(path):
+        return _scanned_list(path, root, num_classes, classes)
+    if os.path.isdir(path):
         rows = folder_rows(path)
         if not rows:
             raise UserError(f"list {path}: is a folder without videos; it must have one folder of video files for each class")
@@ -114,8 +114,7 @@ def read_list(
         if not rows:
             raise UserError(f"list {path}: has no videos")
         sha256 = hashlib.sha256(raw).hexdigest()
-    if not os.path.isdir(root):
-        raise UserError(f"data root {root}: is not a folder; give the folder that the paths of {path} are relative to")
+    _check_root(root, path)
     labels, classes = _labels(rows, path, num_classes, classes)
     listing = Listing(
         path=path,
@@ -125,17 +124,42 @@ def read_list(
         lines=tuple(row.line for row in rows),
         sha256=sha256,
         classes=classes,
-        scanned=scanned,
     )
-    if not scanned:
-        _note_repeats(listing)
+    _note_repeats(listing)
     return listing
 
 
-def _scanned_rows(scanned: ManifestFile) -> list[Row]:
-    names = scanned.classes
-    labels = scanned.labels.tolist()
-    return [Row(0, (video,), names[label] if names else label) for video, label in zip(scanned.videos, labels, strict=True)]
+def _scanned_list(path: Path, root: str | Path | None, num_classes: int | None, classes: tuple[str, ...] | None) -> Listing:
+    """Makes the listing of a manifest without looking at each video: it may have very many."""
+    scanned = read_manifest_file(path)
+    root = Path(scanned.root if root is None else root)
+    _check_root(root, path)
+    # A label map holds for all videos of a class: one of each stands for them.
+    known, firsts, places = np.unique(scanned.labels, return_index=True, return_inverse=True)
+    rows = [
+        Row(0, (scanned.videos[first],), scanned.classes[label] if scanned.classes else label)
+        for label, first in zip(known.tolist(), firsts.tolist(), strict=True)
+    ]
+    labels, classes = _labels(rows, path, num_classes, classes)
+    return Listing(
+        path=path,
+        root=root,
+        videos=scanned.videos,
+        labels=tuple(map(labels.__getitem__, places.tolist())),
+        lines=(0,) * len(scanned.videos),
+        sha256=scanned.list_sha256,
+        classes=classes,
+        scanned=scanned,
+    )
+
+
+def _check_root(root: str | Path, path: Path) -> None:
+    if not os.path.isdir(root):
+        raise UserError(f"data root {root}: is not a folder; give the folder that the paths of {path} are relative to")
+
+
+def _where(row: Row, path: Path) -> str:
+    return f"{path}:{row.line}" if row.line else f"{path / row.paths[0]}"
 
 
 def _labels(
@@ -149,13 +173,14 @@ def _labels(
     numbers = {class_key(name): label for label, name in enumerate(classes or ())}
     labels = []
     for row in rows:
-        where = f"{path}:{row.line}" if row.line else f"{path / row.paths[0]}"
         label = row.label if isinstance(row.label, int) else numbers.get(class_key(row.label))
         if label is None:
-            raise UserError(f"{where}: class {row.label!r} is not in the label map of {len(numbers)} names; correct either")
+            raise UserError(
+                f"{_where(row, path)}: class {row.label!r} is not in the label map of {len(numbers)} names; correct either"
+            )
         if label < 0 or (num_classes is not None and label >= num_classes):
             raise UserError(
-                f"{where}: label {label} is out of range; labels go from 0"
+                f"{_where(row, path)}: label {label} is out of range; labels go from 0"
                 + (f" to {num_classes - 1} (change --num-classes or the list)" if num_classes else "")
             )
         labels.append(label)

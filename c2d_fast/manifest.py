@@ -20,10 +20,10 @@ from tqdm import tqdm
 from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
 from c2d_fast.examine import examine
-from c2d_fast.facts import Facts, to_table
+from c2d_fast.facts import DTYPE, Facts, to_table
 from c2d_fast.listing import Listing
 from c2d_fast.manifest_file import MISSING
-from c2d_fast.plan import Videos
+from c2d_fast.plan import Videos, pack_paths
 from c2d_fast.video import DecodeError
 
 _FORMAT = "c2d_fast.cache/4"
@@ -36,9 +36,9 @@ class Manifest:
 
     listing: Listing
     kept: NDArray[np.int64]
-    """Places in the list of the videos that can be used; facts, size and mtime_ns are in this order."""
+    """Places in the list of the videos that can be used."""
     facts: NDArray[Any]
-    """Of facts.DTYPE."""
+    """Of facts.DTYPE, by place in the list, as size and mtime_ns are; zeros of a video that cannot be used."""
     size: NDArray[np.int64]
     mtime_ns: NDArray[np.int64]
     """When the file was written last, as it was examined; -1 where that says nothing, because the files were moved."""
@@ -47,17 +47,18 @@ class Manifest:
 
     def videos(self) -> Videos:
         """Returns what plans and decoders need, for the usable videos only."""
-        root, videos, labels = str(self.listing.root), self.listing.videos, self.listing.labels
-        kept = self.kept.tolist()
+        paths, path_ends = pack_paths(map(self.listing.videos.__getitem__, self.kept.tolist()))
         return Videos(
-            files=tuple(os.path.join(root, videos[i]) for i in kept),
-            num_frames=self.facts["frames"].astype(np.int64),
-            width=self.facts["width"].astype(np.int64),
-            height=self.facts["height"].astype(np.int64),
-            labels=np.array([labels[i] for i in kept], np.int64),
-            closed_gops=np.ascontiguousarray(self.facts["closed_gops"]),
-            size=self.size,
-            mtime_ns=self.mtime_ns,
+            root=str(self.listing.root),
+            paths=paths,
+            path_ends=path_ends,
+            num_frames=self.facts["frames"][self.kept].astype(np.int64),
+            width=self.facts["width"][self.kept].astype(np.int64),
+            height=self.facts["height"][self.kept].astype(np.int64),
+            labels=np.array(self.listing.labels, np.int64)[self.kept],
+            closed_gops=self.facts["closed_gops"][self.kept],
+            size=self.size[self.kept],
+            mtime_ns=self.mtime_ns[self.kept],
         )
 
     def where(self, index: int) -> str:
@@ -92,8 +93,10 @@ def read_manifest(listing: Listing, *, allow_missing: bool, jobs: int) -> Manife
     entries |= _read_all(listing, {i: state for i, state in states.items() if i not in entries}, jobs, cache)
     good = {i: entry for i, entry in sorted(entries.items()) if isinstance(entry, Facts)}
     broken = {i: entry for i, entry in sorted(entries.items()) if isinstance(entry, str)}
-    found = np.array([states[i] for i in good], np.int64).reshape(-1, 2)
-    return Manifest(listing, np.array(list(good), np.int64), to_table(list(good.values())), found[:, 0], found[:, 1], broken)
+    kept, table = np.array(list(good), np.int64), np.zeros(len(listing), DTYPE)
+    table[kept] = to_table(list(good.values()))
+    found = np.array([states.get(i, (-1, -1)) for i in range(len(listing))], np.int64)
+    return Manifest(listing, kept, table, found[:, 0], found[:, 1], broken)
 
 
 def cache_folder() -> Path:
@@ -115,13 +118,13 @@ def _from_scan(listing: Listing) -> Manifest:
     assert scanned is not None
     broken = {i: reason for i, reason in enumerate(scanned.reasons) if reason}
     kept = np.array([i for i in range(len(listing)) if i not in broken], np.int64)
-    mtime_ns = scanned.mtime_ns[kept]
+    mtime_ns = scanned.mtime_ns
     if os.path.realpath(listing.root) != os.path.realpath(scanned.root):
         print(
             f"note: {listing.path} was scanned below {scanned.root}: of the files below {listing.root} sizes are compared only"
         )
         mtime_ns = np.full_like(mtime_ns, -1)
-    return Manifest(listing, kept, scanned.facts[kept], scanned.size[kept], mtime_ns, broken)
+    return Manifest(listing, kept, scanned.facts, scanned.size, mtime_ns, broken)
 
 
 def _read(path: Path) -> Facts | str:

@@ -3,8 +3,11 @@
 Numpy only. A plan is sent to the loader's workers once; the main process asks the same plan for labels and masks.
 """
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +15,26 @@ from numpy.typing import NDArray
 from c2d_fast import sampler
 from c2d_fast.errors import UserError
 from c2d_fast.recipe import Clip, Crop
+from c2d_fast.shared_arrays import SharedArrays, map_arrays
 
 VIEWS = {"10x3": 10, "1x1": 1}
 """--views of the test command -> clips of a video; more than one are seen in three crops each."""
 
+_SHARED_BYTES = 2**20  # from here on arrays are shared with the workers
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Videos:
-    """What a plan and a decoder need to know of the videos, one entry each, broken ones left out."""
+    """What a plan and a decoder need to know of the videos, one element each, broken ones left out.
 
-    files: tuple[str, ...]
+    Pickled for the workers of a loader, a long list is shared with them and not copied.
+    """
+
+    root: str
+    """The folder that the paths are relative to."""
+    paths: NDArray[np.uint8]
+    """All paths one after another, UTF-8."""
+    path_ends: NDArray[np.int64]
     num_frames: NDArray[np.int64]
     width: NDArray[np.int64]
     height: NDArray[np.int64]
@@ -34,7 +47,36 @@ class Videos:
     """When it had been written last; -1 where that is not compared."""
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.path_ends)
+
+    def file(self, index: int) -> str:
+        """Returns the video's path on disk."""
+        start = self.path_ends[index - 1] if index else 0
+        name = self.paths[start : self.path_ends[index]].tobytes().decode(errors="surrogateescape")
+        return os.path.join(self.root, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        arrays = {name: value for name, value in self.__dict__.items() if isinstance(value, np.ndarray)}
+        if sum(array.nbytes for array in arrays.values()) < _SHARED_BYTES:
+            return arrays | {"root": self.root}
+        try:
+            return {"root": self.root, "shared": self._shared.handle}
+        except OSError:  # no memory files here: each worker gets its copy
+            return arrays | {"root": self.root}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        shared = state.pop("shared", None)
+        self.__dict__.update(state | (map_arrays(shared) if shared else {}))
+
+    @cached_property
+    def _shared(self) -> SharedArrays:
+        return SharedArrays({name: value for name, value in self.__dict__.items() if isinstance(value, np.ndarray)})
+
+
+def pack_paths(paths: Iterable[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Returns paths and path_ends of Videos."""
+    encoded = [path.encode(errors="surrogateescape") for path in paths]
+    return np.frombuffer(b"".join(encoded), np.uint8), np.cumsum([len(path) for path in encoded], dtype=np.int64)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class ClipSource:
     def __call__(self, info: SampleInfo) -> tuple[NDArray[Any], ...]:
         """Reads the sample that DALI asks for; see the class for what it returns."""
         sample = self.plan.sample(self.first_step + info.iteration, self.first_slot + info.idx_in_batch)
-        path, problem = Path(self.plan.videos.files[sample.index]), _NO_PROBLEM
+        path, problem = Path(self.plan.videos.file(sample.index)), _NO_PROBLEM
         try:
             self._check_unchanged(path, sample.index)
             if self.decoder == "ffmpeg":

@@ -90,7 +90,7 @@ def test_training_batches_hold_the_planned_frames_crops_and_flips(mixed, workers
                 sample = plan.sample(epoch * 3 + step, slot)
                 assert batch.index[slot] == sample.index
                 assert batch.label[slot] == plan.videos.labels[sample.index]
-                frames = decode_all(plan.videos.files[sample.index])[sample.frames]
+                frames = decode_all(plan.videos.file(sample.index))[sample.frames]
                 expected = reference_crop(frames, sample.boxes[0], CROP.size, sample.flip)
                 assert np.abs(batch.clip[slot].numpy() - expected).max() < 1.01  # rounding
                 flips.add(sample.flip)
@@ -127,7 +127,7 @@ def test_validation_views(mixed, vp9, codec):
         clips = torch.cat([batch.clip for batch in batches])[real]
         for i in range(loader.num_videos):
             sample = plan.sample(i // 4, i % 4)
-            frames = decode_all(plan.videos.files[i])[sample.frames[plan.positions(i)[0]]]
+            frames = decode_all(plan.videos.file(i))[sample.frames[plan.positions(i)[0]]]
             limit = 1.01 if codec == "h264" else 60
             difference = np.abs(clips[i].numpy() - reference_crop(frames, sample.boxes[0], CROP.size))
             assert difference.max() < limit
@@ -142,7 +142,7 @@ def test_test_views_are_crop_major_and_those_of_separate_decodes(mixed):
     assert index.tolist() == [i for i in range(6) for _ in range(30)]
     for i in (0, 1):
         sample = plan.sample(i // 2, i % 2)
-        everything = decode_all(plan.videos.files[i])
+        everything = decode_all(plan.videos.file(i))
         for view in range(30):
             crop, clip = divmod(view, 10)
             frames = everything[sample.frames[plan.positions(i)[clip]]]
@@ -177,7 +177,7 @@ def test_one_decode_gives_the_views_and_scores_of_thirty(tmp_path, mixed, tempor
     assert scores.std(0).max() > 0.005
     for video in (0, 1):  # the second is shorter than a clip
         listing = tmp_path / f"{video}.txt"
-        listing.write_text(f"{plan.videos.files[video]} 0\n" * 30)
+        listing.write_text(f"{plan.videos.file(video)} 0\n" * 30)
         copies = BadVideos(read_manifest(read_list(listing, None, 2), allow_missing=False, jobs=2), (0.0, False), "mend them")
         separate = OneViewEach(videos=copies.manifest.videos(), clip=CLIP, crop=CROP, batch_size=6)
         alone = [batch.clip for batch in EvalLoader(PIPE.eval_pipe, separate, options(), copies, views_per_batch=1).views()]

@@ -1,17 +1,22 @@
 import dataclasses
+import os
+import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from c2d_fast.errors import UserError
-from c2d_fast.plan import EvalPlan, TrainPlan, Videos
+from c2d_fast.plan import EvalPlan, TrainPlan, Videos, pack_paths
 from c2d_fast.recipe import Clip, Crop
 
 
 def videos(count, num_frames=300, width=340, height=256):
-    full = [np.full(count, value, np.int64) for value in (num_frames, width, height)]
-    rest = {"closed_gops": np.zeros(count, bool), "size": np.zeros(count, np.int64), "mtime_ns": np.zeros(count, np.int64)}
-    return Videos(tuple(f"{i}.mp4" for i in range(count)), *full, labels=np.arange(count), **rest)
+    numbers = {"num_frames": num_frames, "width": width, "height": height, "size": 0, "mtime_ns": 0}
+    columns = {name: np.full(count, value, np.int64) for name, value in numbers.items()}
+    columns |= dict(zip(("paths", "path_ends"), pack_paths(f"{i}.mp4" for i in range(count)), strict=True))
+    return Videos(root="/r", labels=np.arange(count), closed_gops=np.zeros(count, bool), **columns)
 
 
 def train_plan(count=50, batch_size=4, **kwargs):
@@ -104,3 +109,22 @@ def test_positions_find_every_clip_among_the_frames_decoded_once(num_frames, num
     assert ((clips[:, 1:] - clips[:, :-1]) % num_frames == 8 % num_frames).all()
     assert plan.num_views == (30 if num_clips == 10 else 1)
     assert sample.boxes.shape == (plan.num_crops, 4)
+
+
+@pytest.mark.parametrize("count", [50, 60_000])
+def test_a_worker_s_videos_are_the_parent_s_and_long_lists_are_not_copied(count):
+    plan = train_plan(count=count)
+    pickled = pickle.dumps(plan)
+    assert len(pickled) < 20_000
+    code = "import pickle, sys; plan = pickle.load(sys.stdin.buffer); print(plan.videos.file(47), plan.videos.labels[49])"
+    done = subprocess.run([sys.executable, "-c", code], input=pickled, capture_output=True, check=True)
+    assert done.stdout.decode().split() == ["/r/47.mp4", "49"]
+    copy = pickle.loads(pickled)
+    assert [copy.sample(3, i).index for i in range(4)] == [plan.sample(3, i).index for i in range(4)]
+
+
+def test_paths_of_any_bytes_are_packed():
+    names = ["a b.mp4", "", "ü.mp4", os.fsdecode(b"\xff.mp4")]
+    paths, ends = pack_paths(names)
+    packed = dataclasses.replace(videos(4), paths=paths, path_ends=ends)
+    assert [packed.file(i) for i in range(4)] == [f"/r/{name}" for name in names]

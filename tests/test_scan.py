@@ -256,11 +256,11 @@ def test_the_manifest_stands_for_its_list(tmp_path, run_command):
     with pytest.raises(UserError, match="2 class names"):
         read_list(tmp_path / "m.npz", None, 3)
     videos = read_manifest(listing, allow_missing=False, jobs=1).videos()
-    assert [os.path.isfile(file) for file in videos.files] == [True, True]
+    assert [os.path.isfile(file) for file in map(videos.file, range(2))] == [True, True]
     elsewhere = tmp_path / "moved"
     (tmp_path / "data").rename(elsewhere)
     moved = read_manifest(read_list(tmp_path / "m.npz", elsewhere, 2), allow_missing=False, jobs=1).videos()
-    assert [os.path.isfile(file) for file in moved.files] == [True, True]
+    assert [os.path.isfile(file) for file in map(moved.file, range(2))] == [True, True]
     assert (moved.mtime_ns == -1).all()
     assert (videos.mtime_ns > 0).all()
 
