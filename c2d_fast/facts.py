@@ -11,7 +11,7 @@ DEPTHS = ("packets", "keyframes", "full")
 """How thoroughly a file was examined, each including those before it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Facts:
     """One video file, as decoders need it and as `prepare scan` reports it. Numbers of H.273 are FFmpeg's, too."""
 

@@ -13,7 +13,7 @@ from c2d_fast.errors import UserError
 class Journal:
     """An append-only file beside a result that is being made; locked, so that two commands do not make it at once."""
 
-    def __init__(self, path: Path, header: dict[str, Any], what: str):
+    def __init__(self, path: Path, header: dict[str, Any], what: str, *, must_match: bool = False):
         """Opens or begins a journal; one with another header is begun anew.
 
         Args:
@@ -21,8 +21,10 @@ class Journal:
             header: what the entries hold for: plain values.
             what: the flag and value that led here, for messages.
 
+            must_match: refuse one with another header instead.
+
         Raises:
-            UserError: it cannot be written, or another process is writing it.
+            UserError: it cannot be written, or another process is writing it, or its header is another.
         """
         self.path = path
         self._what = what
@@ -37,7 +39,7 @@ class Journal:
             raise UserError(f"{what}: another process is making it now; wait for it, or give another place") from error
         except OSError:  # a file system without locks
             pass
-        self.entries = self._read(header)
+        self.entries = self._read(header, must_match)
 
     def __enter__(self) -> Self:
         return self
@@ -63,7 +65,7 @@ class Journal:
         """Removes the file: the result has been made."""
         self.path.unlink(missing_ok=True)
 
-    def _read(self, header: dict[str, Any]) -> list[Any]:
+    def _read(self, header: dict[str, Any], must_match: bool) -> list[Any]:
         self._file.seek(0)
         lines = self._file.read().split(b"\n")
         values, whole = [], 0
@@ -73,6 +75,9 @@ class Journal:
             except ValueError:
                 break
             whole += len(line) + 1
+        if values and values[0] != header and must_match:
+            others = ", ".join(f"{name} {value}" for name, value in values[0].items() if header.get(name) != value)
+            raise UserError(f"{self._what}: was begun with other options ({others}); give the same, or another place")
         if not values or values[0] != header:
             values, whole = [header], 0
         self._file.truncate(whole)

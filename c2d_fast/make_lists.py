@@ -144,12 +144,12 @@ def _write(
         raise UserError(f"--out {out}: cannot be made ({error.strerror}); give another folder") from error
     lines = []
     for name, videos in found.items():
-        kept = [(path, label) for path, label in videos if _fits_a_line(path)]
+        kept = [(path, label) for path, label in videos if fits_a_line(path)]
         if len(kept) < len(videos):
-            first = next(path for path, _ in videos if not _fits_a_line(path))
+            first = next(path for path, _ in videos if not fits_a_line(path))
             lines.append(f"left out of {name}, a line cannot hold their names: {len(videos) - len(kept)}, first {first!r}")
         list_path = out / f"{name}.txt"
-        _write_text(list_path, "".join(f"{_quoted(path)} {label}\n" for path, label in kept))
+        _write_text(list_path, "".join(f"{quoted(path)} {label}\n" for path, label in kept))
         listing = read_list(list_path, root, len(labels), classes=labels)
         assert listing.videos == tuple(path for path, _ in kept), "a path was not read back as it was written"
         lines.append(f"{list_path}: {listing.summary()}")
@@ -164,7 +164,8 @@ def _write(
     return lines
 
 
-def _fits_a_line(path: str) -> bool:
+def fits_a_line(path: str) -> bool:
+    """Says whether a line of a list can hold a path."""
     return _is_utf8(path) and not {"\n", "\r"} & set(path)
 
 
@@ -176,7 +177,7 @@ def _is_utf8(path: str) -> bool:
     return True
 
 
-def _quoted(path: str) -> str:
+def quoted(path: str) -> str:
     """Returns the path as a line of a list has it: in quotes where it would otherwise be read as another."""
     if path == path.strip() and path[0] not in "\"'":
         return path

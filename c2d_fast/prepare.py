@@ -16,6 +16,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     _add_list(commands)
     _add_scan(commands)
     _add_show(commands)
+    _add_transcode(commands)
     _add_demo(commands)
     return parser.parse_args(argv)
 
@@ -80,6 +81,37 @@ def _add_children(command: argparse.ArgumentParser) -> None:
     command.add_argument("--time-limit", type=cli.seconds, default=60.0, metavar="S", help=limit)
 
 
+def _add_transcode(commands: Any) -> None:
+    transcode = commands.add_parser(
+        "transcode",
+        help="rewrite videos for fast random access",
+        description="Rewrites the videos of a list into another folder: smaller, in few sizes that are multiples of\n"
+        "16, 8 bits 4:2:0, without sound, with key frames where training needs them. Frame k stays frame k, and all frames\n"
+        "last equally long: a variable frame rate becomes its average. Every result is decoded and its frames are counted.\n"
+        "Sources are only read. It can be interrupted in any way; the same command goes on.\n\n"
+        "DIR gets a folder, a manifest (.npz), a plain list (.txt) and a journal, each called like the list.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = "a list of any form; best a manifest of prepare scan, which knows the broken videos"
+    transcode.add_argument("--list", type=Path, required=True, metavar="LIST", help=what)
+    transcode.add_argument("--data-root", type=Path, metavar="DIR", help="folder the list's paths are in (default: the list's)")
+    transcode.add_argument("--video-name", metavar="TEMPLATE", help="of files where the list gives ids, e.g. '{id}.mp4'")
+    transcode.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    short = "of the results; smaller videos keep theirs (default 256)"
+    transcode.add_argument("--short-side", type=cli.positive, default=256, metavar="PX", help=short)
+    gop = "frames from key frame to key frame (default 1: all-intra, see docs/forms.md)"
+    transcode.add_argument("--gop", type=cli.positive, default=1, metavar="N", help=gop)
+    b_frames = "in a row, with --gop above 1 (default 0); no other frame depends on them"
+    transcode.add_argument("--b-frames", type=cli.not_negative, default=0, metavar="N", help=b_frames)
+    transcode.add_argument("--codec", choices=("h264", "hevc"), default="h264", help="default: h264")
+    transcode.add_argument("--crf", type=cli.not_negative, metavar="N", help="quality, lower is better (default 20; hevc 23)")
+    presets = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+    transcode.add_argument("--preset", choices=presets, default="medium", help="of the encoder (default: medium)")
+    _add_children(transcode)
+    transcode.add_argument("--retry-failed", action="store_true", help="try videos again that failed before")
+    transcode.add_argument("--no-space-check", action="store_true", help="go on though the disk seems too small")
+
+
 def _add_show(commands: Any) -> None:
     show = commands.add_parser("show", help="what a manifest says", description="Prints what a scan has found.")
     show.add_argument("manifest", type=Path, metavar="MANIFEST", help="made by prepare scan or prepare transcode")
@@ -101,6 +133,10 @@ def main() -> None:
         from c2d_fast.scan import run_scan
 
         run_scan(args)
+    elif args.command == "transcode":
+        from c2d_fast.transcode import run_transcode
+
+        run_transcode(args)
     else:
         from c2d_fast.findings import run_show
 

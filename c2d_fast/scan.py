@@ -46,7 +46,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Item:
+class ScanItem:
     """What a child process is given."""
 
     video: str
@@ -85,7 +85,7 @@ def run_scan(args: argparse.Namespace) -> None:
             and (entry.packets or entry.reason or not args.packets)
         }
         items = [
-            _Item(video, listing.root / video, args.depth, args.packets)
+            ScanItem(video, listing.root / video, args.depth, args.packets)
             for video, state in states.items()
             if state and video not in done
         ]
@@ -110,7 +110,7 @@ def run_scan(args: argparse.Namespace) -> None:
     print(f"give it in place of the list: --train-list {out} or --list {out}")
 
 
-def examine_one(item: _Item, tick: Any) -> Found:
+def examine_one(item: ScanItem, tick: Any) -> Found:
     """Examines a file; runs in a child process."""
     state = file_state(item.path) or (-1, -1)
     depth = DEPTHS.index(item.depth)
@@ -129,7 +129,7 @@ def examine_one(item: _Item, tick: Any) -> Found:
 
 
 def _scan(
-    items: list[_Item], args: argparse.Namespace, journal: Journal, packet_bytes: BinaryIO | None, done: dict[str, Found]
+    items: list[ScanItem], args: argparse.Namespace, journal: Journal, packet_bytes: BinaryIO | None, done: dict[str, Found]
 ) -> None:
     """Examines the items and puts what is found into the journal and into done."""
     started_s = said_s = time.monotonic()

@@ -80,15 +80,26 @@ def _by_groups(
     numbers = np.argsort(np.argsort(times))  # of the frame that each packet becomes
     keys = [at for at, packet in enumerate(packets) if packet.is_keyframe]
     context = stream.codec_context
-    for start, end in pairwise([*keys, len(packets)]):
+    for start, end in to_decode(keys, numbers, wanted):
+        for packet in [*packets[start:end], None]:
+            for frame in context.decode(packet):
+                yield number_of[frame.pts], frame
+        context.flush_buffers()
+
+
+def to_decode(keys: list[int], numbers: NDArray[np.int64], wanted: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yields which packets have to be decoded, as (first, behind the last), of a file whose groups of pictures are closed.
+
+    Args:
+        keys: places of the key frames among the packets, which are in decoding order.
+        numbers: of the frame that each packet becomes, int64 [packets].
+        wanted: frame numbers, sorted.
+    """
+    for start, end in pairwise([*keys, len(numbers)]):
         here = wanted[(wanted >= start) & (wanted < end)]  # a closed group is shown where it is stored
         if len(here):
             # A frame is decoded after all that it depends on.
-            last = start + int(np.flatnonzero(numbers[start:end] <= here[-1])[-1])
-            for packet in [*packets[start : last + 1], None]:
-                for frame in context.decode(packet):
-                    yield number_of[frame.pts], frame
-            context.flush_buffers()
+            yield start, start + int(np.flatnonzero(numbers[start:end] <= here[-1])[-1]) + 1
 
 
 def read_bytes(path: Path) -> NDArray[np.uint8]:
