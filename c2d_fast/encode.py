@@ -78,12 +78,11 @@ def target_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     """
     short = max(round(min(short_side, width, height) / 16) * 16, 16)
     ratio = max(width, height) / min(width, height)
-    if ratio <= _RATIOS[-1] / 16:
-        nearest = min(_RATIOS, key=lambda sixteenths: abs(sixteenths / 16 - ratio))
-        long = max(round(short * nearest / 256), 1) * 16
+    if ratio < 2.5:
+        known = (max(round(short * sixteenths / 256) * 16, short) for sixteenths in _RATIOS)
+        long = min(known, key=lambda pixels: abs(pixels - short * ratio))
     else:
-        long = max(round(short * ratio / 64), 1) * 64
-    long = max(long, short)
+        long = max(round(short * ratio / 64) * 64, short)
     return (long, short) if width > height else (short, long)
 
 

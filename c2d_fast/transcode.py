@@ -96,7 +96,7 @@ def target_names(videos: Iterable[str]) -> dict[str, str]:
     taken: set[str] = set()
     for video in dict.fromkeys(videos):
         parts = [part for part in PurePosixPath(os.path.normpath(video)).parts if part not in ("/", "//")]
-        inside = PurePosixPath(*(part if part != ".." else "outside" for part in parts))
+        inside = PurePosixPath(*(part if part != ".." else "outside" for part in parts or ["video"]))
         name = str(inside.with_suffix(".mp4"))
         while name in taken:  # a.avi beside a.mp4
             inside = inside.with_name(inside.name + ".mp4")
