@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from c2d_fast.loader import LoaderOptions, TrainLoader
 from c2d_fast.manifest import read_manifest
 from c2d_fast.plan import TrainPlan
 from c2d_fast.recipe import load_pipe
-from c2d_fast.video import to_decode
+from c2d_fast.video import packets_to_decode
 
 FORMAT = "c2d_fast.benchmark.forms/1"
 PIPE = Path(__file__).parents[1] / "dali_pipes" / "k400_8x8.py"
@@ -45,6 +46,7 @@ FORMS: dict[str, list[str] | None] = {
     "GOP 8, no B-frames": ["--gop", "8", "--b-frames", "0"],
     "GOP 4, no B-frames": ["--gop", "4", "--b-frames", "0"],
     "all-intra": ["--gop", "1"],
+    "all-intra, crf 17": ["--gop", "1", "--crf", "17"],
     "HEVC, GOP 8, 2 B-frames": ["--codec", "hevc", "--gop", "8", "--b-frames", "2"],
 }
 
@@ -168,9 +170,10 @@ def decoded_per_clip(manifest: Path, draws: int = 50) -> float:
         sample = plan.sample(step, 0)
         wanted, examined = np.unique(sample.frames), packets[sample.index]
         if examined.facts.closed_gops:
-            numbers = np.argsort(np.argsort([packet.pts for packet in examined.packets]))
             keys = [at for at, packet in enumerate(examined.packets) if packet.is_key]
-            counts.append(sum(end - start for start, end in to_decode(keys, numbers, wanted)))
+            times = np.array([packet.pts for packet in examined.packets])
+            groups = pairwise([*keys, len(times)])
+            counts.append(sum(packets_to_decode(times[start:end], start, wanted) for start, end in groups))
         else:
             counts.append(int(wanted[-1]) + 1)
     return statistics.mean(counts)

@@ -28,7 +28,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--epoch", type=cli.positive, default=1, metavar="N", help="likewise, counted from 1 (default 1)")
     data = parser.add_argument_group("data (demo.py needs none: it makes its own)")
     data.add_argument("--data-root", metavar="DIR", help="folder the list's paths are in (default: the list's)")
-    data.add_argument("--list", metavar="FILE", help="`path.mp4 label` lines, ids, Kinetics' CSV, a folder for each class")
+    data.add_argument(
+        "--list", metavar="FILE", help="a manifest, `path.mp4 label` lines, Kinetics' CSV, or a folder for each class"
+    )
     cli.add_list_flags(data)
     cli.add_loader_flags(parser)
     return parser.parse_args(argv)

@@ -9,7 +9,9 @@ from c2d_fast.label_map import read_label_map
 from c2d_fast.listing import Listing, read_list
 from c2d_fast.recipe import Recipe
 
-_SHAPES = "a list with a `relative/path.mp4 label` on each line, Kinetics' CSV, or a folder with a folder for each class"
+_SHAPES = (
+    "a manifest, a list with a `relative/path.mp4 label` on each line, Kinetics' CSV, or a folder with a folder for each class"
+)
 
 
 def label_names(args: argparse.Namespace) -> tuple[str, ...] | None:

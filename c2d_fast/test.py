@@ -22,7 +22,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--checkpoint", required=True, type=Path, metavar="FILE", help="ours (.pt, .safetensors), a published .pth, ..."
     )
     parser.add_argument("--data-root", metavar="DIR", help="folder the list's paths are in (default: the list's)")
-    parser.add_argument("--list", metavar="FILE", help="`path.mp4 label` lines, ids, Kinetics' CSV, a folder for each class")
+    parser.add_argument(
+        "--list", metavar="FILE", help="a manifest, `path.mp4 label` lines, Kinetics' CSV, or a folder for each class"
+    )
     cli.add_list_flags(parser)
     parser.add_argument("--views", default="10x3", choices=tuple(VIEWS), help="clips x crops (default 10x3; 1x1: validation's)")
     parser.add_argument("--batch-size", type=cli.positive, metavar="N", help="views at a time (default: the recipe's)")

@@ -21,7 +21,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     data = parser.add_argument_group("data (demo.py needs none: it makes its own)")
     data.add_argument("--data-root", metavar="DIR", help="folder the training list's paths are in (default: the list's)")
     data.add_argument("--val-root", metavar="DIR", help="the same for validation (default: --data-root)")
-    data.add_argument("--train-list", metavar="FILE", help="`path.mp4 label` lines, Kinetics' CSV, or a folder for each class")
+    data.add_argument(
+        "--train-list", metavar="FILE", help="a manifest, `path.mp4 label` lines, Kinetics' CSV, a folder for each class"
+    )
     data.add_argument("--val-list", metavar="FILE", help="likewise; without it nothing is validated")
     cli.add_list_flags(data)
     data.add_argument("--val-video-name", metavar="TEMPLATE", help="the same for validation (default: --video-name)")

@@ -5,7 +5,6 @@ no torch, no DALI.
 """
 
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -74,32 +73,49 @@ def _by_groups(
     container: av.container.InputContainer, stream: av.VideoStream, wanted: NDArray[np.int64]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     """Decodes the groups of pictures that hold wanted frames; yields (number, frame) in the order they are shown."""
-    packets = [packet for packet in container.demux(stream) if packet.size]
-    times = np.array([packet.dts if packet.pts is None else packet.pts for packet in packets], np.int64)
-    number_of = {time: number for number, time in enumerate(np.sort(times).tolist())}
-    numbers = np.argsort(np.argsort(times))  # of the frame that each packet becomes
-    keys = [at for at, packet in enumerate(packets) if packet.is_keyframe]
-    context = stream.codec_context
-    for start, end in to_decode(keys, numbers, wanted):
-        for packet in [*packets[start:end], None]:
+    group: list[Any] = []
+    start = 0
+    for packet in container.demux(stream):
+        if group and (packet.is_keyframe or not packet.size):
+            yield from _decode_group(stream, group, start, wanted)
+            start += len(group)
+            group = []
+            if start > wanted[-1]:
+                return
+        if packet.size:
+            group.append(packet)
+
+
+def _decode_group(
+    stream: av.VideoStream, group: list[Any], start: int, wanted: NDArray[np.int64]
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    times = np.array([packet.dts if packet.pts is None else packet.pts for packet in group], np.int64)
+    count = packets_to_decode(times, start, wanted)
+    if count:
+        number_of = {time: start + place for place, time in enumerate(np.sort(times).tolist())}
+        context = stream.codec_context
+        for packet in [*group[:count], None]:
             for frame in context.decode(packet):
+                if frame.pts not in number_of:
+                    raise DecodeError("has frames at other times than its packets")
                 yield number_of[frame.pts], frame
         context.flush_buffers()
 
 
-def to_decode(keys: list[int], numbers: NDArray[np.int64], wanted: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Yields which packets have to be decoded, as (first, behind the last), of a file whose groups of pictures are closed.
+def packets_to_decode(times: NDArray[np.int64], start: int, wanted: NDArray[np.int64]) -> int:
+    """Returns how many packets of a closed group of pictures have to be decoded.
 
     Args:
-        keys: places of the key frames among the packets, which are in decoding order.
-        numbers: of the frame that each packet becomes, int64 [packets].
+        times: at which the packets are shown, int64 [packets], in decoding order.
+        start: number of the group's first frame.
         wanted: frame numbers, sorted.
     """
-    for start, end in pairwise([*keys, len(numbers)]):
-        here = wanted[(wanted >= start) & (wanted < end)]  # a closed group is shown where it is stored
-        if len(here):
-            # A frame is decoded after all that it depends on.
-            yield start, start + int(np.flatnonzero(numbers[start:end] <= here[-1])[-1]) + 1
+    here = wanted[(wanted >= start) & (wanted < start + len(times))]  # a closed group is shown where it is stored
+    if not len(here):
+        return 0
+    # A frame is decoded after all that it depends on.
+    numbers = start + np.argsort(np.argsort(times))
+    return int(np.flatnonzero(numbers <= here[-1])[-1]) + 1
 
 
 def read_bytes(path: Path) -> NDArray[np.uint8]:

@@ -35,6 +35,11 @@ def test_real_clips_are_numbered_by_decoding_order(shared, name, threads):
     assert info.in_order == (name != "mpeg4_164.avi")  # whose timestamps are in another order than its frames
     wanted = np.array([0, 3, 2, 100, info.frames - 1])
     assert (decode_frames(path, wanted, threads) == everything[wanted]).all()
+    assert info.closed_gops == (name != "mpeg4_164.avi")
+    if info.closed_gops:
+        rng = np.random.default_rng(0)
+        for wanted in [np.arange(info.frames), *rng.integers(0, info.frames, (5, 4))]:
+            assert (decode_frames(path, wanted, threads, closed_gops=True) == everything[wanted]).all()
 
 
 def test_validation_clip_is_the_reference_s(shared):
