@@ -18,6 +18,7 @@ from typing import Any
 
 _CONTEXT = multiprocessing.get_context("spawn")  # a forked child of a process with threads may hang
 _CHECK_EVERY_S = 0.5
+_START_LIMIT_S = 120.0
 
 Work = Callable[[Any, Callable[[], None]], Any]
 """work(item, tick) -> result. It calls tick() as it gets on; without a tick for the time limit it counts as hung."""
@@ -126,7 +127,8 @@ class _Child:
         ticks, now_s = int(self._ticks.value), time.monotonic()
         if ticks != self._seen:
             self._seen, self._since_s = ticks, now_s
-        return now_s - self._since_s > time_limit_s
+        # A busy machine may take long to start a process, which is nothing against the item.
+        return now_s - self._since_s > (time_limit_s if ticks else max(time_limit_s, _START_LIMIT_S))
 
     def end(self) -> None:
         """Ends the process, whatever it does."""
@@ -145,6 +147,7 @@ def _serve(work: Work, pipe: Connection, ticks: Any) -> None:
     def tick() -> None:
         ticks.value += 1
 
+    tick()
     while True:
         try:
             item = pipe.recv()

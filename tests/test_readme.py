@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from c2d_fast.recipe import load_pipe
+from c2d_fast.transcode import DEFAULT_GOP
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("dali_pipes/*")]
@@ -57,6 +58,42 @@ def test_the_measured_precision_is_what_the_benchmark_wrote():
     assert len(result["runs"]) == 6
     assert result["machine"]["gpu"] is None
     assert abs(result["difference_points"]) <= 2
+
+
+def result(name):
+    return json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())
+
+
+def test_the_tables_of_forms_are_what_the_benchmark_wrote(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    table = importlib.import_module("forms").table
+    text = (ROOT / "docs/forms.md").read_text()
+    for name in ("forms-real-clips-cpu", "forms-generated-cpu"):
+        assert "\n".join(table(result(name))) in text
+    forms = result("forms-real-clips-cpu")["forms"]
+    fastest = max(forms, key=lambda name: forms[name]["clips_per_s"])
+    assert forms[fastest]["flags"] == ["--gop", str(DEFAULT_GOP)], "the default is what the measurement says"
+    speedup = forms[fastest]["clips_per_s"] / forms["as downloaded"]["clips_per_s"]
+    assert f"{speedup:.1f} times" in " ".join(text.split())
+
+
+def test_the_measured_accuracy_of_transcoded_data_is_what_the_benchmark_wrote():
+    measured, text = result("transcoded-cpu"), " ".join((ROOT / "docs/forms.md").read_text().split())
+    means = measured["mean_top1"]
+    assert f"{means['as made']:.1f} % from the videos as they are made and {means['transcoded']:.1f} % from" in text
+    assert means["transcoded"] > means["as made"] - 3
+
+
+def test_the_measured_speed_of_scan_and_start_is_what_the_benchmarks_wrote():
+    text = " ".join((ROOT / "docs/prepare.md").read_text().split())
+    scan, start = result("scan-cpu"), result("manifest-start")
+    assert f"{scan['scan_to_ffmpeg']:.2f} times the frames per second" in text
+    assert scan["scan_to_ffmpeg"] >= 0.9
+    assert start["videos"] == 240_000
+    assert f"is read in {start['median']['read_s']:.1f} s" in text
+    assert f"{start['median']['train_start_s']:.1f} s after the command, {start['median']['train_start_mb']:.0f} MB" in text
+    small = f"({start['median']['train_start_of_64_videos_s']:.1f} s, {start['median']['train_start_of_64_videos_mb']:.0f} MB"
+    assert small in text
 
 
 def test_make_targets_that_are_named_exist():
