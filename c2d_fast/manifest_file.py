@@ -73,6 +73,8 @@ class ManifestFile:
 def is_manifest(path: Path) -> bool:
     """Says whether a file is an archive, which no list is."""
     try:
+        if not path.is_file():  # a pipe can be read once only
+            return False
         with path.open("rb") as file:
             return file.read(4) == b"PK\x03\x04"
     except OSError:

@@ -70,7 +70,9 @@ class Videos:
 
     @cached_property
     def _shared(self) -> SharedArrays:
-        return SharedArrays({name: value for name, value in self.__dict__.items() if isinstance(value, np.ndarray)})
+        shared = SharedArrays({name: value for name, value in self.__dict__.items() if isinstance(value, np.ndarray)})
+        self.__dict__.update(map_arrays(shared.handle))  # the same numbers, held once
+        return shared
 
 
 def pack_paths(paths: Iterable[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
