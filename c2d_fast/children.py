@@ -3,6 +3,7 @@
 concurrent.futures gives up all work when one process dies, and cannot end one that hangs.
 """
 
+import ctypes
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -19,6 +20,7 @@ from typing import Any
 _CONTEXT = multiprocessing.get_context("spawn")  # a forked child of a process with threads may hang
 _CHECK_EVERY_S = 0.5
 _START_LIMIT_S = 120.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Work = Callable[[Any, Callable[[], None]], Any]
 """work(item, tick) -> result. It calls tick() as it gets on; without a tick for the time limit it counts as hung."""
@@ -53,6 +55,8 @@ def run_in_children(work: Work, items: Iterable[Any], *, jobs: int, time_limit_s
             for child in busy:
                 if child.pipe in ready or child.process.sentinel in ready:
                     result = child.result()
+                    if isinstance(result, Lost) and child.give_again():
+                        continue
                 elif child.hangs(time_limit_s):
                     child.end()
                     result = Lost(f"hangs: gets no further for {time_limit_s:g} s")
@@ -92,18 +96,29 @@ class _Child:
         """Takes the next item, if there is one; a process that has ended is replaced for it."""
         self.busy = False
         for item in todo:
-            if not self.process.is_alive():
-                self.end()
-                self._start()
-            self.item, self.busy = item, True
-            self._seen, self._since_s = -1, time.monotonic()
-            try:
-                self.pipe.send(item)
-            except OSError:  # it has ended just now
-                self.end()
-                self._start()
-                self.pipe.send(item)
+            self.item, self.busy, self._is_second_try = item, True, False
+            self._give()
             return
+
+    def give_again(self) -> bool:
+        """Gives the item to a new process, if it was its first: the old one may have been ended for no fault of the item's."""
+        if self._is_second_try:
+            return False
+        self._is_second_try = True
+        self._give()
+        return True
+
+    def _give(self) -> None:
+        if not self.process.is_alive():
+            self.end()
+            self._start()
+        self._seen, self._still_s, self._checked_s = -1, 0.0, time.monotonic()
+        try:
+            self.pipe.send(self.item)
+        except OSError:  # it has ended just now
+            self.end()
+            self._start()
+            self.pipe.send(self.item)
 
     def waits_for(self) -> list[Any]:
         """Returns what becomes ready when there is something to hear of this process."""
@@ -125,10 +140,13 @@ class _Child:
     def hangs(self, time_limit_s: float) -> bool:
         """Says whether the process has got no further for too long."""
         ticks, now_s = int(self._ticks.value), time.monotonic()
+        # Time in which this process, too, stood still (Ctrl-Z, a machine asleep) is nothing against the item.
+        self._still_s += min(now_s - self._checked_s, 2 * _CHECK_EVERY_S)
+        self._checked_s = now_s
         if ticks != self._seen:
-            self._seen, self._since_s = ticks, now_s
-        # A busy machine may take long to start a process, which is nothing against the item.
-        return now_s - self._since_s > (time_limit_s if ticks else max(time_limit_s, _START_LIMIT_S))
+            self._seen, self._still_s = ticks, 0.0
+        # Nor is that a busy machine may take long to start a process.
+        return self._still_s > (time_limit_s if ticks else max(time_limit_s, _START_LIMIT_S))
 
     def end(self) -> None:
         """Ends the process, whatever it does."""
@@ -138,6 +156,7 @@ class _Child:
 
 
 def _serve(work: Work, pipe: Connection, ticks: Any) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # works where a decoder spins and holds Python's lock
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     parent = multiprocessing.parent_process()

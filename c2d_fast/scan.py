@@ -23,7 +23,7 @@ from c2d_fast.journal import Journal
 from c2d_fast.listing import Listing, read_list
 from c2d_fast.manifest import file_state
 from c2d_fast.manifest_file import MISSING, ManifestFile, read_manifest_file
-from c2d_fast.packet_table import open_table, rows_of, table_path, write_table
+from c2d_fast.packet_table import PacketTable, open_table, rows_of, table_path, write_table
 from c2d_fast.video import DecodeError
 
 _FORMAT = "c2d_fast.scan/1"
@@ -40,9 +40,9 @@ class Found(NamedTuple):
     """The values of Facts in their order; None of a broken file."""
     reason: str
     """Why it is broken; empty if it is not."""
-    packets: tuple[bytes, bytes] | tuple[int, int, int] | None
-    """Rows of the packet table and the decoder's configuration; or where they lie in the journal's second file: position,
-    bytes of rows, bytes of configuration. None where they were not asked for."""
+    packets: Any
+    """Rows of the packet table and the decoder's configuration, as two bytes; or where they lie in the journal's second file:
+    position, bytes of rows, bytes of configuration; or their video's number in the earlier table. None if not asked for."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ def run_scan(args: argparse.Namespace) -> None:
         journal = stack.enter_context(Journal(journal_path, header, f"--out {out}"))
         bytes_path = out.with_name(out.name + ".journal-packets")
         packet_bytes = stack.enter_context(bytes_path.open("a+b")) if args.packets else None
-        known = _known(journal, before, out if args.packets else None, packet_bytes)
+        table = _earlier_table(out, before) if before and args.packets else None
+        known = _known(journal, before, table, packet_bytes)
         states = {video: file_state(listing.root / video) for video in dict.fromkeys(listing.videos)}
         depth = DEPTHS.index(args.depth)
         done = {
@@ -82,7 +83,7 @@ def run_scan(args: argparse.Namespace) -> None:
             and state == (entry.size, entry.mtime_ns)
             and entry.depth >= depth
             and not (entry.reason and args.retry_broken)
-            and (entry.packets or entry.reason or not args.packets)
+            and (entry.packets is not None or entry.reason or not args.packets)
         }
         items = [
             ScanItem(video, listing.root / video, args.depth, args.packets)
@@ -99,7 +100,7 @@ def run_scan(args: argparse.Namespace) -> None:
         manifest = _manifest(listing, states, done)
         try:
             if packet_bytes:
-                _write_packets(table_path(out), manifest, done, packet_bytes)
+                _write_packets(table_path(out), manifest, done, packet_bytes, table)
             manifest.write(out)
         except OSError as error:
             raise UserError(f"--out {out}: cannot be written ({error.strerror}); the same command goes on from here") from error
@@ -167,21 +168,27 @@ def _keep(file: BinaryIO, rows: Any, extradata: Any) -> tuple[int, int, int]:
     return position, len(rows), len(extradata)
 
 
-def _known(journal: Journal, before: ManifestFile | None, out: Path | None, packet_bytes: BinaryIO | None) -> dict[str, Found]:
+def _earlier_table(out: Path, before: ManifestFile) -> PacketTable | None:
+    if not table_path(out).exists():
+        return None
+    try:
+        return open_table(table_path(out), before.identity())
+    except UserError as error:
+        print(f"note: {error}")
+        return None
+
+
+def _known(
+    journal: Journal, before: ManifestFile | None, table: PacketTable | None, packet_bytes: BinaryIO | None
+) -> dict[str, Found]:
     """Returns what an earlier scan, and an interrupted one, have found: video -> Found."""
     known: dict[str, Found] = {}
     if before:
-        table = None
-        if out and table_path(out).exists():
-            try:
-                table = open_table(table_path(out), before.identity())
-            except UserError as error:
-                print(f"note: {error}")
         columns = zip(before.videos, before.size.tolist(), before.mtime_ns.tolist(), before.depth.tolist(), strict=True)
         for i, (video, size, mtime_ns, depth) in enumerate(columns):
-            packets = (table.packets(i).tobytes(), table.extradata(i)) if table else None
             reason = before.reasons[i]
-            known[video] = Found(size, mtime_ns, depth, None if reason else before.facts[i].item(), reason, packets)
+            facts = None if reason else before.facts[i].item()
+            known[video] = Found(size, mtime_ns, depth, facts, reason, i if table else None)
     there = packet_bytes.seek(0, 2) if packet_bytes else 0
     for video, size, mtime_ns, depth, facts, reason, place in journal.entries:
         whole = place and sum(place) <= there
@@ -211,14 +218,17 @@ def _manifest(listing: Listing, states: dict[str, tuple[int, int] | None], done:
     )
 
 
-def _write_packets(path: Path, manifest: ManifestFile, done: dict[str, Found], packet_bytes: BinaryIO) -> None:
+def _write_packets(
+    path: Path, manifest: ManifestFile, done: dict[str, Found], packet_bytes: BinaryIO, table: PacketTable | None
+) -> None:
     def videos() -> Iterator[tuple[bytes, bytes]]:
         for video, reason in zip(manifest.videos, manifest.reasons, strict=True):
             place = None if reason else done[video].packets
             if place is None:
                 yield b"", b""
-            elif len(place) == 2:
-                yield place
+            elif isinstance(place, int):
+                assert table is not None
+                yield table.packets(place).tobytes(), table.extradata(place)
             else:
                 packet_bytes.seek(place[0])
                 yield packet_bytes.read(place[1]), packet_bytes.read(place[2])
