@@ -1,5 +1,6 @@
 """Video files made at test time. Every frame carries its number in its pixels, readable after lossy coding and scaling."""
 
+import os
 from pathlib import Path
 
 import av
@@ -51,6 +52,13 @@ def make_video(path, codec="h264", num_frames=40, width=160, height=96, hue=0, *
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+def spoil(path, keep=0):
+    """Overwrites a file from byte `keep` on, so that only decoding shows it: size and modification time stay."""
+    state, content = path.stat(), path.read_bytes()
+    path.write_bytes(content[:keep] + (b"no video " * len(content))[: len(content) - keep])
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
 def decode_all(path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from media import WholeFrames, decode_all, make_dataset, read_numbers
+from media import WholeFrames, decode_all, make_dataset, read_numbers, spoil
 from torch.nn import functional as F
 
 from c2d_fast import sampler
@@ -213,13 +213,18 @@ def test_the_batch_shows_the_planned_frame_numbers(tmp_path, codec, decoder):
 
 
 @pytest.mark.parametrize("decoder", ["ffmpeg", "dali"])
-@pytest.mark.parametrize("damage", ["gone", "text"])
+@pytest.mark.parametrize("damage", ["gone", "spoilt", "changed"])
 def test_a_video_that_breaks_during_training_is_replaced_as_if_it_had_never_been_there(tmp_path, decoder, damage, capsys):
     bad = dataset(tmp_path, codec="h264" if decoder == "ffmpeg" else "vp9", count=6)
     victim = train_loader(bad, decoder)[1].index(1, 1)  # second batch
     expected = [b.clip for b in train_loader(bad, decoder, quarantined=frozenset({victim}))[0].epoch(0)]
     file = bad.manifest.listing.file(victim)
-    file.unlink() if damage == "gone" else file.write_text("no video")
+    if damage == "gone":
+        file.unlink()
+    elif damage == "spoilt":
+        spoil(file)
+    else:
+        file.write_text("no video")
     loader, _ = train_loader(bad, decoder)
     batches = list(loader.epoch(0))
     assert len(batches) == len(expected)
@@ -232,9 +237,9 @@ def test_too_many_broken_videos_end_the_run(tmp_path):
     bad = dataset(tmp_path, count=4)
     bad.limit = (1.0, False)
     for i in range(3):
-        bad.manifest.listing.file(i).write_text("no video")
+        spoil(bad.manifest.listing.file(i))
     loader, _ = train_loader(bad)
-    with pytest.raises(UserError, match=r"clip \d.mp4 has changed since .*the limit is 1: mend them"):
+    with pytest.raises(UserError, match=r"clip \d.mp4 does not decode .*the limit is 1: mend them"):
         list(loader.epoch(0))
 
 
