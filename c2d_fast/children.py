@@ -20,6 +20,7 @@ from typing import Any
 _CONTEXT = multiprocessing.get_context("spawn")  # a forked child of a process with threads may hang
 _CHECK_EVERY_S = 0.5
 _START_LIMIT_S = 120.0
+_END_LIMIT_S = 5.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Work = Callable[[Any, Callable[[], None]], Any]
@@ -151,7 +152,7 @@ class _Child:
     def end(self) -> None:
         """Ends the process, whatever it does."""
         self.process.kill()
-        self.process.join()
+        self.process.join(_END_LIMIT_S)  # one that waits for a dead disk cannot be ended, and is left behind
         self.pipe.close()
 
 
