@@ -5,7 +5,7 @@
 The manifest is made up: none of its files exists, so whatever opened one would fail. Measured are: the manifest alone, from the
 file to a plan's first sample; and `python -m c2d_fast.train` from the command to the line that it prints before its first step,
 with PyTorch and DALI loaded, the model built and the loader's processes running, beside the same for 64 videos: what a run
-takes in any case. Memory is the peak of the main process, in units of 1,000 KiB.
+takes in any case. Memory is the peak of the main process.
 """
 
 import argparse
@@ -125,7 +125,7 @@ def train(manifest: Path, out: Path, name: str) -> dict[str, float]:
             process.kill()
             process.wait()
             kilobytes = next(int(row.split()[1]) for row in status.splitlines() if row.startswith("VmHWM"))
-            return {f"train_start{name}_s": seconds, f"train_start{name}_mb": kilobytes / 1000}
+            return {f"train_start{name}_s": seconds, f"train_start{name}_mb": kilobytes * 1024 / 1e6}
     assert process.stderr is not None
     sys.exit(f"error: the run ended before it began: {process.stderr.read()}")
 

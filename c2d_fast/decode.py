@@ -7,7 +7,6 @@ import numpy as np
 from nvidia.dali import fn, types
 
 from c2d_fast.errors import UserError
-from c2d_fast.facts import Facts, from_row
 from c2d_fast.manifest import Manifest
 from c2d_fast.source import ClipSource
 
@@ -138,17 +137,18 @@ def _first_unfit(manifest: Manifest, codecs: dict[str, tuple[int, int]], pixels:
     if not unfit.any():
         return ""
     first = int(unfit.argmax())
-    return f"{manifest.where(first)} {_unfit(from_row(facts[manifest.kept[first]]), codecs, pixels)}"
+    return f"{manifest.where(first)} {_unfit(facts[manifest.kept[first]], codecs, pixels)}"
 
 
-def _unfit(info: Facts, codecs: dict[str, tuple[int, int]], pixels: frozenset[str] | None) -> str:
-    if info.codec not in codecs:
-        return f"is {info.codec}"
-    if info.width < codecs[info.codec][0] or info.height < codecs[info.codec][1]:
-        smallest = "{}x{}".format(*codecs[info.codec])
-        return f"is {info.width}x{info.height}, and {info.codec} must be {smallest} at least"
-    if pixels and info.pix_fmt not in pixels:
-        return f"is stored as {info.pix_fmt}"
-    if not info.in_order:
+def _unfit(row: Any, codecs: dict[str, tuple[int, int]], pixels: frozenset[str] | None) -> str:
+    codec, pix_fmt, width, height = row["codec"].decode(), row["pix_fmt"].decode(), row["width"], row["height"]
+    if codec not in codecs:
+        return f"is {codec}"
+    if width < codecs[codec][0] or height < codecs[codec][1]:
+        smallest = "{}x{}".format(*codecs[codec])
+        return f"is {width}x{height}, and {codec} must be {smallest} at least"
+    if pixels and pix_fmt not in pixels:
+        return f"is stored as {pix_fmt}"
+    if not row["in_order"]:
         return "has timestamps by which DALI would number its frames differently"
     return ""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.lib import recfunctions
 from numpy.typing import NDArray
 
 DEPTHS = ("packets", "keyframes", "full")
@@ -62,14 +63,14 @@ DTYPE = np.dtype([(field.name, _KINDS[field.type]) for field in dataclasses.fiel
 """One element of a table of facts; names of codecs and formats are ASCII."""
 
 
+_READING = ("frames", "width", "height", "codec", "pix_fmt", "matrix", "closed_gops", "in_order")
+
+
+def for_reading(table: NDArray[Any]) -> NDArray[Any]:
+    """Returns the columns of a table of facts that reading videos needs: a third of it."""
+    return np.asarray(recfunctions.repack_fields(table[list(_READING)]))  # type: ignore[no-untyped-call]
+
+
 def to_table(facts: list[Facts]) -> NDArray[Any]:
     """Returns a structured array [videos] of DTYPE."""
     return np.array([dataclasses.astuple(row) for row in facts], DTYPE)
-
-
-def from_row(row: Any) -> Facts:
-    """Returns the facts of one element of a table."""
-    values: dict[str, Any] = {}
-    for name, value in zip(DTYPE.names or (), row.item(), strict=True):
-        values[name] = value.decode() if isinstance(value, bytes) else value
-    return Facts(**values)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from c2d_fast.errors import UserError
+from c2d_fast.facts import for_reading
 from c2d_fast.label_map import class_key, decode_text, sorted_classes
 from c2d_fast.list_shapes import Row, folder_rows, list_rows
 from c2d_fast.manifest_file import ManifestFile, is_manifest, read_manifest_file
@@ -32,7 +33,7 @@ class Listing:
     classes: tuple[str, ...] | None = None
     """The classes' names by label, where a label map, a table or folders give them."""
     scanned: ManifestFile | None = None
-    """What `prepare scan` found, where the list is a manifest."""
+    """What `prepare scan` found, where the list is a manifest; of the facts those that reading needs."""
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -132,6 +133,7 @@ def read_list(
 def _scanned_list(path: Path, root: str | Path | None, num_classes: int | None, classes: tuple[str, ...] | None) -> Listing:
     """Makes the listing of a manifest without looking at each video: it may have very many."""
     scanned = read_manifest_file(path)
+    scanned = replace(scanned, facts=for_reading(scanned.facts))
     root = Path(scanned.root if root is None else root)
     _check_root(root, path)
     # A label map holds for all videos of a class: one of each stands for them.

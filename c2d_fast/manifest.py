@@ -20,7 +20,7 @@ from tqdm import tqdm
 from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
 from c2d_fast.examine import examine
-from c2d_fast.facts import DTYPE, Facts, to_table
+from c2d_fast.facts import DTYPE, Facts, for_reading, to_table
 from c2d_fast.listing import Listing
 from c2d_fast.manifest_file import MISSING
 from c2d_fast.plan import Videos, pack_paths
@@ -38,7 +38,7 @@ class Manifest:
     kept: NDArray[np.int64]
     """Places in the list of the videos that can be used."""
     facts: NDArray[Any]
-    """Of facts.DTYPE, by place in the list, as size and mtime_ns are; zeros of a video that cannot be used."""
+    """Of facts.for_reading, by place in the list, as size and mtime_ns are; zeros of a video that cannot be used."""
     size: NDArray[np.int64]
     mtime_ns: NDArray[np.int64]
     """When the file was written last, as it was examined; -1 where that says nothing, because the files were moved."""
@@ -95,6 +95,7 @@ def read_manifest(listing: Listing, *, allow_missing: bool, jobs: int) -> Manife
     broken = {i: entry for i, entry in sorted(entries.items()) if isinstance(entry, str)}
     kept, table = np.array(list(good), np.int64), np.zeros(len(listing), DTYPE)
     table[kept] = to_table(list(good.values()))
+    table = for_reading(table)
     found = np.array([states.get(i, (-1, -1)) for i in range(len(listing))], np.int64)
     return Manifest(listing, kept, table, found[:, 0], found[:, 1], broken)
 

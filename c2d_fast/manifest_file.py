@@ -110,9 +110,22 @@ def read_manifest_file(path: Path) -> ManifestFile:
     except (OSError, ValueError, KeyError, IndexError, EOFError, TypeError, zipfile.BadZipFile, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
         raise UserError(f"{path}: is not a manifest that can be read ({error}); {remedy}") from error
     rows = [len(getattr(manifest, name)) for name in ("videos", "labels", "size", "mtime_ns", "depth", "facts", "reasons")]
-    if len(set(rows)) != 1 or manifest.facts.dtype != DTYPE or not rows[0]:
+    if len(set(rows)) != 1 or manifest.facts.dtype != DTYPE or not rows[0] or not _is_sensible(manifest):
         raise UserError(f"{path}: is a manifest whose columns do not fit each other; {remedy}")
     return manifest
+
+
+def _is_sensible(manifest: ManifestFile) -> bool:
+    """Says whether nothing is in it that no scan writes, and that would only fail when a video's turn comes."""
+    good = np.fromiter((not reason for reason in manifest.reasons), bool, len(manifest.reasons))
+    numbers = [manifest.facts[name][good] for name in ("frames", "packets", "width", "height")]
+    names = manifest.classes
+    return (
+        all((values > 0).all() for values in numbers)
+        and bool((manifest.labels >= 0).all())
+        and (names is None or bool((manifest.labels < len(names)).all()))
+        and all(manifest.videos)
+    )
 
 
 def _pack(texts: tuple[str, ...]) -> NDArray[np.uint8]:

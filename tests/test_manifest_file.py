@@ -7,9 +7,9 @@ from c2d_fast.manifest_file import ManifestFile, read_manifest_file
 
 
 def test_names_of_any_bytes_survive_a_manifest(tmp_path):
-    names = ("a b.mp4", "ü\n.mp4", os.fsdecode(b"\xff\xfe.mp4"), "")
+    names = ("a b.mp4", "ü\n.mp4", os.fsdecode(b"\xff\xfe.mp4"), " ")
     zeros = np.zeros(4, np.int64)
-    facts = np.zeros(4, DTYPE)
+    facts = np.ones(4, DTYPE)
     columns = {"labels": zeros, "size": zeros, "mtime_ns": zeros, "depth": zeros.astype(np.uint8), "facts": facts}
     made = ManifestFile(list_path="l", list_sha256="0", root="/", videos=names, classes=None, reasons=("",) * 4, **columns)
     made.write(tmp_path / "m.npz")
