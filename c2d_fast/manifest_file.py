@@ -88,6 +88,8 @@ def read_manifest_file(path: Path) -> ManifestFile:
         UserError: it is damaged, or of another kind or version.
     """
     remedy = "make it again with python -m c2d_fast.prepare scan"
+    if path.exists() and not is_manifest(path):
+        raise UserError(f"{path}: is not a manifest; give one that prepare scan or transcode has made")
     try:
         with np.load(path, allow_pickle=False) as archive:
             if "format" not in archive or archive["format"] != FORMAT:

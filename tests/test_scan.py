@@ -321,6 +321,11 @@ def test_damaged_manifests_are_refused_in_one_line(tmp_path, run_command):
         other.write_bytes(content[:at] + bytes([content[at] ^ 0x5A]) + content[at + 1 :])
         with contextlib.suppress(UserError):
             read_list(other, tmp_path, None)
+    for path, part in ((tmp_path / "list.txt", "is not a manifest"), (tmp_path / "none.npz", "No such file")):
+        done = run_command("prepare", "show", path)
+        assert done.returncode == 2
+        assert part in done.stderr
+        assert len(done.stderr.splitlines()) == 1
     np.savez(other, format=np.array([object()], dtype=object))
     with pytest.raises(UserError):
         read_list(other, None, 2)
