@@ -85,6 +85,14 @@ def seconds(text: str) -> float:
     return number
 
 
+def crf(text: str) -> int:
+    """Parses an encoder's constant rate factor, 0 to 51."""
+    number = int(text)
+    if not 0 <= number <= 51:
+        raise ValueError
+    return number
+
+
 def not_negative(text: str) -> int:
     """Parses a whole number >= 0 that fits 63 bits."""
     number = int(text)

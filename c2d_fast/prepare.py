@@ -104,9 +104,7 @@ def _add_transcode(commands: Any) -> None:
     b_frames = "in a row, with --gop above 1 (default 0); no other frame depends on them"
     transcode.add_argument("--b-frames", type=cli.not_negative, default=0, metavar="N", help=b_frames)
     transcode.add_argument("--codec", choices=("h264", "hevc"), default="h264", help="default: h264")
-    transcode.add_argument(
-        "--crf", type=int, choices=range(52), metavar="N", help="quality, lower is better (default 20; hevc 23)"
-    )
+    transcode.add_argument("--crf", type=cli.crf, metavar="N", help="quality, 0 to 51, lower is better (default 20; hevc 23)")
     presets = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
     transcode.add_argument("--preset", choices=presets, default="medium", help="of the encoder (default: medium)")
     _add_children(transcode)
