@@ -16,7 +16,7 @@ def work(item, tick):
         while True:
             pass
     if item == "slow":
-        for _ in range(15):
+        for _ in range(30):
             time.sleep(0.1)
             tick()
     if isinstance(item, tuple) and not os.path.exists(item[1]):  # killed the first time, as for want of memory
@@ -33,7 +33,7 @@ def work(item, tick):
 
 def test_children_that_hang_or_crash_are_named_and_replaced():
     items = ["a", "spin", "b", "exit", "c", "kill", "slow", "d"]
-    results = dict(run_in_children(work, items, jobs=2, time_limit_s=1.0))
+    results = dict(run_in_children(work, items, jobs=2, time_limit_s=2.0))
     assert {item for item, result in results.items() if not isinstance(result, Lost)} == {"a", "b", "c", "d", "slow"}
     assert "hangs" in results["spin"].reason
     assert "exit code 3" in results["exit"].reason
