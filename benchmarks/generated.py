@@ -12,6 +12,14 @@ from typing import Any
 import av
 import numpy as np
 
+ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "h264": ("libx264", "mp4", {"crf": "23"}),
+    "hevc": ("libx265", "mp4", {"crf": "26", "x265-params": "log-level=none:pools=none:frame-threads=1"}),
+    "vp9": ("libvpx-vp9", "webm", {"crf": "32", "b": "0", "deadline": "realtime", "cpu-used": "8"}),
+    "mjpeg": ("mjpeg", "avi", {"q:v": "4"}),
+}
+"""Codec -> encoder, ending of files, options."""
+
 
 def make_videos(
     folder: Path,
@@ -20,9 +28,10 @@ def make_videos(
     num_frames: int = 300,
     width: int = 340,
     height: int = 256,
-    options: dict[str, str] | None = None,
+    codec: str = "h264",
+    gop: int = 250,
 ) -> list[Path]:
-    """Makes H.264 videos as they are downloaded (x264's defaults: B-frames, a key frame every 250 frames) or finds them made.
+    """Makes videos as they are downloaded (of H.264 x264's defaults: B-frames, key frames also at cuts), or finds them made.
 
     Args:
         folder: gets 000.mp4, 001.mp4 ...
@@ -30,16 +39,19 @@ def make_videos(
         num_frames: of each.
         width: in pixels.
         height: in pixels.
-        options: of libx264.
+        codec: one of ENCODERS.
+        gop: frames from key frame to key frame, at most.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{number:03d}.mp4" for number in range(count)]
+    encoder, ending, options = ENCODERS[codec]
+    paths = [folder / f"{number:03d}.{ending}" for number in range(count)]
 
     def make(number: int) -> None:
-        partial = paths[number].with_suffix(".partial.mp4")
+        partial = paths[number].with_suffix(f".partial.{ending}")
         with av.open(str(partial), "w") as container:
-            stream: Any = container.add_stream("libx264", rate=30, options={"crf": "23", "threads": "1", **(options or {})})
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream: Any = container.add_stream(encoder, rate=30, options={"g": str(gop), "threads": "1", **options})
+            stream.width, stream.height = width, height
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             for image in frames(number, num_frames, width, height):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode())

@@ -1,21 +1,85 @@
-"""What a benchmark was measured on."""
+"""What a benchmark was measured on, and what the GPU was doing meanwhile."""
 
 import os
 import platform
+import statistics
+import threading
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import torch
 
 
 def describe_machine(*packages: str) -> dict[str, Any]:
-    """Returns the CPU, the GPU if there is one, and versions: plain values."""
+    """Returns the CPU, the GPU if there is one, and versions: plain values. Packages that are not installed are None."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return {
+    machine = {
         "cpu": next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), ""),
         "cpus": len(os.sched_getaffinity(0)),
-        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "gpu": None,
         "python": platform.python_version(),
-        **{package: metadata.version(package) for package in ("torch", "nvidia-dali-cuda120", "av", *packages)},
+        **{package: _version(package) for package in ("torch", "nvidia-dali-cuda120", "av", *packages)},
     }
+    if torch.cuda.is_available():
+        machine |= {"gpu": torch.cuda.get_device_name(0), "cuda": torch.version.cuda, "driver": _driver()}
+    return machine
+
+
+class GpuWatch:
+    """Samples how busy the GPU and its video decoders are, five times a second, while it is open; without NVML, nothing."""
+
+    def __init__(self) -> None:
+        self._nvml, self._samples, self._end = _nvml(), [], threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._nvml:
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._end.set()
+        if self._nvml:
+            self._thread.join()
+
+    def read(self) -> dict[str, float | None]:
+        """Returns the mean per cent of busy time of GPU and decoders; None where it is not known."""
+        columns = list(zip(*self._samples, strict=True)) or [(), ()]
+        means = [round(statistics.mean(column), 1) if column else None for column in columns]
+        return {"gpu_percent": means[0], "decoder_percent": means[1]}
+
+    def _sample(self) -> None:
+        nvml, handle = self._nvml
+        while not self._end.wait(0.2):
+            try:
+                busy = nvml.nvmlDeviceGetUtilizationRates(handle).gpu
+                self._samples.append((busy, nvml.nvmlDeviceGetDecoderUtilization(handle)[0]))
+            except nvml.NVMLError:
+                return
+
+
+def _nvml() -> Any:
+    """Returns NVIDIA's management library and a handle of the first GPU; None where there is none."""
+    if not torch.cuda.is_available():
+        return None
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        return pynvml, pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
+    except Exception:  # not installed, or no driver that answers
+        return None
+
+
+def _driver() -> str | None:
+    nvml = _nvml()
+    return str(nvml[0].nvmlSystemGetDriverVersion()) if nvml else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

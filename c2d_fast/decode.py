@@ -1,6 +1,7 @@
 """Which decoder a list is read with, and the first step of every DALI graph: from the source to decoded clips."""
 
 import ctypes
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,9 @@ def read_clips(source: ClipSource) -> tuple[Any, ...]:
         source: draws and reads the samples in DALI's worker processes; it also names the decoder and the device.
 
     Returns:
-        clip: uint8 FHWC, RGB, the frames asked for at the size they are stored in, on source.device
-        start, end: float32 [crops, 2], (y, x) corners as parts of the frame, 0..1; CPU
+        clip: uint8 FHWC, RGB, the frames asked for at the size they are stored in, or of them the part that the crops need,
+            on source.device
+        start, end: float32 [crops, 2], (y, x) corners of the crops as parts of that, 0..1; CPU
         flip: int32; CPU; None in evaluation
         index: int64; CPU
         problem: uint8 [bytes], empty unless the video could not be read; CPU
@@ -51,15 +53,7 @@ def read_clips(source: ClipSource) -> tuple[Any, ...]:
         (types.UINT8, ""),  # problem
     ]
     # An output that a graph leaves unused would still be sent, and DALI warns of it: none is declared that is not needed.
-    inputs = fn.external_source(
-        source,
-        num_outputs=len(streams),
-        dtype=[dtype for dtype, _ in streams],
-        layout=[layout for _, layout in streams],
-        batch=False,
-        parallel=True,
-        prefetch_queue_depth=2,
-    )
+    inputs = _inputs(source, streams)
     payload, frames = inputs[0], inputs[1] if encoded else None
     start, end, *flip, index, problem = inputs[2 if encoded else 1 :]
     if source.decoder == "nvdec":
@@ -69,8 +63,34 @@ def read_clips(source: ClipSource) -> tuple[Any, ...]:
     else:
         clip = payload
     if source.device == "gpu" and source.decoder != "nvdec":
-        clip = clip.gpu()  # whole frames, uint8
+        clip = clip.gpu()  # uint8, a quarter of what would cross as float32
     return clip, start, end, flip[0] if flip else None, index, problem
+
+
+def read_crops(source: ClipSource) -> tuple[Any, ...]:
+    """Adds a source whose workers decode and cut out the crops, for graphs on a machine without a GPU (source.crops_on_cpu).
+
+    DALI's resize takes about eight times as long on a CPU as the workers' (docs/decisions/0008).
+
+    Returns:
+        clip: uint8 FHWC, RGB, source.crop_size high and wide, flipped; in evaluation [crops, F, H, W, C]; CPU
+        index: int64; CPU
+        problem: uint8 [bytes], empty unless the video could not be read; CPU
+    """
+    streams = [(types.UINT8, "FHWC" if source.flips else ""), (types.INT64, ""), (types.UINT8, "")]
+    return tuple(_inputs(dataclasses.replace(source, cuts_crops=True), streams))
+
+
+def _inputs(source: ClipSource, streams: list[tuple[Any, str]]) -> Any:
+    return fn.external_source(
+        source,
+        num_outputs=len(streams),
+        dtype=[dtype for dtype, _ in streams],
+        layout=[layout for _, layout in streams],
+        batch=False,
+        parallel=True,
+        prefetch_queue_depth=2,
+    )
 
 
 def choose_decoder(requested: str, manifest: Manifest, *, gpu: bool) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from c2d_fast.examine import examine
 from c2d_fast.manifest import file_state
+from c2d_fast.packet_table import rows_of
 from c2d_fast.video import DecodeError, open_video, reason, video_stream
 
 PARTIAL = ".c2d_fast-partial.mp4"
@@ -66,6 +67,8 @@ class Encoded:
     """The values of Facts of what was written; None where nothing was."""
     reason: str
     """Why nothing was written; empty where something was."""
+    packets: Any = None
+    """Rows of the packet table and the decoder's configuration, as two bytes; or their packet_store.Place."""
 
 
 def target_size(width: int, height: int, short_side: int) -> tuple[int, int]:
@@ -100,7 +103,8 @@ def encode_one(item: EncodeItem, tick: Callable[[], None]) -> Encoded:
             examine(item.source, "full", tick, must_be_whole=True)
         item.target.parent.mkdir(parents=True, exist_ok=True)
         num_frames = _encode(item.source, partial, item.form, tick)
-        facts = examine(partial, "full", tick, must_be_whole=True).facts
+        examined = examine(partial, "full", tick, must_be_whole=True, locate=True)
+        facts = examined.facts
         if facts.frames != num_frames or not facts.closed_gops:
             raise DecodeError(f"was not stored as it should be: {facts.frames} frames of {num_frames} come out")
         if file_state(item.source) != state:
@@ -113,7 +117,8 @@ def encode_one(item: EncodeItem, tick: Callable[[], None]) -> Encoded:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(errno.ENOSPC, "the disk is full") from error
         return Encoded(state, (-1, -1), None, str(error) if isinstance(error, DecodeError) else reason(error))
-    return Encoded(state, file_state(item.target) or (-1, -1), dataclasses.astuple(facts), "")
+    packets = (rows_of(examined).tobytes(), examined.extradata)
+    return Encoded(state, file_state(item.target) or (-1, -1), dataclasses.astuple(facts), "", packets)
 
 
 def _encode(source: Path, target: Path, form: Form, tick: Callable[[], None]) -> int:

@@ -10,17 +10,19 @@ from typing import Any, NamedTuple
 import av
 import av.container
 import numpy as np
+from numpy.typing import NDArray
 
 from c2d_fast.container_bytes import check_whole, locate_packets
 from c2d_fast.facts import DEPTHS, Facts
-from c2d_fast.nal import first_picture, length_size
+from c2d_fast.nal import READABLE, Picture, length_size, needed_by_others, read_picture
+from c2d_fast.packets import entry_places
 from c2d_fast.video import DecodeError, open_video, reason, video_stream
 
 # Codecs of which every packet holds exactly one shown frame, so that counting packets counts frames. The others have
 # packets that show nothing (VP8 and AV1 alternate references, MPEG-4's packed B-frames): their frames are counted by
 # decoding.
 _ONE_FRAME_A_PACKET = frozenset({"h264", "hevc", "mjpeg"})
-# Codecs of which a key frame forgets everything before it (of H.264 and HEVC it is read from the packets).
+# Codecs of which a key frame forgets everything before it (of others it is read from the packets).
 _KEYS_FORGET = frozenset({"mjpeg", "vp8", "vp9"})
 _CONSTANT_S = 0.002
 
@@ -36,6 +38,7 @@ class Packet(NamedTuple):
     is_key: bool
     is_reference: bool
     is_entry: bool
+    """Whether what is decoded and shown later needs nothing from before, by its headers."""
     is_hidden: bool
     """Marked as not to be shown, or as damaged."""
 
@@ -47,6 +50,17 @@ class Examined:
     facts: Facts
     packets: list[Packet]
     extradata: bytes
+
+    def shown(self) -> NDArray[np.int64]:
+        """Returns the number of the frame that each packet becomes, int64 [packets]; of no use unless facts.in_order."""
+        times = [packet.dts if packet.pts is None else packet.pts for packet in self.packets]
+        return np.argsort(np.argsort(np.array(times, np.int64), kind="stable"), kind="stable")
+
+    def entries(self) -> NDArray[np.int64]:
+        """Returns the packets at which decoding can begin, int64 [facts.entries]."""
+        if not self.facts.entries:
+            return np.zeros(0, np.int64)
+        return entry_places(self.shown(), np.array([packet.is_entry for packet in self.packets]))
 
 
 @dataclass
@@ -154,27 +168,44 @@ def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: 
         key_frames=len(keys),
         longest_gop=max((b - a for a, b in pairwise([*keys, len(packets)])), default=0),
         reordered=any(a.pts is not None and b.pts is not None and a.pts > b.pts for a, b in pairwise(packets)),
-        disposable=sum(not packet.is_reference for packet in packets) if codec in ("h264", "hevc") else -1,
-        closed_gops=in_order and num_frames == len(packets) and _closed(packets),
+        disposable=sum(not packet.is_reference for packet in packets) if codec in READABLE else -1,
+        closed_gops=False,
         in_order=in_order,
     )
-    return Examined(facts, packets, extradata or b"")
+    return _with_entries(Examined(facts, packets, extradata or b""))
+
+
+def _with_entries(examined: Examined) -> Examined:
+    """Adds to the facts where decoding can begin."""
+    facts, packets = examined.facts, examined.packets
+    # Of fields that are stored one by one, headers do not say what depends on what. In an interlaced file nothing is left out.
+    if not facts.in_order or facts.interlaced:
+        return examined
+    if facts.codec == "h264" and "444" in facts.pix_fmt:
+        # How x264 stored it depends on its version, which the first packet alone may tell.
+        packets = [packet._replace(is_entry=False) for packet in packets]
+    examined = replace(examined, facts=replace(facts, entries=1), packets=packets)
+    entries = set(examined.entries().tolist())
+    closed = all(number in entries for number, packet in enumerate(packets) if packet.is_key) and packets[0].is_entry
+    return replace(examined, facts=replace(examined.facts, entries=len(entries), closed_gops=closed))
 
 
 def _read(
     container: av.container.InputContainer, stream: av.VideoStream, codec: str, depth: str, tick: Callable[[], object]
 ) -> tuple[list[Packet], _Decoded]:
     """Demuxes all packets, and decodes as many as the depth says."""
-    nal = codec in ("h264", "hevc")
-    size = length_size(codec, stream.codec_context.extradata) if nal else 0
-    layers: list[int] = []
+    size = length_size(codec, stream.codec_context.extradata)
+    pictures: list[Picture] = []
     packets: list[Packet] = []
     decoded = _Decoded()
     for packet in container.demux(stream):
         tick()
         if packet.size:
-            picture = first_picture(codec, memoryview(packet), size) if nal else None
-            layers.append(picture.temporal_id if picture else 0)
+            if codec in READABLE:
+                picture = read_picture(codec, memoryview(packet), size)
+            else:
+                picture = Picture(True, codec in _KEYS_FORGET, 0, b"")
+            pictures.append(picture)
             packets.append(
                 Packet(
                     -1,
@@ -182,17 +213,27 @@ def _read(
                     packet.pts,
                     packet.dts,
                     packet.is_keyframe,
-                    picture.is_reference if picture else True,
-                    packet.is_keyframe and (picture.is_entry if picture else codec in _KEYS_FORGET),
+                    True,
+                    packet.is_keyframe and picture.is_entry,
                     packet.is_discard or packet.is_corrupt,
                 )
             )
         if depth != "packets" or decoded.first is None:
             _decode(packet, len(packets) - bool(packet.size), decoded, strict=depth != "packets")
-    if any(layers):  # a lower layer's picture may still serve a higher layer
-        top = max(layers)
-        packets = [p._replace(is_reference=p.is_reference or layer < top) for p, layer in zip(packets, layers, strict=True)]
-    return packets, decoded
+    return _with_pictures(packets, pictures), decoded
+
+
+def _with_pictures(packets: list[Packet], pictures: list[Picture]) -> list[Packet]:
+    """Adds what the headers say of all packets together."""
+    known = pictures[0].parameter_sets if pictures else b""
+    # Parameter sets hold until they are replaced. Where packets bring any, each entry must bring them, always the same.
+    is_changing = {picture.parameter_sets for picture in pictures if picture.parameter_sets} - {known} or (
+        known and any(p.is_entry and not picture.parameter_sets for p, picture in zip(packets, pictures, strict=True))
+    )
+    return [
+        packet._replace(is_reference=needed, is_entry=packet.is_entry and not is_changing)
+        for packet, needed in zip(packets, needed_by_others(pictures), strict=True)
+    ]
 
 
 def _decode(packet: "av.Packet[Any]", number: int, decoded: _Decoded, *, strict: bool) -> None:
@@ -238,19 +279,6 @@ def _countable(codec: str, first: av.VideoFrame, promised: int, packets: list[Pa
         return False
     # Frames shown before the first key frame need one that is not there.
     return all(packet.pts is None or start.pts is None or packet.pts >= start.pts for packet in packets)
-
-
-def _closed(packets: list[Packet]) -> bool:
-    """Says whether every key frame is an entry, and no packet is shown before the key frame that it follows."""
-    key: Packet | None = None
-    for packet in packets:
-        if packet.is_key:
-            if not packet.is_entry:
-                return False
-            key = packet
-        if key is None or key.pts is None or packet.pts is None or packet.pts < key.pts:
-            return False
-    return True
 
 
 def _count_frames(path: Path, tick: Callable[[], object]) -> tuple[int, bool]:

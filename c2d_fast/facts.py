@@ -56,6 +56,9 @@ class Facts:
     """Whether decoding can start at every key frame, and the n-th shown packet is the n-th frame."""
     in_order: bool
     """Whether the order of the packets' timestamps is that of FFmpeg's frames, without a gap: DALI numbers by timestamps."""
+    entries: int = 0
+    """Packets at which decoding can begin, the first included, so that what is shown from there on needs nothing from before.
+    0: it is not known which packets a frame depends on, and the file is decoded from its beginning, whole."""
 
 
 _KINDS = {int: "<i4", bool: "?", float: "<f8", str: "S16"}
@@ -63,7 +66,9 @@ DTYPE = np.dtype([(field.name, _KINDS[field.type]) for field in dataclasses.fiel
 """One element of a table of facts; names of codecs and formats are ASCII."""
 
 
-_READING = ("frames", "width", "height", "codec", "pix_fmt", "matrix", "closed_gops", "in_order")
+_READING = (
+    "frames", "width", "height", "codec", "pix_fmt", "full_range", "matrix", "closed_gops", "in_order", "entries"
+)  # fmt: skip
 
 
 def for_reading(table: NDArray[Any]) -> NDArray[Any]:

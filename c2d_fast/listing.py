@@ -14,7 +14,7 @@ from c2d_fast.errors import UserError
 from c2d_fast.facts import for_reading
 from c2d_fast.label_map import class_key, decode_text, sorted_classes
 from c2d_fast.list_shapes import Row, folder_rows, list_rows
-from c2d_fast.manifest_file import ManifestFile, is_manifest, read_manifest_file
+from c2d_fast.manifest_file import ManifestFile, is_manifest, read_manifest_file, table_path
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Listing:
     """The classes' names by label, where a label map, a table or folders give them."""
     scanned: ManifestFile | None = None
     """What `prepare scan` found, where the list is a manifest; of the facts those that reading needs."""
+    packet_table: tuple[Path, str] | None = None
+    """The manifest's packet table, if there is one, and the identity of the manifest that it must belong to."""
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -133,6 +135,7 @@ def read_list(
 def _scanned_list(path: Path, root: str | Path | None, num_classes: int | None, classes: tuple[str, ...] | None) -> Listing:
     """Makes the listing of a manifest without looking at each video: it may have very many."""
     scanned = read_manifest_file(path)
+    packet_table = (table, scanned.identity()) if (table := table_path(path)).exists() else None
     scanned = replace(scanned, facts=for_reading(scanned.facts))
     root = Path(scanned.root if root is None else root)
     _check_root(root, path)
@@ -152,6 +155,7 @@ def _scanned_list(path: Path, root: str | Path | None, num_classes: int | None, 
         sha256=scanned.list_sha256,
         classes=classes,
         scanned=scanned,
+        packet_table=packet_table,
     )
 
 

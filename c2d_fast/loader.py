@@ -35,6 +35,8 @@ class LoaderOptions:
     """Processes that read (and, with ffmpeg, decode) videos."""
     decoder_threads: int
     """Threads of each FFmpeg decoder, or of the whole pipeline with nvdec and dali."""
+    whole_files: bool = False
+    """Read and decode files whole, up to the last wanted frame: for comparison."""
 
 
 class TrainLoader:
@@ -156,6 +158,7 @@ class _Stream:
             decoder=self._options.decoder,
             device="gpu" if self._options.device.type == "cuda" else "cpu",
             decoder_threads=self._options.decoder_threads,
+            whole_files=self._options.whole_files,
             first_step=step,
             first_slot=slot,
         )

@@ -23,11 +23,13 @@ from c2d_fast.examine import examine
 from c2d_fast.facts import DTYPE, Facts, for_reading, to_table
 from c2d_fast.listing import Listing
 from c2d_fast.manifest_file import MISSING
+from c2d_fast.packet_table import open_table
 from c2d_fast.plan import Videos, pack_paths
 from c2d_fast.video import DecodeError
 
-_FORMAT = "c2d_fast.cache/4"
+_FORMAT = "c2d_fast.cache/5"
 _SAVE_EVERY_S = 60.0
+_STORED = ("codec", "full_range", "matrix", "closed_gops", "entries")
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,12 @@ class Manifest:
     """When the file was written last, as it was examined; -1 where that says nothing, because the files were moved."""
     broken: dict[int, str]
     """Place in the list -> why it cannot be used (missing files included)."""
+    packet_table: tuple[Path, str] | None = None
+    """As in Listing, once it has been looked into."""
 
     def videos(self) -> Videos:
         """Returns what plans and decoders need, for the usable videos only."""
+        table, identity = self.packet_table or ("", "")
         paths, path_ends = pack_paths(map(self.listing.videos.__getitem__, self.kept.tolist()))
         return Videos(
             root=str(self.listing.root),
@@ -56,9 +61,12 @@ class Manifest:
             width=self.facts["width"][self.kept].astype(np.int64),
             height=self.facts["height"][self.kept].astype(np.int64),
             labels=np.array(self.listing.labels, np.int64)[self.kept],
-            closed_gops=self.facts["closed_gops"][self.kept],
+            stored=self.facts[list(_STORED)][self.kept],
             size=self.size[self.kept],
             mtime_ns=self.mtime_ns[self.kept],
+            packet_table=str(table),
+            table_identity=identity,
+            table_places=self.kept,
         )
 
     def where(self, index: int) -> str:
@@ -125,7 +133,17 @@ def _from_scan(listing: Listing) -> Manifest:
             f"note: {listing.path} was scanned below {scanned.root}: of the files below {listing.root} sizes are compared only"
         )
         mtime_ns = np.full_like(mtime_ns, -1)
-    return Manifest(listing, kept, scanned.facts, scanned.size, mtime_ns, broken)
+    return Manifest(listing, kept, scanned.facts, scanned.size, mtime_ns, broken, _packet_table(listing))
+
+
+def _packet_table(listing: Listing) -> tuple[Path, str] | None:
+    if listing.packet_table:
+        try:
+            open_table(*listing.packet_table)
+        except UserError as error:  # slower, but nothing is lost
+            print(f"note: {error}; going on without it")
+            return None
+    return listing.packet_table
 
 
 def _read(path: Path) -> Facts | str:

@@ -18,8 +18,12 @@ from c2d_fast.errors import UserError
 from c2d_fast.facts import DTYPE
 from c2d_fast.files import written_whole
 
-FORMAT = "c2d_fast.manifest/4"
+FORMAT = "c2d_fast.manifest/5"
 MISSING = "no such file"
+
+
+class OtherVersionError(UserError):
+    """A manifest that an earlier or later version of this project has written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,11 @@ class ManifestFile:
             np.savez_compressed(file, **columns)  # type: ignore[arg-type]
 
 
+def table_path(manifest: Path) -> Path:
+    """Returns the name that a manifest's packet table has."""
+    return manifest.with_name(f"{manifest.stem}.packets.npz")
+
+
 def is_manifest(path: Path) -> bool:
     """Says whether a file is an archive, which no list is."""
     try:
@@ -92,8 +101,10 @@ def read_manifest_file(path: Path) -> ManifestFile:
         raise UserError(f"{path}: is not a manifest; give one that prepare scan or transcode has made")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            if "format" not in archive or archive["format"] != FORMAT:
-                raise UserError(f"{path}: is not a manifest of this version ({FORMAT}); {remedy}")
+            format_ = str(archive["format"]) if "format" in archive else ""
+            if format_ != FORMAT:
+                kind = OtherVersionError if format_.startswith(FORMAT.partition("/")[0]) else UserError
+                raise kind(f"{path}: is not a manifest of this version ({FORMAT}); {remedy}")
             columns = {name: archive[name] for name in archive.files}
         text = {name: _unpack(columns[name]) for name in ("list_path", "root", "videos", "classes", "reasons")}
         manifest = ManifestFile(
@@ -109,6 +120,8 @@ def read_manifest_file(path: Path) -> ManifestFile:
             facts=columns["facts"],
             reasons=text["reasons"],
         )
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, IndexError, EOFError, TypeError, zipfile.BadZipFile, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
         raise UserError(f"{path}: is not a manifest that can be read ({error}); {remedy}") from error
     rows = [len(getattr(manifest, name)) for name in ("videos", "labels", "size", "mtime_ns", "depth", "facts", "reasons")]

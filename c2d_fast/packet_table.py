@@ -1,7 +1,7 @@
 """Where every packet of every video of a manifest lies: a file beside the manifest, read through the memory map.
 
 An uncompressed .npz archive: one file to copy, whose arrays `numpy.load` reads and this module maps, so that opening it costs
-nothing and only the rows of the videos that are read come into memory. About 18 bytes a packet: 1.3 GB for Kinetics-400.
+nothing and only the rows of the videos that are read come into memory. About 19 bytes a packet: 1.4 GB for Kinetics-400.
 """
 
 import struct
@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 from c2d_fast.errors import UserError
 from c2d_fast.examine import Examined
 from c2d_fast.files import written_whole
+from c2d_fast.packets import DTYPE
 
-FORMAT = "c2d_fast.packets/1"
-DTYPE = np.dtype([("position", "<i8"), ("size", "<i4"), ("shown", "<i4"), ("key", "?"), ("reference", "?")])
-"""position: byte of the file, -1 where its container parts or changes packets. shown: number of the frame that the packet
-becomes, -1 where that is not one to one. reference: whether other packets may depend on it. In decoding order."""
+FORMAT = "c2d_fast.packets/2"
 
 
 def rows_of(examined: Examined) -> NDArray[Any]:
@@ -33,16 +31,9 @@ def rows_of(examined: Examined) -> NDArray[Any]:
     rows["size"] = [packet.size for packet in packets]
     rows["key"] = [packet.is_key for packet in packets]
     rows["reference"] = [packet.is_reference for packet in packets]
-    rows["shown"] = -1
-    if examined.facts.in_order:
-        times = [packet.dts if packet.pts is None else packet.pts for packet in packets]
-        rows["shown"] = np.argsort(np.argsort(np.array(times, np.int64), kind="stable"), kind="stable")
+    rows["entry"][examined.entries()] = True
+    rows["shown"] = examined.shown() if examined.facts.in_order else -1
     return rows
-
-
-def table_path(manifest: Path) -> Path:
-    """Returns the name that a manifest's packet table has."""
-    return manifest.with_name(f"{manifest.stem}.packets.npz")
 
 
 def write_table(path: Path, identity: str, videos: Iterable[tuple[bytes, bytes]], counts: NDArray[np.int64]) -> None:

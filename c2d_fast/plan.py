@@ -39,12 +39,17 @@ class Videos:
     width: NDArray[np.int64]
     height: NDArray[np.int64]
     labels: NDArray[np.int64]
-    closed_gops: NDArray[np.bool_]
-    """Whether the decoder may leave out groups of pictures, see facts.Facts."""
+    stored: NDArray[Any]
+    """Columns of facts.for_reading that say how each is stored."""
     size: NDArray[np.int64]
     """Bytes of the file when it was examined."""
     mtime_ns: NDArray[np.int64]
     """When it had been written last; -1 where that is not compared."""
+    packet_table: str = ""
+    """The file that says where each packet lies, if there is one, and the identity of the manifest that it belongs to."""
+    table_identity: str = ""
+    table_places: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Each video's place in that table."""
 
     def __len__(self) -> int:
         return len(self.path_ends)
@@ -57,12 +62,13 @@ class Videos:
 
     def __getstate__(self) -> dict[str, Any]:
         arrays = {name: value for name, value in self.__dict__.items() if isinstance(value, np.ndarray)}
+        texts = {name: value for name, value in self.__dict__.items() if isinstance(value, str)}
         if sum(array.nbytes for array in arrays.values()) < _SHARED_BYTES:
-            return arrays | {"root": self.root}
+            return arrays | texts
         try:
-            return {"root": self.root, "shared": self._shared.handle}
+            return texts | {"shared": self._shared.handle}
         except OSError:  # no memory files here: each worker gets its copy
-            return arrays | {"root": self.root}
+            return arrays | texts
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         shared = state.pop("shared", None)
@@ -124,6 +130,11 @@ class TrainPlan:
             )
 
     @property
+    def short_side(self) -> int:
+        """Short side of the frame that the crops are defined on, in pixels."""
+        return self.crop.train_short_side
+
+    @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch; the same on all ranks."""
         return len(self.videos) // (self.world * self.batch_size)
@@ -142,7 +153,7 @@ class TrainPlan:
         epoch, _ = self._place(step, slot)
         index, videos, clip = self.index(step, slot), self.videos, self.clip
         n, source = int(videos.num_frames[index]), (int(videos.width[index]), int(videos.height[index]))
-        scaled = sampler.scaled_size(*source, self.crop.train_short_side)
+        scaled = sampler.scaled_size(*source, self.short_side)
         firsts = sampler.train_first_frames(n, clip.num_frames, clip.interval)
         draws = _draws(*scaled, self.crop.size, self.crop.scales)
         first, box, flip = sampler.draw_train(self.seed, epoch, index, len(firsts), draws)
@@ -169,6 +180,11 @@ class EvalPlan:
     world: int = 1
     quarantined: frozenset[int] = field(default=frozenset())
     """Videos that turned out to be broken: never replaced, only masked out."""
+
+    @property
+    def short_side(self) -> int:
+        """Short side of the frame that the crops are defined on, in pixels."""
+        return self.crop.train_short_side if self.num_clips == 1 else self.crop.test_short_side
 
     @property
     def num_crops(self) -> int:
@@ -200,8 +216,7 @@ class EvalPlan:
         """Returns the sample at a place of a step's batch, with every frame that any of the video's views needs."""
         index = self.index(step, slot)
         source = (int(self.videos.width[index]), int(self.videos.height[index]))
-        short_side = self.crop.train_short_side if self.num_clips == 1 else self.crop.test_short_side
-        scaled = sampler.scaled_size(*source, short_side)
+        scaled = sampler.scaled_size(*source, self.short_side)
         squares = [sampler.centre_box(*scaled, self.crop.size)] if self.num_clips == 1 else sampler.three_boxes(*scaled)
         boxes = np.stack([sampler.relative_box(square, *scaled) for square in squares])
         return Sample(index, np.unique(self._clips(index)), boxes, False)

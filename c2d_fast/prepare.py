@@ -68,8 +68,8 @@ def _add_scan(commands: Any) -> None:
     scan.add_argument("--video-name", metavar="TEMPLATE", help="of files where the list gives ids, e.g. '{id}.mp4'")
     scan.add_argument("--out", type=Path, required=True, metavar="FILE", help="the manifest, e.g. train.npz")
     scan.add_argument("--depth", choices=DEPTHS, default="full", help="how thoroughly (default: full)")
-    table = "also write where every packet lies: FILE's name with .packets.npz"
-    scan.add_argument("--packets", action="store_true", help=table)
+    table = "write where every packet lies, for reading only what a clip needs: FILE's name with .packets.npz (default: on)"
+    scan.add_argument("--packets", action=argparse.BooleanOptionalAction, default=True, help=table)
     _add_children(scan)
     scan.add_argument("--retry-broken", action="store_true", help="read files again that were found broken before")
 

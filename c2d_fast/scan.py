@@ -3,11 +3,10 @@
 import argparse
 import dataclasses
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -22,11 +21,12 @@ from c2d_fast.findings import report
 from c2d_fast.journal import Journal
 from c2d_fast.listing import Listing, read_list
 from c2d_fast.manifest import file_state
-from c2d_fast.manifest_file import MISSING, ManifestFile, read_manifest_file
-from c2d_fast.packet_table import PacketTable, open_table, rows_of, table_path, write_table
+from c2d_fast.manifest_file import MISSING, ManifestFile, OtherVersionError, read_manifest_file, table_path
+from c2d_fast.packet_store import PacketStore
+from c2d_fast.packet_table import rows_of
 from c2d_fast.video import DecodeError
 
-_FORMAT = "c2d_fast.scan/1"
+_FORMAT = "c2d_fast.scan/2"
 _SAY_EVERY_S = 30.0
 
 
@@ -41,8 +41,8 @@ class Found(NamedTuple):
     reason: str
     """Why it is broken; empty if it is not."""
     packets: Any
-    """Rows of the packet table and the decoder's configuration, as two bytes; or where they lie in the journal's second file:
-    position, bytes of rows, bytes of configuration; or their video's number in the earlier table. None if not asked for."""
+    """Rows of the packet table and the decoder's configuration, as two bytes; or their packet_store.Place. None if not asked
+    for."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,13 @@ def run_scan(args: argparse.Namespace) -> None:
     out: Path = args.out
     check_writable(out, "--out")
     # Anything else of this name is the user's, and stays.
-    before = read_manifest_file(out) if out.exists() else None
+    before = _earlier_manifest(out)
     header = {"format": _FORMAT, "root": str(listing.root.absolute())}
     journal_path = out.with_name(out.name + ".journal")
     with ExitStack() as stack:
         journal = stack.enter_context(Journal(journal_path, header, f"--out {out}"))
-        bytes_path = out.with_name(out.name + ".journal-packets")
-        packet_bytes = stack.enter_context(bytes_path.open("a+b")) if args.packets else None
-        table = _earlier_table(out, before) if before and args.packets else None
-        known = _known(journal, before, table, packet_bytes)
+        store = stack.enter_context(PacketStore(out, before)) if args.packets else None
+        known = _known(journal, before, store)
         states = {video: file_state(listing.root / video) for video in dict.fromkeys(listing.videos)}
         depth = DEPTHS.index(args.depth)
         done = {
@@ -93,19 +91,20 @@ def run_scan(args: argparse.Namespace) -> None:
         if done:
             print(f"{len(done)} of {len(states)} videos are known and have not changed: {len(items)} are read")
         try:
-            _scan(items, args, journal, packet_bytes, done)
+            _scan(items, args, journal, store, done)
         except KeyboardInterrupt:
             print(f"interrupted: {len(done)} of {len(states)} videos are kept in {journal_path}; the same command goes on")
             raise
         manifest = _manifest(listing, states, done)
         try:
-            if packet_bytes:
-                _write_packets(table_path(out), manifest, done, packet_bytes, table)
+            if store:
+                store.write(manifest, [done[v].packets if v in done and not done[v].reason else None for v in manifest.videos])
             manifest.write(out)
         except OSError as error:
             raise UserError(f"--out {out}: cannot be written ({error.strerror}); the same command goes on from here") from error
         journal.remove()
-        bytes_path.unlink(missing_ok=True)
+        if store:
+            store.remove()
     print("\n".join(report(manifest)))
     print(f"manifest: {out}" + (f", packet table: {table_path(out)}" if args.packets else ""))
     print(f"give it in place of the list: --train-list {out} or --list {out}")
@@ -130,7 +129,7 @@ def examine_one(item: ScanItem, tick: Any) -> Found:
 
 
 def _scan(
-    items: list[ScanItem], args: argparse.Namespace, journal: Journal, packet_bytes: BinaryIO | None, done: dict[str, Found]
+    items: list[ScanItem], args: argparse.Namespace, journal: Journal, store: PacketStore | None, done: dict[str, Found]
 ) -> None:
     """Examines the items and puts what is found into the journal and into done."""
     started_s = said_s = time.monotonic()
@@ -143,8 +142,8 @@ def _scan(
                 found = Found(*state, DEPTHS.index(item.depth), None, result.reason, None)
             else:
                 found = result
-            if packet_bytes and found.packets:
-                found = found._replace(packets=_keep(packet_bytes, *found.packets))
+            if store and found.packets:
+                found = found._replace(packets=store.add(*found.packets))
             journal.add([item.video, *found])
             done[item.video] = found
             frames += found.facts[0] if found.facts else 0
@@ -161,26 +160,17 @@ def _scan(
         print(f"{len(items)} videos, {frames} frames read in {seconds:.1f} s: {frames / seconds:.0f} frames/s")
 
 
-def _keep(file: BinaryIO, rows: Any, extradata: Any) -> tuple[int, int, int]:
-    position = file.seek(0, 2)
-    file.write(rows + extradata)
-    file.flush()  # before the journal says that it is there
-    return position, len(rows), len(extradata)
-
-
-def _earlier_table(out: Path, before: ManifestFile) -> PacketTable | None:
-    if not table_path(out).exists():
+def _earlier_manifest(out: Path) -> ManifestFile | None:
+    if not out.exists():
         return None
     try:
-        return open_table(table_path(out), before.identity())
-    except UserError as error:
-        print(f"note: {error}")
+        return read_manifest_file(out)
+    except OtherVersionError:
+        print(f"note: {out} is of another version of this program: everything is read again, and it is replaced")
         return None
 
 
-def _known(
-    journal: Journal, before: ManifestFile | None, table: PacketTable | None, packet_bytes: BinaryIO | None
-) -> dict[str, Found]:
+def _known(journal: Journal, before: ManifestFile | None, store: PacketStore | None) -> dict[str, Found]:
     """Returns what an earlier scan, and an interrupted one, have found: video -> Found."""
     known: dict[str, Found] = {}
     if before:
@@ -188,11 +178,9 @@ def _known(
         for i, (video, size, mtime_ns, depth) in enumerate(columns):
             reason = before.reasons[i]
             facts = None if reason else before.facts[i].item()
-            known[video] = Found(size, mtime_ns, depth, facts, reason, i if table else None)
-    there = packet_bytes.seek(0, 2) if packet_bytes else 0
+            known[video] = Found(size, mtime_ns, depth, facts, reason, store.earlier(video) if store else None)
     for video, size, mtime_ns, depth, facts, reason, place in journal.entries:
-        whole = place and sum(place) <= there
-        known[video] = Found(size, mtime_ns, depth, facts, reason, tuple(place) if whole else None)
+        known[video] = Found(size, mtime_ns, depth, facts, reason, store.known(place) if store else None)
     return known
 
 
@@ -216,22 +204,3 @@ def _manifest(listing: Listing, states: dict[str, tuple[int, int] | None], done:
         facts=facts,
         reasons=tuple(entry.reason for entry in found),
     )
-
-
-def _write_packets(
-    path: Path, manifest: ManifestFile, done: dict[str, Found], packet_bytes: BinaryIO, table: PacketTable | None
-) -> None:
-    def videos() -> Iterator[tuple[bytes, bytes]]:
-        for video, reason in zip(manifest.videos, manifest.reasons, strict=True):
-            place = None if reason else done[video].packets
-            if place is None:
-                yield b"", b""
-            elif isinstance(place, int):
-                assert table is not None
-                yield table.packets(place).tobytes(), table.extradata(place)
-            else:
-                packet_bytes.seek(place[0])
-                yield packet_bytes.read(place[1]), packet_bytes.read(place[2])
-
-    counts = manifest.facts["packets"].astype(np.int64)  # zeros where there is a reason
-    write_table(path, manifest.identity(), videos(), counts)

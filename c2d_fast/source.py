@@ -5,15 +5,19 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast.plan import EvalPlan, TrainPlan
-from c2d_fast.video import DecodeError, decode_frames, read_bytes
+from c2d_fast.crops import cut_crop, cut_region
+from c2d_fast.packet_table import PacketTable, open_table
+from c2d_fast.packets import WHOLE, Stored
+from c2d_fast.plan import EvalPlan, Sample, TrainPlan
+from c2d_fast.video import DecodeError, decode_images, read_clip
 
 _NO_PROBLEM = np.zeros(0, np.uint8)
 
@@ -31,6 +35,11 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
+@lru_cache(maxsize=2)
+def _open_table(path: str, identity: str) -> PacketTable:
+    return open_table(Path(path), identity)
+
+
 class SingleSample:
     """A SampleInfo for calling a source outside DALI: the source's first sample."""
 
@@ -43,12 +52,15 @@ class ClipSource:
     """Callable for a parallel external source, one call a sample; picklable, the same in every worker process.
 
     Each call returns a tuple of arrays:
-        payload: encoded file, uint8 [bytes] (nvdec, dali), or decoded frames, uint8 [F, H, W, C] (ffmpeg)
+        payload: encoded file, uint8 [bytes] (nvdec, dali), or the decoded frames' part that the crops need, uint8 [F, H, W, C]
         frames: frame numbers to decode, int32 [F] (nvdec and dali only)
-        start, end: the crops' corners (y, x) as parts of the frame, 0..1, float32 [crops, 2]
+        start, end: the crops' corners (y, x) as parts of the decoded frame or of the payload, 0..1, float32 [crops, 2]
         flip: 0 or 1, int32 (training only)
         index: the video, int64
         problem: why it could not be read, UTF-8 in uint8, empty when it could
+
+    With cuts_crops a call returns (payload, index, problem), the payload being the crops, resized and flipped: uint8
+    [F, size, size, C] in training, [crops, F, size, size, C] in evaluation.
     """
 
     plan: TrainPlan | EvalPlan
@@ -57,6 +69,10 @@ class ClipSource:
     device: str
     """Where the graph augments: gpu or cpu."""
     decoder_threads: int
+    cuts_crops: bool = False
+    """Whether the workers cut out the crops, see read_crops in decode.py."""
+    whole_files: bool = False
+    """Whether all of a file is read and decoded, up to the last wanted frame; otherwise only what a clip needs."""
     first_step: int = 0
     """The plan's step that the pipeline's first batch holds."""
     first_slot: int = 0
@@ -69,6 +85,11 @@ class ClipSource:
         if parent is not None:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent decides
             threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+    @property
+    def crops_on_cpu(self) -> bool:
+        """Whether workers decode and there is no GPU: then they are quicker at cutting out the crops than the graph."""
+        return self.decoder == "ffmpeg" and self.device == "cpu"
 
     @property
     def num_crops(self) -> int:
@@ -88,30 +109,64 @@ class ClipSource:
     def __call__(self, info: SampleInfo) -> tuple[NDArray[Any], ...]:
         """Reads the sample that DALI asks for; see the class for what it returns."""
         sample = self.plan.sample(self.first_step + info.iteration, self.first_slot + info.idx_in_batch)
-        path, problem = Path(self.plan.videos.file(sample.index)), _NO_PROBLEM
+        boxes, frames, problem = sample.boxes, sample.frames, _NO_PROBLEM
         try:
-            self._check_unchanged(path, sample.index)
-            if self.decoder == "ffmpeg":
-                closed_gops = bool(self.plan.videos.closed_gops[sample.index])
-                payload = decode_frames(path, sample.frames, self.decoder_threads, closed_gops=closed_gops)
-            else:
-                payload = read_bytes(path)
+            payload, frames, boxes = self._read(sample)
         except DecodeError as error:
             # An exception would end the pipeline without naming the video; the loader reads this instead.
             problem = np.frombuffer(str(error).encode(), np.uint8)
-            payload = np.zeros((1, 2, 2, 3) if self.decoder == "ffmpeg" else 1, np.uint8)
-        frames = () if self.decoder == "ffmpeg" else (sample.frames.astype(np.int32),)
-        flip = (np.array(sample.flip, np.int32),) if self.flips else ()
-        start, end = sample.boxes[:, 1::-1], sample.boxes[:, :1:-1]
+            payload = self._empty()
+        index = np.array(sample.index, np.int64)
+        if self.cuts_crops:
+            return payload, index, problem
         return (
             payload,
-            *frames,
-            np.ascontiguousarray(start),
-            np.ascontiguousarray(end),
-            *flip,
-            np.array(sample.index, np.int64),
+            *(() if self.decoder == "ffmpeg" else (frames.astype(np.int32),)),
+            np.ascontiguousarray(boxes[:, 1::-1]),
+            np.ascontiguousarray(boxes[:, :1:-1]),
+            *((np.array(sample.flip, np.int32),) if self.flips else ()),
+            index,
             problem,
         )
+
+    def _read(self, sample: Sample) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[np.float32]]:
+        """Returns the payload, the frames' numbers in it, and the boxes as parts of it."""
+        path, stored = Path(self.plan.videos.file(sample.index)), self._stored(sample.index)
+        self._check_unchanged(path, sample.index)
+        if self.decoder != "ffmpeg":
+            return *read_clip(path, sample.frames, stored), sample.boxes
+        wanted, places = np.unique(sample.frames, return_inverse=True)
+        different = decode_images(path, wanted, self.decoder_threads, stored)
+        images = [different[place] for place in places]
+        if not self.cuts_crops:
+            region, boxes = cut_region(images, sample.boxes)
+            return region, sample.frames, boxes
+        is_scaled = min(images[0].shape[:2]) == self.plan.short_side
+        crops = [cut_crop(images, box, self.crop_size, flip=sample.flip, is_scaled=is_scaled) for box in sample.boxes]
+        return crops[0] if self.flips else np.stack(crops), sample.frames, sample.boxes
+
+    def _empty(self) -> NDArray[np.uint8]:
+        """Returns a payload of the right number of dimensions, and nothing in it."""
+        if self.decoder != "ffmpeg":
+            return np.zeros(1, np.uint8)
+        return np.zeros((1, 2, 2, 3) if self.flips or not self.cuts_crops else (1, 1, 2, 2, 3), np.uint8)
+
+    def _stored(self, index: int) -> Stored:
+        videos = self.plan.videos
+        if self.whole_files:
+            return WHOLE
+        row = videos.stored[index]
+        stored = Stored(
+            codec=row["codec"].decode(),
+            full_range=bool(row["full_range"]),
+            matrix=int(row["matrix"]),
+            closed_gops=bool(row["closed_gops"]),
+            entries=int(row["entries"]),
+        )
+        if not videos.packet_table:
+            return stored
+        table, place = _open_table(videos.packet_table, videos.table_identity), int(videos.table_places[index])
+        return replace(stored, rows=table.packets(place), extradata=table.extradata(place))
 
     def _check_unchanged(self, path: Path, index: int) -> None:
         """Compares a file with what is known of it: of another, frame numbers and boxes may be wrong without a sign."""

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -23,14 +24,15 @@ from c2d_fast.journal import Journal
 from c2d_fast.listing import Listing, read_list
 from c2d_fast.make_lists import fits_a_line, quoted
 from c2d_fast.manifest import file_state
-from c2d_fast.manifest_file import MISSING, ManifestFile
+from c2d_fast.manifest_file import MISSING, ManifestFile, read_manifest_file
+from c2d_fast.packet_store import PacketStore
 from c2d_fast.scan import ScanItem, examine_one
 
 DEFAULT_GOP = 1
 DEFAULT_B_FRAMES = 0
 """docs/forms.md says why."""
 DEFAULT_CRF = {"h264": 20, "hevc": 23}
-_FORMAT = "c2d_fast.transcode/1"
+_FORMAT = "c2d_fast.transcode/2"
 # Bits for each pixel of each frame at the default crf, as measured on busy real clips: (codec, all-intra).
 _BITS = {("h264", False): 0.43, ("h264", True): 0.57, ("hevc", False): 0.29, ("hevc", True): 0.66}
 _SAMPLE = 40
@@ -46,6 +48,7 @@ class _Job:
     form: Form
     targets: dict[str, str]
     """Video of the list -> path below folder."""
+    store: PacketStore
     done: dict[str, Encoded]
 
     def target(self, video: str) -> Path:
@@ -72,8 +75,11 @@ def run_transcode(args: argparse.Namespace) -> None:
     journal_path = out / f"{stem}.journal"
     _check_own(out, stem, journal_path)
     header = {"format": _FORMAT, "data root": str(listing.root.absolute()), **dataclasses.asdict(form)}
-    with Journal(journal_path, header, f"--out {journal_path}", must_match=True) as journal:
-        job = _Job(listing, out / stem, form, target_names(listing.videos), {})
+    manifest_path = out / f"{stem}.npz"
+    with ExitStack() as stack:
+        journal = stack.enter_context(Journal(journal_path, header, f"--out {journal_path}", must_match=True))
+        store = stack.enter_context(PacketStore(manifest_path, _manifest_before(manifest_path)))
+        job = _Job(listing, out / stem, form, target_names(listing.videos), store, {})
         _remove_partials(job.folder)
         items = _to_do(job, journal, retry=args.retry_failed)
         known = sum(result.reason != MISSING for result in job.done.values())
@@ -85,7 +91,8 @@ def run_transcode(args: argparse.Namespace) -> None:
         except KeyboardInterrupt:
             print(f"interrupted: {len(job.done)} of {len(job.targets)} videos are done; the same command goes on")
             raise
-        manifest_path = _write(job, out, stem)
+        _write(job, out, stem)
+        store.remove()
         print("\n".join(_summary(job, known)))
     print(f"to train: --train-list {manifest_path}")
 
@@ -129,9 +136,10 @@ def _to_do(job: _Job, journal: Journal, *, retry: bool) -> list[EncodeItem]:
     """Returns what is to be transcoded; the rest is put into job.done."""
     entries: dict[str, Encoded] = {}
     for video, target, *values in journal.entries:
-        source_state, target_state, facts, reason = values
+        source_state, target_state, facts, reason, place = values
         if target == job.targets.get(video):
-            entries[video] = Encoded(tuple(source_state), tuple(target_state), facts and tuple(facts), reason)
+            packets = job.store.known(place) or job.store.earlier(target)
+            entries[video] = Encoded(tuple(source_state), tuple(target_state), facts and tuple(facts), reason, packets)
     scanned = job.listing.scanned
     places = {video: i for i, video in enumerate(job.listing.videos)}
     items = []
@@ -184,14 +192,23 @@ def _transcode(job: _Job, items: list[EncodeItem], journal: Journal, args: argpa
             if isinstance(result, Lost):
                 _remove_partials(item.target.parent)
                 encoded = Encoded(file_state(item.source) or (-1, -1), (-1, -1), None, result.reason)
+            if encoded.packets:
+                encoded = dataclasses.replace(encoded, packets=job.store.add(*encoded.packets))
             journal.add([item.video, job.targets[item.video], *dataclasses.astuple(encoded)])
             job.done[item.video] = encoded
     except OSError as error:
         raise UserError(f"--out {args.out}: {error.strerror}; make room, and the same command goes on") from error
 
 
-def _write(job: _Job, out: Path, stem: str) -> Path:
-    """Writes the manifest, and a plain list for programs that do not know it; returns the manifest's path."""
+def _manifest_before(path: Path) -> ManifestFile | None:
+    try:
+        return read_manifest_file(path) if path.exists() else None
+    except UserError:  # it is this command's own, and will be written again
+        return None
+
+
+def _write(job: _Job, out: Path, stem: str) -> None:
+    """Writes the manifest with its packet table, and a plain list for programs that do not know it."""
     listing = job.listing
     results = [job.done[video] for video in listing.videos]
     good = [i for i, result in enumerate(results) if not result.reason]
@@ -220,12 +237,12 @@ def _write(job: _Job, out: Path, stem: str) -> Path:
     try:
         with written_whole(out / f"{stem}.txt") as partial:
             partial.write_text(text, encoding="utf-8")
+        job.store.write(manifest, [result.packets for result in results])
         manifest.write(out / f"{stem}.npz")
     except OSError as error:
         raise UserError(
             f"--out {out}: cannot be written ({error.strerror}); make room, and the same command goes on"
         ) from error
-    return out / f"{stem}.npz"
 
 
 def _summary(job: _Job, known: int) -> list[str]:

@@ -4,17 +4,18 @@ Frame k is the k-th frame that the decoder puts out, whatever its timestamp says
 no torch, no DALI.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import av
 import av.container
 import av.logging
 import numpy as np
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
+
+from c2d_fast.packets import WHOLE, Groups, Stored, from_container, from_table, remux
 
 # What is wrong with a file reaches the user as an exception. A log level, any, would make FFmpeg's threads wait for
 # Python's lock inside PyAV's callback, while the thread that holds the lock waits for them: seen to hang for ever when a
@@ -28,14 +29,15 @@ class DecodeError(Exception):
     """A video file that cannot be read, or not as far as its manifest says. The message does not name the file."""
 
 
-def decode_frames(path: Path, frames: NDArray[np.int64], threads: int = 1, *, closed_gops: bool = False) -> NDArray[np.uint8]:
+def decode_frames(path: Path, frames: NDArray[np.int64], threads: int = 1, stored: Stored = WHOLE) -> NDArray[np.uint8]:
     """Decodes the frames with these numbers.
 
     Args:
         path: the video file.
         frames: frame numbers, int64 [F], in any order, repeats allowed.
         threads: decoder threads; 0 lets FFmpeg choose.
-        closed_gops: facts.Facts.closed_gops of this file: groups of pictures without a wanted frame are left out.
+        stored: what is known of the file: only packets that the frames depend on are decoded, and, where there is a packet
+            table, only these are read.
 
     Returns:
         RGB, uint8 [F, H, W, C], converted by swscale's defaults as the stream is tagged (BT.601 limited range where it
@@ -45,77 +47,89 @@ def decode_frames(path: Path, frames: NDArray[np.int64], threads: int = 1, *, cl
         DecodeError: the file does not open, does not decode, or ends before the last frame asked for.
     """
     wanted, places = np.unique(frames, return_inverse=True)
-    taken: list[NDArray[Any]] = []
-    reformatter = VideoReformatter()
+    images = decode_images(path, wanted, threads, stored)
+    return np.stack([images[place] for place in places])
+
+
+def decode_images(path: Path, wanted: NDArray[np.int64], threads: int, stored: Stored) -> list[NDArray[np.uint8]]:
+    """Decodes the frames with these numbers, which are sorted and different; otherwise as decode_frames.
+
+    Returns:
+        RGB, each uint8 [H, W, C], rows perhaps further apart than they are long: FFmpeg's own memory, not copied.
+    """
     try:
-        with open_video(path) as container:
-            stream = video_stream(container)
-            stream.thread_type = "AUTO"
-            stream.codec_context.thread_count = threads
-            decoded = _by_groups(container, stream, wanted) if closed_gops else enumerate(container.decode(stream))
-            count = 0
-            for number, frame in decoded:
-                count = number + 1
-                if number == wanted[len(taken)]:
-                    height, width = taken[0].shape[:2] if taken else (frame.height, frame.width)
-                    rgb = reformatter.reformat(frame, width=width, height=height, format="rgb24")
-                    taken.append(rgb.to_ndarray())
-                    if len(taken) == len(wanted):
-                        break
+        frames = _decode_packets(path, wanted, threads, stored) or _decode_whole(path, wanted, threads)
+        reformatter = VideoReformatter()
+        height, width = frames[0].height, frames[0].width
+        # Converted in one thread: that is quicker than waking others for a small frame.
+        return [_pixels(reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1)) for frame in frames]
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(reason(error)) from error
-    if len(taken) < len(wanted):
-        raise DecodeError(f"ends after {count} frames, before frame {wanted[-1]}")
-    return np.stack([taken[place] for place in places])
 
 
-def _by_groups(
-    container: av.container.InputContainer, stream: av.VideoStream, wanted: NDArray[np.int64]
-) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Decodes the groups of pictures that hold wanted frames; yields (number, frame) in the order they are shown."""
-    group: list[Any] = []
-    start = 0
-    for packet in container.demux(stream):
-        if group and (packet.is_keyframe or not packet.size):
-            yield from _decode_group(stream, group, start, wanted)
-            start += len(group)
-            group = []
-            if start > wanted[-1]:
-                return
-        if packet.size:
-            group.append(packet)
+def _decode_packets(path: Path, wanted: NDArray[np.int64], threads: int, stored: Stored) -> list[av.VideoFrame] | None:
+    """Decodes what the wanted frames depend on; None where that cannot be told, or does not give them all."""
+    if not stored.entries:
+        return None
+    groups = from_table(path, stored, wanted)
+    try:
+        if groups is not None:
+            return _decode_groups(_context(stored, threads), groups, wanted)
+        with open_video(path) as container:
+            stream = video_stream(container)
+            _use_threads(stream.codec_context, threads)
+            groups = from_container(container, stream, stored, wanted)
+            return _decode_groups(stream.codec_context, groups, wanted) if groups else None
+    except av.FFmpegError:
+        return None  # a whole decode says what is wrong with the file
 
 
-def _decode_group(
-    stream: av.VideoStream, group: list[Any], start: int, wanted: NDArray[np.int64]
-) -> Iterator[tuple[int, av.VideoFrame]]:
-    times = np.array([packet.dts if packet.pts is None else packet.pts for packet in group], np.int64)
-    count = packets_to_decode(times, start, wanted)
-    if count:
-        number_of = {time: start + place for place, time in enumerate(np.sort(times).tolist())}
-        context = stream.codec_context
-        for packet in [*group[:count], None]:
-            for frame in context.decode(packet):
-                if frame.pts not in number_of:
-                    raise DecodeError("has frames at other times than its packets")
-                yield number_of[frame.pts], frame
+def _decode_groups(context: VideoCodecContext, groups: Groups, wanted: NDArray[np.int64]) -> list[av.VideoFrame] | None:
+    found: dict[int | None, av.VideoFrame] = {}
+    numbers = set(wanted.tolist())
+    for group in groups:
+        for packet in [*group, None]:
+            found.update((frame.pts, frame) for frame in context.decode(packet) if frame.pts in numbers)
         context.flush_buffers()
+    return [found[number] for number in wanted.tolist()] if len(found) == len(wanted) else None
 
 
-def packets_to_decode(times: NDArray[np.int64], start: int, wanted: NDArray[np.int64]) -> int:
-    """Returns how many packets of a closed group of pictures have to be decoded.
+def _decode_whole(path: Path, wanted: NDArray[np.int64], threads: int) -> list[av.VideoFrame]:
+    """Decodes from the beginning to the last wanted frame."""
+    taken: list[av.VideoFrame] = []
+    count = 0
+    with open_video(path) as container:
+        stream = video_stream(container)
+        _use_threads(stream.codec_context, threads)
+        for count, frame in enumerate(container.decode(stream), start=1):
+            if count - 1 == wanted[len(taken)]:
+                taken.append(frame)
+                if len(taken) == len(wanted):
+                    return taken
+    raise DecodeError(f"ends after {count} frames, before frame {wanted[-1]}")
 
-    Args:
-        times: at which the packets are shown, int64 [packets], in decoding order.
-        start: number of the group's first frame.
-        wanted: frame numbers, sorted.
-    """
-    here = wanted[(wanted >= start) & (wanted < start + len(times))]  # a closed group is shown where it is stored
-    if not len(here):
-        return 0
-    # A frame is decoded after all that it depends on.
-    numbers = start + np.argsort(np.argsort(times))
-    return int(np.flatnonzero(numbers <= here[-1])[-1]) + 1
+
+def _context(stored: Stored, threads: int) -> VideoCodecContext:
+    """Returns a decoder set up without its container."""
+    context = av.CodecContext.create(stored.codec, "r")
+    assert isinstance(context, VideoCodecContext)
+    context.extradata = stored.extradata or None
+    # What only the container may say. Where the stream says it, too, it overrides this.
+    context.colorspace, context.color_range = stored.matrix, 2 if stored.full_range else 0
+    if stored.codec == "h264":  # where a stream does not say how far frames are reordered, as far as is allowed
+        context.options = {"strict": "strict"}
+    _use_threads(context, threads)
+    return context
+
+
+def _use_threads(context: VideoCodecContext, threads: int) -> None:
+    context.thread_type, context.thread_count = "AUTO", threads
+
+
+def _pixels(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    plane = frame.planes[0]
+    rows: NDArray[np.uint8] = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+    return rows[: frame.height, : 3 * frame.width].reshape(frame.height, frame.width, 3)
 
 
 def read_bytes(path: Path) -> NDArray[np.uint8]:
@@ -127,6 +141,33 @@ def read_bytes(path: Path) -> NDArray[np.uint8]:
     try:
         return np.fromfile(path, np.uint8)
     except OSError as error:
+        raise DecodeError(reason(error)) from error
+
+
+def read_clip(path: Path, frames: NDArray[np.int64], stored: Stored) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """Reads of a file what frames depend on, as a file of its own for a decoder that takes files.
+
+    Args:
+        path: the video file.
+        frames: frame numbers, int64 [F], in any order, repeats allowed.
+        stored: what is known of the file; where that is not enough, it is read whole.
+
+    Returns:
+        uint8 [bytes], and the frames' numbers in it, int32 [F].
+
+    Raises:
+        DecodeError: it cannot be read.
+    """
+    if not stored.entries:
+        return read_bytes(path), frames.astype(np.int32)
+    try:
+        wanted = np.unique(frames)
+        groups = from_table(path, stored, wanted)
+        with open_video(path) as container:
+            stream = video_stream(container)
+            groups = from_container(container, stream, stored, wanted) if groups is None else groups
+            return remux(groups, stream, frames) if groups else (read_bytes(path), frames.astype(np.int32))
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(reason(error)) from error
 
 

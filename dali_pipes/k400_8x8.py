@@ -8,7 +8,7 @@ Published with 10 clips x 3 crops: top-1 73.89 %, top-5 91.21 %. Trained there o
 
 from nvidia.dali import fn, pipeline_def, types
 
-from c2d_fast.decode import read_clips
+from c2d_fast.decode import read_clips, read_crops
 from c2d_fast.recipe import Clip, Crop, Model, Published, Recipe, Training
 
 RECIPE = Recipe(
@@ -23,7 +23,9 @@ RECIPE = Recipe(
 
 @pipeline_def
 def train_pipe(source):
-    clip, start, end, flip, index, problem = read_clips(source)  # u8 FHWC, as stored
+    if source.crops_on_cpu:
+        return read_crops(source)  # u8 FHWC, crop size, flipped: the same crops, by the workers that decode
+    clip, start, end, flip, index, problem = read_clips(source)  # u8 FHWC, as stored, or the part that the crops need
     clip = fn.resize(
         clip,
         roi_start=start[0],
@@ -39,7 +41,9 @@ def train_pipe(source):
 
 @pipeline_def
 def eval_pipe(source):
-    clip, start, end, _, index, problem = read_clips(source)  # u8 FHWC, as stored
+    if source.crops_on_cpu:
+        return read_crops(source)  # u8 [crop, F, H, W, C]
+    clip, start, end, _, index, problem = read_clips(source)  # u8 FHWC, as stored, or the part that the crops need
     crops = [
         fn.resize(
             clip,

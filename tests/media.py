@@ -6,6 +6,9 @@ from pathlib import Path
 import av
 import numpy as np
 
+from c2d_fast.facts import Facts
+from c2d_fast.packet_table import rows_of
+from c2d_fast.packets import Stored
 from c2d_fast.plan import EvalPlan
 
 BITS = 8
@@ -65,6 +68,16 @@ def decode_all(path):
     """Decodes the whole file the plain way: uint8 [F, H, W, C]."""
     with av.open(str(path)) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def known(examined, table=False):
+    """What reading parts of a file goes by: of examine's result, or of its facts, with or without a packet table."""
+    facts = getattr(examined, "facts", examined)
+    if not hasattr(facts, "codec"):  # a row of a manifest
+        facts = Facts(*(value.decode() if isinstance(value, bytes) else value for value in facts.item()))
+    names = ("codec", "full_range", "matrix", "closed_gops", "entries")
+    more = {"rows": rows_of(examined), "extradata": examined.extradata} if table else {}
+    return Stored(**{name: getattr(facts, name) for name in names}, **more)
 
 
 def make_dataset(root, codec="h264", count=6, sizes=((160, 96),), num_frames=(40,), num_classes=2, name="list.txt"):

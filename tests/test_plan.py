@@ -16,7 +16,7 @@ def videos(count, num_frames=300, width=340, height=256):
     numbers = {"num_frames": num_frames, "width": width, "height": height, "size": 0, "mtime_ns": 0}
     columns = {name: np.full(count, value, np.int64) for name, value in numbers.items()}
     columns |= dict(zip(("paths", "path_ends"), pack_paths(f"{i}.mp4" for i in range(count)), strict=True))
-    return Videos(root="/r", labels=np.arange(count), closed_gops=np.zeros(count, bool), **columns)
+    return Videos(root="/r", labels=np.arange(count), stored=np.zeros(count, [("entries", "<i4")]), **columns)
 
 
 def train_plan(count=50, batch_size=4, **kwargs):

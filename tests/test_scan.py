@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 from conftest import ROOT
-from media import make_dataset, make_video, read_number
+from media import known, make_dataset, make_video, read_number
 from odd_files import SITECUSTOMIZE, make_odd_files, remux
 
 from c2d_fast.errors import UserError
@@ -82,7 +82,7 @@ def test_the_facts_are_those_of_a_plain_decode(odd):
         assert (facts[name]["width"], facts[name]["height"]) == (frames[0].width, frames[0].height)
         assert facts[name]["pix_fmt"].decode() == frames[0].format.name
         wanted = np.array([len(frames) - 1, 0, len(frames) // 2])
-        read = decode_frames(folder / name, wanted, closed_gops=bool(facts[name]["closed_gops"]))
+        read = decode_frames(folder / name, wanted, stored=known(facts[name]))
         for row, number in zip(read, wanted, strict=True):
             assert (row == frames[number].to_ndarray(format="rgb24")).all(), name
     assert facts["plain 2.mp4"]["longest_gop"] == 1

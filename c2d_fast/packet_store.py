@@ -1,0 +1,112 @@
+"""The packets of videos while a packet table is being made: in a file beside the journal, or in an earlier table."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from c2d_fast.errors import UserError
+from c2d_fast.manifest_file import ManifestFile, table_path
+from c2d_fast.packet_table import PacketTable, open_table, write_table
+from c2d_fast.packets import DTYPE
+
+
+class Place(NamedTuple):
+    """Where a video's packets lie: in the store's file, or as a video of the earlier table."""
+
+    position: int
+    """In the file; or the number of the video, and then both sizes are -1."""
+    rows: int
+    """Bytes of the rows."""
+    extradata: int
+    """Bytes of the decoder's configuration, behind them."""
+
+
+class PacketStore:
+    """Keeps what is added, over interruptions, until a table has been written of it."""
+
+    def __init__(self, manifest: Path, before: ManifestFile | None):
+        """Opens or begins the store.
+
+        Args:
+            manifest: the file that is being made.
+            before: what stands in it from an earlier time.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._manifest = manifest
+        self._path = manifest.with_name(f"{manifest.name}.journal-packets")
+        self._file = self._path.open("a+b")
+        self._size = self._file.seek(0, 2)
+        self._table = _earlier_table(manifest, before)
+        self._earlier = {video: number for number, video in enumerate(before.videos)} if before and self._table else {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def add(self, rows: bytes, extradata: bytes) -> Place:
+        """Adds a video's packets; they are the file's when this returns."""
+        position = self._file.seek(0, 2)
+        self._file.write(rows + extradata)
+        self._file.flush()
+        self._size = position + len(rows) + len(extradata)
+        return Place(position, len(rows), len(extradata))
+
+    def known(self, place: Any) -> Place | None:
+        """Returns a place that a journal has kept, if what it says is there."""
+        return Place(*place) if place and place[1] >= 0 and sum(place) <= self._size else None
+
+    def earlier(self, video: str) -> Place | None:
+        """Returns the place of a video of the earlier table."""
+        number = self._earlier.get(video)
+        return None if number is None else Place(number, -1, -1)
+
+    def write(self, manifest: ManifestFile, places: Sequence[Place | None]) -> Path:
+        """Writes the table of a manifest, whole or not at all; a video without a place has no packets in it.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path = table_path(self._manifest)
+        rows = [self._num_rows(place) for place in places]
+        write_table(path, manifest.identity(), self._videos(places), np.array(rows, np.int64))
+        return path
+
+    def remove(self) -> None:
+        """Removes the file: the table has been written."""
+        self._path.unlink(missing_ok=True)
+
+    def _num_rows(self, place: Place | None) -> int:
+        if place is None:
+            return 0
+        if place.rows >= 0:
+            return place.rows // DTYPE.itemsize
+        assert self._table is not None
+        return len(self._table.packets(place.position))
+
+    def _videos(self, places: Sequence[Place | None]) -> Iterator[tuple[bytes, bytes]]:
+        for place in places:
+            if place is None:
+                yield b"", b""
+            elif place.rows < 0:
+                assert self._table is not None
+                yield self._table.packets(place.position).tobytes(), self._table.extradata(place.position)
+            else:
+                self._file.seek(place.position)
+                yield self._file.read(place.rows), self._file.read(place.extradata)
+
+
+def _earlier_table(manifest: Path, before: ManifestFile | None) -> PacketTable | None:
+    if before is None or not table_path(manifest).exists():
+        return None
+    try:
+        return open_table(table_path(manifest), before.identity())
+    except UserError as error:
+        print(f"note: {error}")
+        return None
