@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,10 @@ from c2d_fast.examine import examine
 from c2d_fast.listing import read_list
 from c2d_fast.loader import LoaderOptions, TrainLoader
 from c2d_fast.manifest import read_manifest
+from c2d_fast.packet_table import rows_of
+from c2d_fast.packets import needed_rows
 from c2d_fast.plan import TrainPlan
 from c2d_fast.recipe import load_pipe
-from c2d_fast.video import packets_to_decode
 
 FORMAT = "c2d_fast.benchmark.forms/1"
 PIPE = Path(__file__).parents[1] / "dali_pipes" / "k400_8x8.py"
@@ -169,11 +169,8 @@ def decoded_per_clip(manifest: Path, draws: int = 50) -> float:
     for step in range(draws * len(listing)):
         sample = plan.sample(step, 0)
         wanted, examined = np.unique(sample.frames), packets[sample.index]
-        if examined.facts.closed_gops:
-            keys = [at for at, packet in enumerate(examined.packets) if packet.is_key]
-            times = np.array([packet.pts for packet in examined.packets])
-            groups = pairwise([*keys, len(times)])
-            counts.append(sum(packets_to_decode(times[start:end], start, wanted) for start, end in groups))
+        if examined.facts.entries:
+            counts.append(sum(map(len, needed_rows(rows_of(examined), wanted))))
         else:
             counts.append(int(wanted[-1]) + 1)
     return statistics.mean(counts)

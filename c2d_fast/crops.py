@@ -1,4 +1,4 @@
-"""Cuts crops out of decoded frames on a CPU, in the loader's workers: region, resize and flip in one pass. No torch, no DALI."""
+"""Cuts crops out of decoded frames on a CPU, in the loader's workers: region, resize and flip in one. No torch, no DALI."""
 
 from collections.abc import Sequence
 

@@ -201,10 +201,9 @@ def _read(
     for packet in container.demux(stream):
         tick()
         if packet.size:
+            picture = Picture(True, codec in _KEYS_FORGET, 0, b"")
             if codec in READABLE:
                 picture = read_picture(codec, memoryview(packet), size)
-            else:
-                picture = Picture(True, codec in _KEYS_FORGET, 0, b"")
             pictures.append(picture)
             packets.append(
                 Packet(
@@ -293,8 +292,7 @@ def _count_frames(path: Path, tick: Callable[[], object]) -> tuple[int, bool]:
 
 
 def _rises(times: list[int | None]) -> bool:
-    known = [time for time in times if time is not None]
-    return all(a < b for a, b in pairwise(known))
+    return all(a < b for a, b in pairwise(time for time in times if time is not None))
 
 
 def _is_constant(times: list[int | None], time_base_s: float) -> bool:

@@ -70,34 +70,44 @@ def report(manifest: ManifestFile, named: int = 20) -> list[str]:
     return lines + (["", "what it means for speed:", *_meaning(facts)] if len(facts) else [])
 
 
-def frames_to_decode(num_frames: int, gop: int, clip_frames: int, interval: int) -> float:
-    """Returns how many frames the ffmpeg decoder decodes for a random clip, on average over first frames.
+def frames_to_decode(num_frames: int, gop: float, clip_frames: int, interval: int, disposable: float = 0.0) -> float:
+    """Returns how many frames are decoded for a random clip, on average over first frames.
 
     Args:
         num_frames: of the video.
-        gop: frames in a group of pictures, where groups without a wanted frame can be left out; num_frames where not.
+        gop: frames from one place where decoding can begin to the next; num_frames where there is none.
         clip_frames: of the clip.
         interval: frames from one frame of the clip to the next.
+        disposable: share of the frames that no other depends on: they are decoded where they are wanted only.
     """
     span = (clip_frames - 1) * interval + 1
     firsts = np.arange(max(num_frames - span + 1, 1))
     wanted = np.minimum(firsts[:, None] + np.arange(clip_frames) * interval, num_frames - 1)
-    group = wanted // gop
+    group = np.floor(wanted / gop)
     is_last = np.concatenate([group[:, 1:] != group[:, :-1], np.ones((len(firsts), 1), bool)], 1)
-    return float(((wanted - group * gop + 1) * is_last).sum(1).mean())
+    passed = float(((wanted - group * gop + 1) * is_last).sum(1).mean())
+    return passed - max(passed - clip_frames, 0.0) * disposable
 
 
 def _meaning(facts: NDArray[Any]) -> list[str]:
     sample = facts[:: max(len(facts) // _SAMPLE, 1)]
-    gops = np.where(sample["closed_gops"], np.maximum(sample["longest_gop"], 1), np.maximum(sample["frames"], 1))
-    each = [frames_to_decode(int(n), int(g), *_CLIP) for n, g in zip(sample["frames"], gops, strict=True)]
+    frames = np.maximum(sample["frames"], 1)
+    disposable = np.where(sample["entries"] > 0, np.maximum(sample["disposable"], 0) / frames, 0)
+    gops = frames / np.maximum(sample["entries"], 1)
+    each = [frames_to_decode(int(n), g, *_CLIP, d) for n, g, d in zip(frames, gops, disposable, strict=True)]
     lines = [
         f"- a clip of {_CLIP[0]} frames, {_CLIP[1]} apart, takes {np.mean(each):.0f} decoded frames on average, "
         f"{_CLIP[0]} at best: it is decoding that training from video waits for, and `prepare transcode` lowers it"
     ]
-    open_gops = int((~facts["closed_gops"]).sum())
-    if open_gops:
-        lines.append(f"- {open_gops} videos are decoded from their beginning: their key frames are no safe place to start")
+    whole = int((facts["entries"] == 0).sum())
+    if whole:
+        lines.append(
+            f"- {whole} videos are read whole and decoded from their beginning: interlaced, or their packets do not tell which "
+            "frames they become"
+        )
+    from_start = int(((facts["entries"] == 1) & (facts["key_frames"] > 1)).sum())
+    if from_start:
+        lines.append(f"- {from_start} videos are decoded from their beginning: their key frames are no safe place to start")
     off = int(((facts["coded_width"] != facts["width"]) | (facts["coded_height"] != facts["height"])).sum())
     if off:
         lines.append(

@@ -22,8 +22,8 @@ from c2d_fast.examine import examine
 from c2d_fast.findings import frames_to_decode
 from c2d_fast.listing import read_list
 from c2d_fast.manifest import read_manifest
-from c2d_fast.manifest_file import read_manifest_file
-from c2d_fast.packet_table import open_table, table_path
+from c2d_fast.manifest_file import read_manifest_file, table_path
+from c2d_fast.packet_table import open_table
 from c2d_fast.video import decode_frames
 
 
