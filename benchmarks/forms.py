@@ -9,6 +9,7 @@ source's, scaled to the same size (FFmpeg's psnr and ssim filters).
 """
 
 import argparse
+import dataclasses
 import json
 import statistics
 import subprocess
@@ -144,7 +145,7 @@ def clips_per_s(manifest: Path, args: argparse.Namespace, seed: int) -> float:
     pipe = load_pipe(PIPE)
     found = read_manifest(read_list(manifest, None, None), allow_missing=False, jobs=1)
     copies = -(-(args.steps + 4) * args.batch_size // len(found.kept))
-    repeated = type(found)(found.listing, np.tile(found.kept, copies), found.facts, found.size, found.mtime_ns, {})
+    repeated = dataclasses.replace(found, kept=np.tile(found.kept, copies), broken={})
     plan = TrainPlan(
         videos=repeated.videos(), clip=pipe.recipe.clip, crop=pipe.recipe.crop, seed=seed, batch_size=args.batch_size
     )

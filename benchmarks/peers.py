@@ -1,8 +1,8 @@
 """What people train from video files with today, as loaders and as a model, for comparison in the same run on the same files.
 
 A loader runs in a process of its own (`python benchmarks/peers.py NAME`) that is told what to measure, a JSON line at a time:
-a library that cannot be imported, or crashes, costs a line in the table. All draw clips and crops as the recipe does, decode
-each clip from its file, and crop, resize and flip with OpenCV as MMAction2 does; they differ in what decodes and what runs it.
+a library that cannot be imported, or crashes, costs a line in the table. All get the same clips to read, decode each from its
+file, and scale, crop, resize and flip with OpenCV as MMAction2 does; they differ in what decodes, and in what runs it.
 """
 
 import io
@@ -15,13 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-
-from c2d_fast import sampler  # noqa: E402
-
-CLIP_SETTINGS = ("num_frames", "interval", "size", "short_side", "scales")
 
 
 def decode_with_decord(path: str, frames: Any) -> Any:
@@ -63,6 +56,9 @@ def decode_with_spdl(path: str, frames: Any) -> Any:
     return np.array(spdl.io.to_numpy(spdl.io.convert_frames(images)))
 
 
+LEAST_S = 0.8
+MOST_ROUNDS = 8
+
 DECODERS: dict[str, Callable[[str, Any], Any]] = {
     "decord": decode_with_decord,
     "pyav": decode_with_pyav,
@@ -78,45 +74,37 @@ TITLES = {
 
 
 class Clips:
-    """A data set of random training clips: `clips[i]` is uint8 [T, size, size, C], of file i modulo their number."""
+    """A data set of training clips: `clips[i]` is uint8 [T, side, side, C]."""
 
-    def __init__(self, decoder: str, files: list[str], lengths: list[int], settings: dict[str, Any], count: int):
-        self.decode, self.files, self.lengths, self.settings = DECODERS[decoder], files, lengths, settings
-        self.count = count
+    def __init__(self, decoder: str, clips: list[dict[str, Any]], side: int):
+        self.decode, self.clips, self.side = DECODERS[decoder], clips, side
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.clips)
 
     def __getitem__(self, i: int) -> Any:
         import cv2
 
         cv2.setNumThreads(0)
-        place, s = i % len(self.files), self.settings
-        rng, n = np.random.default_rng([1, i]), self.lengths[place]
-        firsts = sampler.train_first_frames(n, s["num_frames"], s["interval"])
-        wanted = sampler.clip_frames(int(rng.integers(len(firsts))), n, s["num_frames"], s["interval"])
-        images = self.decode(self.files[place], wanted)
-        width, height = sampler.scaled_size(images.shape[2], images.shape[1], s["short_side"])
-        draws = sampler.train_draws(width, height, s["size"], s["scales"])
-        x0, y0, x1, y1 = draws[int(rng.integers(len(draws)))]
-        flip, clip = rng.random() < 0.5, []
+        clip = self.clips[i]
+        images = self.decode(clip["file"], np.array(clip["frames"]))
+        (x0, y0, x1, y1), crops = clip["box"], []
         for image in images:
-            scaled = cv2.resize(image, (width, height))[y0:y1, x0:x1]
-            crop = cv2.resize(scaled, (s["size"], s["size"]))
-            clip.append(cv2.flip(crop, 1) if flip else crop)
-        return np.stack(clip)
+            crop = cv2.resize(cv2.resize(image, clip["scaled"])[y0:y1, x0:x1], (self.side, self.side))
+            crops.append(cv2.flip(crop, 1) if clip["flip"] else crop)
+        return np.stack(crops)
 
 
-def batches(decoder: str, request: dict[str, Any], count: int) -> Iterator[Any]:
+def batches(decoder: str, request: dict[str, Any]) -> Iterator[Any]:
     """Yields batches, uint8 [N, T, H, W, C]."""
-    data = Clips(decoder, request["files"], request["lengths"], request["settings"], count)
+    data = Clips(decoder, request["clips"], request["side"])
     size, workers = request["batch_size"], request["workers"]
     if decoder == "spdl":
         from spdl.pipeline import PipelineBuilder
 
         pipeline = (
             PipelineBuilder()
-            .add_source(range(count))
+            .add_source(range(len(data)))
             .pipe(data.__getitem__, concurrency=workers)
             .aggregate(size, drop_last=True)
             .pipe(np.stack)
@@ -134,16 +122,26 @@ def batches(decoder: str, request: dict[str, Any], count: int) -> Iterator[Any]:
 def measure(decoder: str, request: dict[str, Any]) -> float:
     """Returns clips a second, after a warm-up."""
     warmup, steps, size = request["warmup"], request["steps"], request["batch_size"]
-    # More than is read: what a loader has prepared ahead when the clock stops, it had prepared when it started, too.
-    stream = batches(decoder, request, (warmup + steps + 2 * request["workers"] + 4) * size)
+    stream = batches(decoder, request)
     for _ in range(warmup):
         next(stream)
-    started_s = time.perf_counter()
-    for _ in range(steps):
-        next(stream)
-    elapsed_s = time.perf_counter() - started_s
+    rate = size * batches_per_s(lambda: next(stream), steps, request["workers"])
     stream.close()  # type: ignore[attr-defined]
-    return steps * size / elapsed_s
+    return rate
+
+
+def batches_per_s(step: Callable[[], object], steps: int, workers: int) -> float:
+    """Times so many steps, or as many more as fill a second, in multiples of the number of workers.
+
+    Where each worker makes batches of its own, they arrive as many at a time: to stop between them would count too many.
+    """
+    at_least = -(-steps // workers) * workers
+    started_s, count = time.perf_counter(), 0
+    while count < at_least or (time.perf_counter() - started_s < LEAST_S and count < MOST_ROUNDS * steps):
+        for _ in range(workers):
+            step()
+        count += workers
+    return count / (time.perf_counter() - started_s)
 
 
 class Peer:

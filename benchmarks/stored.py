@@ -44,14 +44,6 @@ class Form:
             "list_sha256": listing.sha256,
         }
 
-    def request(self) -> dict[str, Any]:
-        """Returns the files and their numbers of frames, for the peers."""
-        kept = self.manifest.kept.tolist()
-        return {
-            "files": [str(self.manifest.listing.file(i).absolute()) for i in kept],
-            "lengths": self.manifest.facts["frames"][kept].tolist(),
-        }
-
 
 def make_forms(args: Any, names: list[str]) -> list[Form]:
     """Makes the set, or finds it made, in these forms; each is scanned, and has a packet table."""

@@ -2,11 +2,8 @@
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-cv2.setNumThreads(0)  # there is a worker process for each CPU already
 
 _WHOLE_PIXEL = 1e-3
 
@@ -28,6 +25,9 @@ def cut_crop(
     Returns:
         uint8 [F, size, size, C].
     """
+    import cv2  # a machine with a GPU may lack it: there the graph cuts out the crops
+
+    cv2.setNumThreads(0)  # there is a worker process for each CPU already
     height, width = images[0].shape[:2]
     x0, y0, x1, y1 = (box.astype(np.float64) * (width, height, width, height)).tolist()
     crops = np.empty((len(images), size, size, 3), np.uint8)

@@ -7,6 +7,7 @@ UTF-8 text, parted by NUL, which no path can hold.
 
 import hashlib
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,17 +123,7 @@ def read_manifest_file(path: Path) -> ManifestFile:
         )
     except UserError:
         raise
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        IndexError,
-        EOFError,
-        TypeError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zipfile.zlib.error,
-    ) as error:  # type: ignore[attr-defined]
+    except (OSError, ValueError, LookupError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: is not a manifest that can be read ({error}); {remedy}") from error
     rows = [len(getattr(manifest, name)) for name in ("videos", "labels", "size", "mtime_ns", "depth", "facts", "reasons")]
     if len(set(rows)) != 1 or manifest.facts.dtype != DTYPE or not rows[0] or not _is_sensible(manifest):

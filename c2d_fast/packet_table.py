@@ -100,6 +100,8 @@ def open_table(path: Path, identity: str) -> PacketTable:
             if archive["format"] != FORMAT or archive["identity"] != identity:
                 raise UserError(f"{path}: belongs to another manifest, or another version of it; {remedy}")
         arrays = [_mapped(path, name) for name in ("packets", "starts", "extradata", "extradata_starts")]
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: is not a packet table that can be read ({error}); {remedy}") from error
     if arrays[0].dtype != DTYPE or arrays[1][-1] != len(arrays[0]) or arrays[3][-1] != len(arrays[2]):

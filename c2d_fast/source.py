@@ -7,6 +7,7 @@ import signal
 import threading
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,8 +89,8 @@ class ClipSource:
 
     @property
     def crops_on_cpu(self) -> bool:
-        """Whether workers decode and there is no GPU: then they are quicker at cutting out the crops than the graph."""
-        return self.decoder == "ffmpeg" and self.device == "cpu"
+        """Whether workers decode and there is no GPU: then they (with OpenCV) are quicker at the crops than the graph."""
+        return self.decoder == "ffmpeg" and self.device == "cpu" and find_spec("cv2") is not None
 
     @property
     def num_crops(self) -> int:
@@ -131,7 +132,7 @@ class ClipSource:
 
     def _read(self, sample: Sample) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[np.float32]]:
         """Returns the payload, the frames' numbers in it, and the boxes as parts of it."""
-        path, stored = Path(self.plan.videos.file(sample.index)), self._stored(sample.index)
+        path, stored = Path(self.plan.videos.file(sample.index)), self.stored(sample.index)
         self._check_unchanged(path, sample.index)
         if self.decoder != "ffmpeg":
             return *read_clip(path, sample.frames, stored), sample.boxes
@@ -151,7 +152,8 @@ class ClipSource:
             return np.zeros(1, np.uint8)
         return np.zeros((1, 2, 2, 3) if self.flips or not self.cuts_crops else (1, 1, 2, 2, 3), np.uint8)
 
-    def _stored(self, index: int) -> Stored:
+    def stored(self, index: int) -> Stored:
+        """Returns what is known of how a video is stored."""
         videos = self.plan.videos
         if self.whole_files:
             return WHOLE
