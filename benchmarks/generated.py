@@ -1,18 +1,25 @@
 """Videos for benchmarks, of the size and length of Kinetics clips: a hand-held camera, turning objects, grain, a cut.
 
-Made by the arguments alone, and made to be as hard to decode as real clips are: 340x256 H.264 has about 3.5 kB a frame and
+Made by the arguments alone (but for rounding), and made to be as hard to decode as real clips are: 340x256 H.264 has about 3.5 kB a frame and
 takes 0.5 ms a frame, two clips of Kinetics 2.3 and 4.5 kB, 0.4 and 0.6 ms. Where real clips are at hand, a benchmark's
 --list takes them.
 """
 
+import multiprocessing
+import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import numpy as np
+
+try:  # the offline GPU machine may lack it; what is drawn without differs by rounding
+    import cv2
+except ImportError:
+    cv2 = None
 
 ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {
     "h264": ("libx264", "mp4", {"crf": "23"}),
@@ -45,23 +52,27 @@ def make_videos(
         gop: frames from key frame to key frame, at most.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    encoder, ending, options = ENCODERS[codec]
-    paths = [folder / f"{number:03d}.{ending}" for number in range(count)]
-
-    def make(number: int) -> None:
-        partial = paths[number].with_suffix(f".partial.{ending}")
-        with av.open(str(partial), "w") as container:
-            stream: Any = container.add_stream(encoder, rate=30, options={"g": str(gop), "threads": "1", **options})
-            stream.width, stream.height = width, height
-            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-            for image in frames(number, num_frames, width, height):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-            container.mux(stream.encode())
-        partial.rename(paths[number])
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(make, [number for number in range(count) if not paths[number].exists()]))
+    paths = [folder / f"{number:03d}.{ENCODERS[codec][1]}" for number in range(count)]
+    todo = [number for number in range(count) if not paths[number].exists()]
+    if todo:  # in processes: drawing holds Python's lock
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(len(os.sched_getaffinity(0)), len(todo)), context) as pool:
+            shape = map(repeat, (num_frames, width, height, codec, gop))
+            list(pool.map(_make, todo, [paths[number] for number in todo], *shape))
     return paths
+
+
+def _make(number: int, path: Path, num_frames: int, width: int, height: int, codec: str, gop: int) -> None:
+    encoder, ending, options = ENCODERS[codec]
+    partial = path.with_suffix(f".partial.{ending}")
+    with av.open(str(partial), "w") as container:
+        stream: Any = container.add_stream(encoder, rate=30, options={"g": str(gop), "threads": "1", **options})
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for image in frames(number, num_frames, width, height):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    partial.rename(path)
 
 
 def frames(number: int, num_frames: int, width: int, height: int) -> Iterator[Any]:
@@ -96,10 +107,23 @@ def frames(number: int, num_frames: int, width: int, height: int) -> Iterator[An
             inside = dx * dx + dy * dy < radius * radius * (1 + 0.3 * np.sin(3 * np.arctan2(dy, dx) + k / 5))
             at_x[box][inside] = (part[0] + dx * cos - dy * sin)[inside]
             at_y[box][inside] = (part[1] + dx * sin + dy * cos)[inside]
-        maps = at_x.astype(np.float32), at_y.astype(np.float32)
-        image = cv2.remap(field, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        image = _sample(field, at_x.astype(np.float32), at_y.astype(np.float32))
         grain = 4 * rng.standard_normal((height, width, 1), np.float32)
         yield np.clip(image + grain, 0, 255).astype(np.uint8)
+
+
+def _sample(field: Any, x: Any, y: Any) -> Any:
+    """Reads a field between its points, bilinearly; beyond its edges it goes on mirrored: float32 [H, W, 3]."""
+    if cv2:
+        return cv2.remap(field, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    height, width = field.shape[:2]
+    x, y = (width - 2) - np.abs(x % (2 * width - 4) - (width - 2)), (height - 2) - np.abs(y % (2 * height - 4) - (height - 2))
+    column, row = x.astype(np.int32), y.astype(np.int32)
+    fx, fy = (x - column)[..., None], (y - row)[..., None]
+    points, place = field.reshape(-1, 3), row * width + column
+    above = points[place] * (1 - fx) + points[place + 1] * fx
+    below = points[place + width] * (1 - fx) + points[place + width + 1] * fx
+    return above * (1 - fy) + below * fy
 
 
 def _texture(rng: np.random.Generator, height: int, width: int) -> Any:

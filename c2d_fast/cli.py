@@ -50,6 +50,8 @@ def add_loader_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--workers", type=positive, metavar="N", help="processes that read and decode (default: by CPUs)")
     group.add_argument("--decoder-threads", type=positive, metavar="N",
                        help="threads of an ffmpeg decoder (default 1), or of nvdec (8) and dali (all CPUs)")  # fmt: skip
+    group.add_argument("--whole-files", action="store_true",
+                       help="read and decode files whole, not only what a clip needs: for comparison")  # fmt: skip
     group.add_argument("--allow-missing", action="store_true",
                        help="go on without missing files; when scoring, without any file that does not decode")  # fmt: skip
 
@@ -67,6 +69,11 @@ def positive(text: str) -> int:
     if not 1 <= number < 2**63:
         raise ValueError
     return number
+
+
+def batch_size(text: str) -> int | str:
+    """Parses a whole number >= 1, or auto."""
+    return text if text == "auto" else positive(text)
 
 
 def per_cent(text: str) -> float:

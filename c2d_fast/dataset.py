@@ -47,6 +47,7 @@ def loader_options(bad: BadVideos, args: argparse.Namespace, device: torch.devic
         decoder=decoder,
         workers=args.workers or workers,
         decoder_threads=args.decoder_threads or threads,
+        whole_files=args.whole_files,
     )
 
 

@@ -7,6 +7,7 @@ a packet table, and then nothing else of the file is read; or they are found by 
 
 import io
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -131,12 +132,14 @@ def from_container(
 ) -> Groups | None:
     """Reads through a file and keeps the packets that frames depend on. Arguments and result as in from_table."""
     packets: list[av.Packet[Any]] = []
-    for packet in container.demux(stream):
-        # In closed groups what comes after the last wanted frame's need not be read.
-        if stored.closed_gops and packet.is_keyframe and len(packets) > wanted[-1]:
-            break
-        if packet.size:
-            packets.append(packet)
+    # PyAV 18 frees what it holds for reading when it is told to close, and not when it is merely let go of.
+    with closing(container.demux(stream)) as read:  # type: ignore[type-var]  # a generator, whatever its annotation
+        for packet in read:
+            # In closed groups what comes after the last wanted frame's need not be read.
+            if stored.closed_gops and packet.is_keyframe and len(packets) > wanted[-1]:
+                break
+            if packet.size:
+                packets.append(packet)
     if wanted[-1] >= len(packets):
         return None
     times = np.array([packet.dts if packet.pts is None else packet.pts for packet in packets], np.int64)

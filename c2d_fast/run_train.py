@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from c2d_fast import checkpoint
 from c2d_fast.bad_videos import BadVideos, parse_limit
+from c2d_fast.batch_finder import find_batch_size
 from c2d_fast.data_flags import label_names, training_lists, with_classes
 from c2d_fast.dataset import choose_device, loader_options, scored_videos, training_videos, videos_at_a_time
 from c2d_fast.determinism import make_deterministic
@@ -26,6 +28,7 @@ from c2d_fast.recipe import PipeFile, Recipe, load_pipe
 from c2d_fast.records import Records
 from c2d_fast.run_folder import check_folder, choose_folder, describe_run, make_folder, write_config
 from c2d_fast.schedule import make_optimizer, scaled_lr
+from c2d_fast.step_profile import STEPS, StepProfile
 from c2d_fast.trainer import Progress, Trainer
 from c2d_fast.weights import load_checkpoint, load_weights
 
@@ -51,13 +54,14 @@ def run_train(args: argparse.Namespace) -> None:
         print(make_deterministic(device))
     train_bad = training_videos(train_list, args, limit)
     val_bad = scored_videos(val_list, args) if val_list else None
-    batch_size = args.batch_size or recipe.training.clips_per_gpu
+    precision = Precision.choose(args.precision, device)
+    batch_size = _batch_size(args, recipe, content, device, precision, len(train_bad.manifest.kept))
     options = loader_options(train_bad, args, device)
     source = _training(pipe, recipe, train_bad, args.seed, batch_size, options)
     source.start(content["progress"]["epoch"] if content else 0)
     val_options = loader_options(val_bad, args, device) if val_bad else None
     model = _make_model(args, recipe, resumed_from, content).to(device)
-    compiled, precision = compile_model(model, args.compile, device), Precision.choose(args.precision, device)
+    compiled = compile_model(model, args.compile, device)
     validate = None
     if val_bad and val_options:
         validate = _validation(pipe, recipe, val_bad, compiled, precision, batch_size, val_options)
@@ -104,22 +108,45 @@ def run_train(args: argparse.Namespace) -> None:
         identity={key: config[key] for key in ("recipe", "versions", "lists", "classes", "used")} | {"seed": args.seed},
         seed=args.seed,
         progress=Progress(),
+        profile=StepProfile(folder, device) if args.profile else None,
     )
     if content:
         _restore(trainer, content, f"--resume {resumed_from}")
     _run(trainer, epochs)
 
 
+def _batch_size(
+    args: argparse.Namespace,
+    recipe: Recipe,
+    content: dict[str, Any] | None,
+    device: torch.device,
+    precision: Precision,
+    num_videos: int,
+) -> int:
+    if args.batch_size != "auto":
+        return args.batch_size or recipe.training.clips_per_gpu
+    used = content.get("used") if content else None
+    if isinstance(used, dict) and isinstance(used.get("batch_size"), int):
+        print(f"batch size auto: {used['batch_size']}, as the run had it before")
+        return int(used["batch_size"])
+    size, line = find_batch_size(recipe, device, precision, num_videos)
+    print(line)
+    return size
+
+
 def _run(trainer: Trainer, epochs: int) -> None:
     records, folder = trainer.records, trainer.folder
     try:
-        trainer.run(epochs)
+        with trainer.profile or nullcontext():
+            trainer.run(epochs)
     except KeyboardInterrupt:
         done = f"{folder / 'last.pt'} holds the end of epoch {trainer.progress.epoch}"
         records.say(f"{done}; go on from there with --resume auto --out {folder}")
         raise
     finally:
         records.close()
+    if trainer.profile and not trainer.profile.verdict:
+        print(f"note: --profile needs {STEPS} steps at least in one go: this run had too few, and nothing was traced")
     progress = trainer.progress
     if progress.best_epoch:
         print(f"best validation top-1 {progress.best_top1:.1f} % after epoch {progress.best_epoch}: {folder / 'best.pt'}")

@@ -6,12 +6,13 @@ import weakref
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 _ALIGN = 64
 
-Handle = tuple[str, list[tuple[str, str, tuple[int, ...], int]]]
-"""What is sent: the file's path, and (name, dtype, shape, first byte) of each array."""
+Handle = tuple[str, list[tuple[str, Any, tuple[int, ...], int]]]
+"""What is sent: the file's path, and (name, dtype, shape, first byte) of each array; dtypes as .npy files describe them."""
 
 
 class SharedArrays:
@@ -30,7 +31,7 @@ class SharedArrays:
         weakref.finalize(self, os.close, fd)
         path, parts, at = f"/proc/{os.getpid()}/fd/{fd}", [], 0
         for name, array in arrays.items():
-            parts.append((name, array.dtype.str, array.shape, at))
+            parts.append((name, npy.dtype_to_descr(array.dtype), array.shape, at))
             at += math.ceil(array.nbytes / _ALIGN) * _ALIGN
         with open(path, "r+b") as file:
             for (_, _, _, start), array in zip(parts, arrays.values(), strict=True):
@@ -43,4 +44,4 @@ class SharedArrays:
 def map_arrays(handle: Handle) -> dict[str, NDArray[Any]]:
     """Returns the arrays of another process, read-only."""
     path, parts = handle
-    return {name: np.memmap(path, dtype, "r", start, shape) for name, dtype, shape, start in parts}
+    return {name: np.memmap(path, npy.descr_to_dtype(dtype), "r", start, shape) for name, dtype, shape, start in parts}

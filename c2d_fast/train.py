@@ -32,7 +32,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     run.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/<pipe>-<time>)")
     run.add_argument("--resume", metavar="auto|PATH", help="go on from a checkpoint; auto: from last.pt where there is one")
     run.add_argument("--epochs", type=cli.positive, metavar="N", help="default: the recipe's")
-    run.add_argument("--batch-size", type=cli.positive, metavar="N", help="clips per GPU (default: the recipe's)")
+    run.add_argument("--batch-size", type=cli.batch_size, metavar="N|auto",
+                     help="clips per GPU (default: the recipe's); auto: what trains most clips a second")  # fmt: skip
     run.add_argument("--auto-scale-lr", action=argparse.BooleanOptionalAction, default=True,
                      help="scale the recipe's learning rate to the batch (default: on)")  # fmt: skip
     run.add_argument("--weights", metavar="imagenet|none|FILE", help="where the model starts (default: the recipe's)")
@@ -40,6 +41,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     run.add_argument(
         "--seed", type=cli.not_negative, default=0, metavar="N", help="decides order, sampling and dropout (default 0)"
     )
+    run.add_argument("--profile", action="store_true", help="trace a few steps into the run folder, and say what bounds them")
     run.add_argument("--deterministic", action="store_true", help="the same weights from the same seed, on a GPU at a cost")
     cli.add_loader_flags(parser)
     cli.add_compute_flags(parser)

@@ -22,6 +22,7 @@ from c2d_fast.precision import Precision
 from c2d_fast.recipe import Training
 from c2d_fast.records import Records
 from c2d_fast.schedule import lr_at
+from c2d_fast.step_profile import StepProfile
 
 _RECORD_EVERY_STEPS = 20
 
@@ -58,6 +59,8 @@ class Trainer:
     """Written into every checkpoint: recipe, seed, versions, lists."""
     seed: int
     progress: Progress
+    profile: StepProfile | None = None
+    """Records some of the first steps; open while the run goes on."""
 
     def run(self, epochs: int) -> None:
         """Trains until so many epochs are finished."""
@@ -94,6 +97,8 @@ class Trainer:
             self._step(batch, device, tally)
             pace.step()
             meter.clips += len(batch.label)
+            if self.profile and (verdict := self.profile.step(meter.last_wait_s)):
+                self.records.say(verdict)
             self.records.step(f"epoch {epoch + 1}/{epochs}")
             last = step_in_epoch == self.source.steps_per_epoch
             if last or step_in_epoch % _RECORD_EVERY_STEPS == 0:
@@ -176,6 +181,7 @@ class _Meter:
 
     def __init__(self) -> None:
         self.clips = 0
+        self.last_wait_s = 0.0
         self._waited_s = 0.0
         self._started_s = time.perf_counter()
 
@@ -184,7 +190,8 @@ class _Meter:
         while True:
             before_s = time.perf_counter()
             batch = next(batches, None)
-            self._waited_s += time.perf_counter() - before_s
+            self.last_wait_s = time.perf_counter() - before_s
+            self._waited_s += self.last_wait_s
             if batch is None:
                 return
             yield batch

@@ -4,6 +4,7 @@ Frame k is the k-th frame that the decoder puts out, whatever its timestamp says
 no torch, no DALI.
 """
 
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -101,11 +102,13 @@ def _decode_whole(path: Path, wanted: NDArray[np.int64], threads: int) -> list[a
     with open_video(path) as container:
         stream = video_stream(container)
         _use_threads(stream.codec_context, threads)
-        for count, frame in enumerate(container.decode(stream), start=1):
-            if count - 1 == wanted[len(taken)]:
-                taken.append(frame)
-                if len(taken) == len(wanted):
-                    return taken
+        with closing(container.demux(stream)) as packets:  # type: ignore[type-var]  # see packets.from_container
+            for frame in (frame for packet in packets for frame in packet.decode()):
+                if count == wanted[len(taken)]:
+                    taken.append(frame)
+                    if len(taken) == len(wanted):
+                        return taken
+                count += 1
     raise DecodeError(f"ends after {count} frames, before frame {wanted[-1]}")
 
 

@@ -1,0 +1,178 @@
+"""Draws what benchmarks/throughput.py has measured, and writes its tables into the README. Measures nothing.
+
+    python benchmarks/report.py                                      # all benchmarks/results/throughput-*.json, and the README
+    python benchmarks/report.py benchmarks/results/throughput-cpu.json --plots /tmp/plots --no-readme
+
+Plots: clips per second against published accuracy, a bar for each stage, clips per second over workers. Needs matplotlib:
+pip install -e '.[bench]'.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+OURS, GREY = "#1f6fb4", "#9a9a9a"
+FORMAT = "c2d_fast.benchmark.throughput/1"
+
+
+def main() -> None:
+    """Draws and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="*", help="JSON files (default: benchmarks/results/throughput-*.json)")
+    parser.add_argument("--plots", type=Path, default=HERE / "results" / "plots", help="folder for the pictures")
+    parser.add_argument("--readme", action=argparse.BooleanOptionalAction, default=True, help="also write the README's tables")
+    args = parser.parse_args()
+    paths = args.results or sorted((HERE / "results").glob("throughput-*.json"))
+    if not paths:
+        sys.exit("error: there are no results: run python benchmarks/throughput.py first, or name a JSON file")
+    results = {path.stem.removeprefix("throughput-"): read(path) for path in paths}
+    for name, result in results.items():
+        for path in draw(result, args.plots, name):
+            print(f"drawn: {path}")
+    if args.readme:
+        text = README.read_text()
+        for name, result in results.items():
+            text = with_table(text, name, readme_table(result))
+        README.write_text(text)
+        print(f"written: {README}")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Reads a result."""
+    try:
+        result: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {path}: cannot be read ({error}); give a JSON file that benchmarks/throughput.py has written")
+    if result.get("format") != FORMAT:
+        sys.exit(f"error: {path}: is {result.get('format')}, not {FORMAT}; measure again with benchmarks/throughput.py")
+    return result
+
+
+def readme_table(result: dict[str, Any]) -> str:
+    """Returns the result as the README shows it: loaders by stored form, then recipes against published accuracy."""
+    rows = result.get("loaders", [])
+    forms = list(dict.fromkeys(row["form"] for row in rows if "clips_per_s" in row))
+    rates = {(row["name"], row["form"]): row["clips_per_s"] for row in rows if "clips_per_s" in row}
+    lines = []
+    if forms:
+        lines += [f"| loader, clips/s | {' | '.join(map(form_title, forms))} |", "|---|" + "---|" * len(forms)]
+        for name in dict.fromkeys(name for name, _ in rates):
+            cells = [f"{rates[name, form]:.1f}" if (name, form) in rates else "" for form in forms]
+            shown = f"**{name}**" if name == "c2d-fast" else name
+            lines.append(f"| {shown} | {' | '.join(cells)} |")
+        lines.append("")
+    lines += ["| recipe | published top-1 | loader | model | both | both / slower |", "|---|---|---|---|---|---|"]
+    for row in result["pipes"]:
+        cells = [f"{row[key]['clips_per_s']:.2f}" if key in row else "" for key in ("loader", "model", "both")]
+        share = f"{100 * row['both_to_slower']:.0f} %" if "both_to_slower" in row else ""
+        lines.append(f"| `{row['pipe']}` | {row['published_top1'] or ''} | {' | '.join(cells)} | {share} |")
+    return "\n".join(lines)
+
+
+def form_title(form: str) -> str:
+    """Returns a form's name for people."""
+    return {"stored": "as downloaded (GOP 250)", "intra": "all-intra (`prepare transcode`)"}.get(form, form)
+
+
+def with_table(text: str, name: str, table: str) -> str:
+    """Puts a table between the marks that a text has for it; a text without such marks stays as it is."""
+    begin, end = f"<!-- throughput-{name}: begin -->", f"<!-- throughput-{name}: end -->"
+    return re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: f"{begin}\n{table}\n{end}", text, flags=re.DOTALL)
+
+
+def draw(result: dict[str, Any], folder: Path, name: str) -> list[Path]:
+    """Draws a result; returns the pictures."""
+    try:
+        import matplotlib as mpl
+
+        mpl.use("Agg")
+    except ImportError:
+        sys.exit("error: matplotlib is missing; install it with pip install -e '.[bench]'")
+    folder.mkdir(parents=True, exist_ok=True)
+    where = result["machine"]["gpu"] or f"{result['machine']['cpus']} CPUs, no GPU"
+    drawn = []
+    for title, function in (("accuracy", draw_accuracy), ("stages", draw_stages), ("workers", draw_workers)):
+        figure = function(result, where)
+        if figure is not None:
+            drawn.append(folder / f"{name}-{title}.png")
+            figure.savefig(drawn[-1], dpi=120, bbox_inches="tight")
+    return drawn
+
+
+def draw_accuracy(result: dict[str, Any], where: str) -> Any:
+    """Clips per second of training against published accuracy; in grey the first recipe's model as peers run it."""
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.2))
+    rows = [row for row in result["pipes"] if row["published_top1"] and ("both" in row or "model" in row)]
+    if not rows:
+        return None
+    for row in rows:
+        rate = row.get("both", row.get("model"))["clips_per_s"]
+        axes.plot(rate, row["published_top1"], "o", color=OURS)
+        axes.annotate(row["pipe"].removesuffix(".py"), (rate, row["published_top1"]), xytext=(6, 4), textcoords="offset points")
+    for row in result.get("models", []):
+        published = next(p["published_top1"] for p in result["pipes"] if p["pipe"] == row["pipe"])
+        axes.plot(row["clips_per_s"], published, "s", color=GREY)
+        text = f"{row['name']}, {row['precision']}, model alone"
+        axes.annotate(
+            text, (row["clips_per_s"], published), xytext=(6, -12), textcoords="offset points", color=GREY, fontsize=7
+        )
+    axes.set(xlabel="training, clips/s", ylabel="published top-1, % (Kinetics-400, 10 clips x 3 crops)")
+    axes.set_title(f"Clips per second against published accuracy ({where})", fontsize=10)
+    axes.margins(x=0.35, y=0.25)
+    return figure
+
+
+def draw_stages(result: dict[str, Any], where: str) -> Any:
+    """What a clip costs, stage by stage, by stored form."""
+    from matplotlib import pyplot as plt
+
+    stages = result.get("stages_ms_per_clip")
+    if not stages:
+        return None
+    figure, axes = plt.subplots(figsize=(7, 0.7 * len(stages) + 1.2))
+    colours = {"read": "#b8cfe5", "decode": OURS, "augment": "#e09f3e"}
+    for place, costs in enumerate(stages.values()):
+        left = 0.0
+        for name, cost in costs.items():
+            axes.barh(place, cost, left=left, color=colours.get(name), label=name if place == 0 else None)
+            left += cost
+        axes.annotate(f"{left:.1f} ms", (left, place), xytext=(4, -3), textcoords="offset points")
+    axes.set_yticks(range(len(stages)), [form_title(form) for form in stages])
+    axes.set(xlabel="ms a clip, in one process, with the ffmpeg decoder")
+    axes.set_title(f"What a clip costs ({where})", fontsize=10)
+    axes.margins(x=0.15)
+    axes.legend()
+    return figure
+
+
+def draw_workers(result: dict[str, Any], where: str) -> Any:
+    """The loader's clips per second over workers (or decoder threads), from a sweep, a line for each other combination."""
+    from matplotlib import pyplot as plt
+
+    known = ("clips_per_s", "low", "high", "rounds", "gpu_percent", "decoder_percent", "missing")
+    rows = [row for row in result.get("sweep", []) if "clips_per_s" in row]
+    axis = next((name for name in ("workers", "decoder-threads") if len({row.get(name) for row in rows}) > 1), None)
+    if axis is None:
+        return None
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        label = ", ".join(f"{key} {value}" for key, value in row.items() if key not in (*known, axis))
+        lines.setdefault(label, []).append((row[axis], row["clips_per_s"]))
+    figure, axes = plt.subplots(figsize=(7, 4.2))
+    for label, points in lines.items():
+        axes.plot(*zip(*sorted(points), strict=True), marker="o", label=label)
+    axes.set(xlabel=axis.replace("-", " "), ylabel="loader, clips/s", ylim=(0, None))
+    axes.set_title(f"Scaling of the loader ({where})", fontsize=10)
+    axes.legend(fontsize=7)
+    return figure
+
+
+if __name__ == "__main__":
+    main()
