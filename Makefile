@@ -2,7 +2,8 @@
 # make test       install, then ruff, mypy and the tests (what CI runs)
 # make test-all   the same with the slow tests
 # make gpu-check  the GPU tests; PYTHON=python3 takes an interpreter that has everything, without installing
-# make gpu-bench  the measurements that need a GPU, written to benchmarks/results/; PYTHON as above
+# make gpu-bench  throughput on a GPU, written to benchmarks/results/throughput-gpu.json; PYTHON as above
+# make gpu-precision  mixed precision against full precision on a GPU
 # make clean      remove the environment, the demo data and caches (never runs/)
 
 # PYTHON: the interpreter that the environment is made from (default python3), or that gpu-check and gpu-bench use as it is.
@@ -10,7 +11,7 @@ PYTHON ?=
 BASE := $(or $(PYTHON),python3)
 VENV := .venv/bin/python
 
-.PHONY: demo test test-all lint gpu-check gpu-bench clean
+.PHONY: demo test test-all lint gpu-check gpu-bench gpu-precision clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -34,7 +35,12 @@ lint: .venv/installed-test
 gpu-check: $(if $(PYTHON),,.venv/installed-test)
 	$(or $(PYTHON),$(VENV)) -m pytest -m gpu
 
+# Decoder threads x stored form x whole files or cut packets, and all recipes in all modes: under 8 minutes on one GPU.
 gpu-bench: $(if $(PYTHON),,.venv/installed-test)
+	PYTHONPATH=$(CURDIR) $(or $(PYTHON),$(VENV)) benchmarks/throughput.py --rounds 2 --budget 400 \
+		--sweep decoder-threads=7,14,28 form=stored,intra read=files,clips $(GPU_BENCH_FLAGS)
+
+gpu-precision: $(if $(PYTHON),,.venv/installed-test)
 	PYTHONPATH=$(CURDIR) $(or $(PYTHON),$(VENV)) benchmarks/precision.py
 
 .venv/installed: setup.cfg pyproject.toml

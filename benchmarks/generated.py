@@ -1,8 +1,8 @@
 """Videos for benchmarks, of the size and length of Kinetics clips: a hand-held camera, turning objects, grain, a cut.
 
-Made by the arguments alone (but for rounding), and made to be as hard to decode as real clips are: 340x256 H.264 has about 3.5 kB a frame and
-takes 0.5 ms a frame, two clips of Kinetics 2.3 and 4.5 kB, 0.4 and 0.6 ms. Where real clips are at hand, a benchmark's
---list takes them.
+Made by the arguments alone (but for rounding), and made to be as hard to decode as real clips are: 340x256 H.264 has about
+3.5 kB a frame and takes 0.5 ms a frame, two clips of Kinetics 2.3 and 4.5 kB, 0.4 and 0.6 ms. Where real clips are at hand, a
+benchmark's --list takes them.
 """
 
 import multiprocessing

@@ -5,8 +5,11 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -46,6 +49,8 @@ class Setting:
     whole_files: bool = False
     table: bool = True
     """Whether packet tables are used, where there are any."""
+    graph_crops: bool = False
+    """Whether DALI's graph cuts out the crops on a CPU, too."""
 
     def facts(self) -> dict[str, Any]:
         """Returns plain values."""
@@ -87,7 +92,9 @@ def open_loader(pipe: PipeFile, form: Form, setting: Setting, batches: int, seed
         whole_files=setting.whole_files,
     )
     loader = TrainLoader(pipe.train_pipe, plan, options, BadVideos(manifest, (0.0, False), "measure with others"))
-    loader.start(0)
+    off = mock.patch.object(ClipSource, "crops_on_cpu", new_callable=mock.PropertyMock, return_value=False)
+    with off if setting.graph_crops else nullcontext():  # graphs ask while they are built
+        loader.start(0)
     return itertools.chain.from_iterable(loader.epoch(epoch) for epoch in itertools.count())
 
 
@@ -132,10 +139,15 @@ def _arrived(batch: Batch) -> None:
 class Trained:
     """A model with its optimizer: takes training steps as the trainer does."""
 
-    def __init__(self, recipe: Recipe, device: torch.device, *, precision: str | None, compiled: bool | None):
+    def __init__(
+        self, recipe: Recipe, device: torch.device, *, precision: str | None, compiled: bool | None, mode: str | None = None
+    ):
         torch.manual_seed(0)
         self.model: nn.Module = C2D(recipe.model).to(device)
-        self.compiled = compile_model(self.model, compiled, device)  # type: ignore[arg-type]
+        if mode:  # other ways of compiling than the trainer's
+            self.compiled = torch.compile(self.model, dynamic=False, mode=mode)
+        else:
+            self.compiled = compile_model(self.model, compiled, device)  # type: ignore[arg-type]
         self.precision, self.recipe, self.device = Precision.choose(precision, device), recipe, device
         self.optimizer = make_optimizer(self.model, recipe.training, 1e-4)
         self.scaler = self.precision.scaler(device)
@@ -236,6 +248,8 @@ def stage_costs(pipe: PipeFile, form: Form, setting: Setting, clips: int = 12) -
         decode = lambda p=path, s=stored, w=wanted, i=images: i.extend(decode_images(p, w, 1, s))  # noqa: E731
         spent["decode"] += max(timed(decode) - read_s, 0)
         is_scaled = min(images[0].shape[:2]) == plan.short_side
+        if not find_spec("cv2"):  # workers leave it to the graph
+            continue
         for box in sample.boxes:
             cut = lambda i=images, b=box, s=is_scaled: cut_crop(i, b, recipe.crop.size, flip=True, is_scaled=s)  # noqa: E731
             spent["augment"] += timed(cut)

@@ -1,10 +1,10 @@
 """Measures whether the loader keeps what it takes: memory and open files of all its processes over many tiny clips.
 
-    python benchmarks/memory.py                  # 20,000 clips of 2 frames, H.264, ffmpeg decoder
+    python benchmarks/memory.py                  # 20,000 clips of 2 frames after 20,000 others, H.264, ffmpeg decoder
     python benchmarks/memory.py --codec vp9 --decoder dali
 
 Memory is what the main process and the workers hold for themselves (PSS: shared pages are divided among those that share them).
-The slope is that of a line fitted to the samples after the first fifth of the clips.
+The slope is that of a line fitted to samples after a warm-up, in which caches and allocators fill.
 """
 
 import argparse
@@ -23,6 +23,7 @@ def main() -> None:
     """Measures and writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=20_000)
+    parser.add_argument("--warmup-clips", type=int, default=20_000)
     parser.add_argument("--videos", type=int, default=64)
     parser.add_argument("--codec", choices=("h264", "vp9", "mjpeg"), default="h264")
     parser.add_argument("--decoder", choices=("ffmpeg", "dali"), default="ffmpeg")
@@ -69,9 +70,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         decoder_threads=1,
         batch_size=args.batch_size,
     )
-    steps = args.clips // args.batch_size
+    steps, warmup = args.clips // args.batch_size, max(args.warmup_clips // args.batch_size, 1)
     batches = open_loader(load_pipe(HERE / "small_64px.py"), Form("tiny", manifest), setting, steps // 4)
-    next(batches)
+    for _ in range(warmup):
+        next(batches)
     started_s, memory, files, clips = time.perf_counter(), [], [], []
     for step in range(steps):
         next(batches)
@@ -80,12 +82,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             memory.append(round(sum(mb for mb, _ in held), 2))
             files.append(sum(count for _, count in held))
             clips.append((step + 1) * args.batch_size)
-    later = slice(len(clips) // 5, None)
-    slope = float(np.polyfit(np.array(clips[later]) / 1000, np.array(memory[later]) * 1000, 1)[0])
+    slope = float(np.polyfit(np.array(clips) / 1000, np.array(memory) * 1000, 1)[0])
     return {
         "decoder": args.decoder,
         "codec": args.codec,
         "workers": args.workers,
+        "warmup_clips": warmup * args.batch_size,
         "clips": steps * args.batch_size,
         "clips_per_s": round(steps * args.batch_size / (time.perf_counter() - started_s), 1),
         "memory_mb": memory,

@@ -37,7 +37,11 @@ FORMAT = "c2d_fast.benchmark.throughput/1"
 OUR_LOADERS: dict[str, dict[str, Any]] = {
     "c2d-fast": {},
     "c2d-fast without a packet table": {"table": False},
+}
+BEFORE: dict[str, dict[str, Any]] = {
     "c2d-fast, files read whole": {"whole_files": True},
+    "c2d-fast, crops by DALI on the CPU": {"graph_crops": True},
+    "c2d-fast, both": {"whole_files": True, "graph_crops": True},
 }
 
 
@@ -102,13 +106,14 @@ def measure_loaders(
     args: argparse.Namespace, pipe: PipeFile, forms: list[Form], setting: Setting, clock: Clock
 ) -> list[dict[str, Any]]:
     """Measures our loader and the peers' in turns, with one recipe's clips."""
+    ours = OUR_LOADERS | (BEFORE if args.before else {})
     peers = [Peer(name) for name in (DECODERS if args.peers else ())]
     request = {"batch_size": setting.batch_size, "workers": setting.workers, "warmup": args.warmup, "steps": args.steps}
     # More clips than are timed: what a loader has prepared ahead when the clock stops, it had when it started, too.
     batches = args.warmup + MOST_ROUNDS * args.steps + 2 * setting.workers + 4
     found: dict[tuple[str, str], Rounds] = {}
     for number, form in itertools.product(range(args.rounds), forms):
-        for name, changes in OUR_LOADERS.items():
+        for name, changes in ours.items():
             if clock.allows(f"{name} on {form.name}, round {number + 1}"):
                 changed = dataclasses.replace(setting, **changes)
                 with GpuWatch() as watch:
@@ -121,7 +126,7 @@ def measure_loaders(
                 rate_or_none = peer.measure(request | clips_for_peers(pipe, form, setting, batches, number))
                 if rate_or_none is not None:
                     found.setdefault((TITLES[peer.name], form.name), Rounds()).values.append(rate_or_none)
-    rows = [{"name": name, "form": form, "ours": name in OUR_LOADERS, **r.facts()} for (name, form), r in found.items()]
+    rows = [{"name": name, "form": form, "ours": name in ours, **r.facts()} for (name, form), r in found.items()]
     for peer in peers:
         if peer.missing:
             rows.append({"name": TITLES[peer.name], "form": forms[0].name, "ours": False, "missing": peer.missing})
@@ -225,14 +230,21 @@ def measure_sweep(
 def measure_models(args: argparse.Namespace, pipe: PipeFile, device: torch.device, clock: Clock) -> list[dict[str, Any]]:
     """Measures the first recipe's model in other ways of running it: eager, and channels first as peers do."""
     rows = []
-    precisions = ("fp32", "bf16") if device.type == "cuda" else ("fp32",)
-    for precision in precisions:
-        for name in ("channels first, eager (as peers)", "channels last, eager"):
-            if clock.allows(f"{name}, {precision}"):
-                trained = Trained(pipe.recipe, device, precision=precision, compiled=False)
-                if "first" in name:
-                    trained.compiled = EagerNCHW(trained.model).train()
-                warmup, steps = min(args.model_warmup, 3), args.model_steps
-                rounds = model_rounds(trained, args.model_batch_size, warmup, steps, args.model_rounds)
-                rows.append({"name": name, "precision": precision, "pipe": pipe.path.name, **rounds.facts()})
+    ways: list[tuple[str, str, dict[str, Any]]] = [
+        ("channels first, eager (as peers)", "fp32", {"compiled": False}),
+        ("channels last, eager", "fp32", {"compiled": False}),
+    ]
+    if device.type == "cuda":
+        ways += [(name, "bf16", changes) for name, _, changes in ways]
+        ways += [("compiled, reduce-overhead", "bf16", {"compiled": True, "mode": "reduce-overhead"})]
+    for name, precision, changes in ways:
+        if not clock.allows(f"{name}, {precision}"):
+            continue
+        trained = Trained(pipe.recipe, device, precision=precision, **changes)
+        if "first" in name:
+            trained.compiled = EagerNCHW(trained.model).train()
+        warmup, steps = min(args.model_warmup, 4), args.model_steps
+        rounds = model_rounds(trained, args.model_batch_size, warmup, steps, args.model_rounds)
+        rows.append({"name": name, "precision": precision, "pipe": pipe.path.name, **rounds.facts()})
+        del trained
     return rows

@@ -46,18 +46,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pipe", type=Path, action="append", help="a recipe, again for another (default: the four published)")
     parser.add_argument("--mode", choices=("loader", "model", "both", "all"), default="all")
-    videos = parser.add_argument_group("videos (default: generated ones)")
-    videos.add_argument("--list", type=Path, help="a list of real videos")
-    videos.add_argument("--data-root", type=Path)
-    videos.add_argument("--codec", choices=CODECS, default="h264")
-    videos.add_argument("--gop", type=int, default=250)
-    videos.add_argument("--size", type=size, default=(340, 256), metavar="WxH")
-    videos.add_argument("--frames", type=int, default=300, help="of each video")
-    videos.add_argument("--count", type=int, default=64 if gpu else 4)
-    videos.add_argument(
-        "--form", nargs="+", choices=FORMS, default=["stored", "intra"], help="stored: as they are; others: made"
-    )
-    videos.add_argument("--data", type=Path, default=Path("data/benchmark"), help="folder for what is made")
+    add_videos(parser, gpu)
     how = parser.add_argument_group("how")
     how.add_argument("--decoder", choices=("auto", "nvdec", "dali", "ffmpeg"), default="auto")
     how.add_argument("--workers", type=int, default=min(cpus, 16), help="processes, of ours and of the peers'")
@@ -67,6 +56,7 @@ def parse() -> argparse.Namespace:
     how.add_argument("--precision", choices=("bf16", "fp16", "fp32"))
     how.add_argument("--compile", action=argparse.BooleanOptionalAction)
     how.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True)
+    how.add_argument("--before", action="store_true", help="also our loader without what makes it fast")
     how.add_argument("--warmup", type=int, default=4 if gpu else 1, help="batches of a loader that are not counted")
     how.add_argument("--steps", type=int, default=20 if gpu else 4, help="batches that are timed in a round")
     how.add_argument("--rounds", type=int, default=3 if gpu else 2)
@@ -83,6 +73,22 @@ def parse() -> argparse.Namespace:
         if name not in FORMS:
             parser.error(f"--sweep form={name}: must be one of {', '.join(FORMS)}")
     return args
+
+
+def add_videos(parser: argparse.ArgumentParser, gpu: bool) -> None:
+    """Adds the flags that say which videos are read."""
+    videos = parser.add_argument_group("videos (default: generated ones)")
+    videos.add_argument("--list", type=Path, help="a list of real videos")
+    videos.add_argument("--data-root", type=Path)
+    videos.add_argument("--codec", choices=CODECS, default="h264")
+    videos.add_argument("--gop", type=int, default=250)
+    videos.add_argument("--size", type=size, default=(340, 256), metavar="WxH")
+    videos.add_argument("--frames", type=int, default=300, help="of each video")
+    videos.add_argument("--count", type=int, default=64 if gpu else 4)
+    videos.add_argument(
+        "--form", nargs="+", choices=FORMS, default=["stored", "intra"], help="stored: as they are; others: made"
+    )
+    videos.add_argument("--data", type=Path, default=Path("data/benchmark"), help="folder for what is made")
 
 
 def size(text: str) -> tuple[int, int]:

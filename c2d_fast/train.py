@@ -4,6 +4,7 @@ Loader workers import this module again, so the heavy imports wait for main().
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from c2d_fast import cli
@@ -51,6 +52,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Runs the command."""
     args = parse()
+    if args.profile:  # the profiler's own messages; read when torch is imported
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from c2d_fast.run_train import run_train
 
     run_train(args)

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 MODULES = {path.stem: path for path in (ROOT / "c2d_fast").glob("*.py")}
 KNOW_DALI = {"decode", "loader"}
 PURE = {"errors", "recipe", "listing", "sampler", "plan", "video", "source", "cli", "label_map", "list_shapes", "make_lists"}
-PURE |= {"facts", "examine", "scan", "transcode", "encode", "children", "manifest_file", "packet_table"}
+PURE |= {"facts", "examine", "scan", "transcode", "encode", "children", "manifest_file", "packet_table", "packets", "crops"}
 PURE |= {"train", "test", "prepare", "browse", "export", "info"}
 
 

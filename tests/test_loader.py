@@ -29,6 +29,7 @@ from c2d_fast.recipe import Clip, load_pipe
 
 CLIP = Clip(num_frames=4, interval=3)
 PIPE = load_pipe("dali_pipes/demo.py")
+GRAPH_CROPS = load_pipe(Path(__file__).parent / "graph_crops.py")
 CROP = PIPE.recipe.crop
 
 
@@ -104,6 +105,53 @@ def test_any_step_can_be_the_first(mixed, epoch):
     later = [batch.clip for batch in train_loader(mixed)[0].epoch(epoch, first_step=1)]
     assert len(later) == len(whole) - 1
     assert all(torch.equal(a, b) for a, b in zip(whole[1:], later, strict=True))
+
+
+@pytest.mark.parametrize(("codec", "decoder"), [("h264", "ffmpeg"), ("vp9", "ffmpeg"), ("vp9", "dali"), ("mjpeg", "dali")])
+def test_reading_only_what_a_clip_needs_changes_no_batch(tmp_path, codec, decoder, run_command):
+    """Whole files, parts found by reading through them, and parts that a packet table leads to."""
+    make_dataset(tmp_path, codec=codec, count=4, sizes=((160, 96), (96, 160)), num_frames=(40, 9))
+    scanned = run_command("prepare", "scan", "--list", tmp_path / "list.txt", "--out", tmp_path / "list.npz")
+    assert scanned.returncode == 0, scanned.stderr
+    found = {}
+    for name, source, whole in (("whole", "txt", True), ("parts", "txt", False), ("table", "npz", False)):
+        listing = read_list(tmp_path / f"list.{source}", None, 2)
+        bad = BadVideos(read_manifest(listing, allow_missing=False, jobs=2), (0.0, False), "mend them")
+        assert bool(bad.manifest.packet_table) == (name == "table")
+        plan = TrainPlan(videos=bad.manifest.videos(), clip=CLIP, crop=CROP, seed=1, batch_size=2)
+        loader = TrainLoader(PIPE.train_pipe, plan, replace(options(decoder), whole_files=whole), bad)
+        found[name] = torch.stack([batch.clip.clone() for batch in loader.epoch(0)])
+    assert torch.equal(found["whole"], found["parts"])
+    assert torch.equal(found["whole"], found["table"])
+
+
+def test_a_pipe_file_that_cuts_the_crops_itself_gets_what_they_need(mixed):
+    """A graph that does not ask the workers for crops works as before, on the part of the frames that they need."""
+    loader, plan = train_loader(mixed)
+    graph = TrainLoader(GRAPH_CROPS.train_pipe, plan, options(), mixed)
+    for workers, dali in zip(loader.epoch(0), graph.epoch(0), strict=True):
+        assert torch.equal(workers.index, dali.index)
+        assert (workers.clip.int() - dali.clip.int()).abs().max() <= 1
+        assert (workers.clip != dali.clip).float().mean() < 0.01
+
+
+def test_the_model_reads_the_loader_s_bytes_channels_last_without_a_copy(mixed):
+    from c2d_fast.recipe import Model
+
+    batch = next(train_loader(mixed)[0].epoch(0))
+    images = batch.clip.flatten(0, 1).permute(0, 3, 1, 2)
+    assert images.data_ptr() == batch.clip.data_ptr()
+    size = CROP.size
+    assert images.stride() == (3 * size * size, 1, 3 * size, 3)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    model = C2D(Model(depth=18, temporal_pool=True, dropout=0.0, num_classes=2))
+    seen = {}
+    for name in ("conv1", "maxpool", "layer1", "layer2", "layer3", "layer4"):
+        note = lambda _, inputs, output, name=name: seen.update({name: (inputs[0].stride(1), output.stride(1))})  # noqa: E731
+        model.get_submodule(name).register_forward_hook(note)
+    model(batch.clip)
+    assert set(seen.values()) == {(1, 1)}, seen
+    assert all(p.stride(1) == 1 for p in model.parameters() if p.dim() == 4)
 
 
 def test_dali_and_ffmpeg_give_the_same_frames(vp9):

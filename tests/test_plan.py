@@ -16,7 +16,8 @@ def videos(count, num_frames=300, width=340, height=256):
     numbers = {"num_frames": num_frames, "width": width, "height": height, "size": 0, "mtime_ns": 0}
     columns = {name: np.full(count, value, np.int64) for name, value in numbers.items()}
     columns |= dict(zip(("paths", "path_ends"), pack_paths(f"{i}.mp4" for i in range(count)), strict=True))
-    return Videos(root="/r", labels=np.arange(count), stored=np.zeros(count, [("entries", "<i4")]), **columns)
+    columns["stored"] = np.array([(b"h264", 7)] * count, [("codec", "S16"), ("entries", "<i4")])
+    return Videos(root="/r", labels=np.arange(count), **columns)
 
 
 def train_plan(count=50, batch_size=4, **kwargs):
@@ -116,9 +117,11 @@ def test_a_worker_s_videos_are_the_parent_s_and_long_lists_are_not_copied(count)
     plan = train_plan(count=count)
     pickled = pickle.dumps(plan)
     assert len(pickled) < 20_000
-    code = "import pickle, sys; plan = pickle.load(sys.stdin.buffer); print(plan.videos.file(47), plan.videos.labels[49])"
+    code = (
+        "import pickle, sys; v = pickle.load(sys.stdin.buffer).videos; print(v.file(47), v.labels[49], v.stored['entries'][9])"
+    )
     done = subprocess.run([sys.executable, "-c", code], input=pickled, capture_output=True, check=True)
-    assert done.stdout.decode().split() == ["/r/47.mp4", "49"]
+    assert done.stdout.decode().split() == ["/r/47.mp4", "49", "7"]
     copy = pickle.loads(pickled)
     assert [copy.sample(3, i).index for i in range(4)] == [plan.sample(3, i).index for i in range(4)]
 

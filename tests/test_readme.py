@@ -96,6 +96,18 @@ def test_the_measured_speed_of_scan_and_start_is_what_the_benchmarks_wrote():
     assert small in text
 
 
+def test_the_tables_of_throughput_are_what_the_benchmark_wrote(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    report = importlib.import_module("report")
+    text = (ROOT / "README.md").read_text()
+    for path in (ROOT / "benchmarks/results").glob("throughput-*.json"):
+        measured, name = json.loads(path.read_text()), path.stem.removeprefix("throughput-")
+        if f"<!-- throughput-{name}: begin -->" in text:
+            assert report.with_table(text, name, report.readme_table(measured)) == text
+    assert result("throughput-cpu")["machine"]["gpu"] is None
+    assert "| **c2d-fast** |" in text
+
+
 def test_make_targets_that_are_named_exist():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {

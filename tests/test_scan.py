@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import os
 import random
 import shutil
@@ -75,6 +76,7 @@ def test_the_facts_are_those_of_a_plain_decode(odd):
     folder, expected, _ = odd
     manifest = read_manifest_file(folder.parent / "odd.npz")
     facts = dict(zip(manifest.videos, manifest.facts, strict=True))
+    table = open_table(table_path(folder.parent / "odd.npz"), manifest.identity())
     for name in (name for name, reason in expected.items() if not reason):
         with av.open(str(folder / name)) as container:
             frames = list(container.decode(video=0))
@@ -82,9 +84,13 @@ def test_the_facts_are_those_of_a_plain_decode(odd):
         assert (facts[name]["width"], facts[name]["height"]) == (frames[0].width, frames[0].height)
         assert facts[name]["pix_fmt"].decode() == frames[0].format.name
         wanted = np.array([len(frames) - 1, 0, len(frames) // 2])
-        read = decode_frames(folder / name, wanted, stored=known(facts[name]))
-        for row, number in zip(read, wanted, strict=True):
-            assert (row == frames[number].to_ndarray(format="rgb24")).all(), name
+        stored = known(facts[name])
+        place = manifest.videos.index(name)
+        with_table = dataclasses.replace(stored, rows=table.packets(place), extradata=table.extradata(place))
+        for how in (stored, with_table):
+            read = decode_frames(folder / name, wanted, stored=how)
+            for row, number in zip(read, wanted, strict=True):
+                assert (row == frames[number].to_ndarray(format="rgb24")).all(), name
     assert facts["plain 2.mp4"]["longest_gop"] == 1
     assert facts["plain 1.mp4"]["closed_gops"]
     assert not facts["open gop.mp4"]["closed_gops"]

@@ -61,6 +61,19 @@ def test_nvdec_and_ffmpeg_decode_the_same_frames(nvdec, tmp_path, codec):
     assert (clips["nvdec"] - clips["ffmpeg"]).abs().mean() < MEAN_TOLERANCE
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc", "mpeg4", "vp9", "mjpeg"])
+def test_nvdec_decodes_cut_packets_to_the_frames_of_whole_files(nvdec, tmp_path, codec):
+    bad = dataset(tmp_path, codec)
+    plan = WholeFrames(videos=bad.manifest.videos(), clip=CLIP, crop=CROP, batch_size=len(SIZES))
+    clips = {}
+    for whole in (True, False):
+        how = dataclasses.replace(options(nvdec, "nvdec"), whole_files=whole)
+        (batch,) = EvalLoader(PIPE.eval_pipe, plan, how, bad, views_per_batch=len(SIZES)).views()
+        assert read_numbers(batch.clip.cpu()) == plan.planned_numbers(), whole
+        clips[whole] = batch.clip
+    assert torch.equal(clips[True], clips[False])
+
+
 def test_all_three_decode_the_same_vp9_frames(nvdec, tmp_path):
     bad = dataset(tmp_path, "vp9")
     clips = {}

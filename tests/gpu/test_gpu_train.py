@@ -75,6 +75,28 @@ def test_compiled_and_eager_agree(cuda, temporal_pool):
     assert (compiled - eager).abs().max() < 0.1 * eager.std()
 
 
+def test_a_training_step_does_not_wait_for_the_gpu(cuda, tmp_path):
+    from toy import make_trainer
+
+    from c2d_fast.metrics import Tally
+
+    trainer = make_trainer(tmp_path / "run", precision="bf16")
+    trainer.model.to(cuda)
+    trainer.optimizer = make_optimizer(trainer.model, trainer.training, 0.01)
+    assert trainer.optimizer.defaults["fused"]
+    batches = [
+        type(b)(*(getattr(b, name).to(cuda) for name in ("clip", "label", "index", "real"))) for b in trainer.source.epoch(0)
+    ]
+    tally = Tally(cuda)
+    trainer._step(batches[0], cuda, tally)  # the first makes buffers
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for batch in batches:
+            trainer._step(batch, cuda, tally)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 @pytest.mark.parametrize("decoder", ["auto", "ffmpeg"])
 def test_the_commands_on_a_gpu(cuda, tmp_path, run_command, decoder):
     data = make_dataset(tmp_path / "data", count=8, num_frames=(20,), sizes=((160, 96), (96, 160)))
