@@ -1,4 +1,4 @@
-"""Draws what benchmarks/throughput.py has measured, and writes its tables into the README. Measures nothing.
+"""Draws what benchmarks/throughput.py has measured, and writes its tables into the README and the docs. Measures nothing.
 
     python benchmarks/report.py                                      # all benchmarks/results/throughput-*.json, and the README
     python benchmarks/report.py benchmarks/results/throughput-cpu.json --plots /tmp/plots --no-readme
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
+DOCUMENTS = (HERE.parent / "README.md", HERE.parent / "docs" / "benchmarks.md")
+"""Their tables stand between marks such as <!-- throughput-cpu: begin --> and <!-- throughput-cpu: end -->."""
 OURS, GREY = "#1f6fb4", "#9a9a9a"
 FORMAT = "c2d_fast.benchmark.throughput/1"
 
@@ -25,7 +26,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, nargs="*", help="JSON files (default: benchmarks/results/throughput-*.json)")
     parser.add_argument("--plots", type=Path, default=HERE / "results" / "plots", help="folder for the pictures")
-    parser.add_argument("--readme", action=argparse.BooleanOptionalAction, default=True, help="also write the README's tables")
+    parser.add_argument(
+        "--readme", action=argparse.BooleanOptionalAction, default=True, help="also write the tables of README and docs"
+    )
     args = parser.parse_args()
     paths = args.results or sorted((HERE / "results").glob("throughput-*.json"))
     if not paths:
@@ -34,12 +37,13 @@ def main() -> None:
     for name, result in results.items():
         for path in draw(result, args.plots, name):
             print(f"drawn: {path}")
-    if args.readme:
-        text = README.read_text()
+    for document in DOCUMENTS if args.readme else ():
+        before = text = document.read_text()
         for name, result in results.items():
             text = with_table(text, name, readme_table(result))
-        README.write_text(text)
-        print(f"written: {README}")
+        if text != before:
+            document.write_text(text)
+            print(f"written: {document}")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -66,12 +70,14 @@ def readme_table(result: dict[str, Any]) -> str:
             shown = f"**{name}**" if name == "c2d-fast" else name
             lines.append(f"| {shown} | {' | '.join(cells)} |")
         lines.append("")
-    lines += ["| recipe | published top-1 | loader | model | both | both / slower |", "|---|---|---|---|---|---|"]
-    for row in result["pipes"]:
+    trained = [row for row in result["pipes"] if "model" in row]
+    if trained:
+        lines += ["| recipe | published top-1 | loader | model | both | both / slower |", "|---|---|---|---|---|---|"]
+    for row in trained:
         cells = [f"{row[key]['clips_per_s']:.2f}" if key in row else "" for key in ("loader", "model", "both")]
         share = f"{100 * row['both_to_slower']:.0f} %" if "both_to_slower" in row else ""
         lines.append(f"| `{row['pipe']}` | {row['published_top1'] or ''} | {' | '.join(cells)} | {share} |")
-    return "\n".join(lines)
+    return "\n".join(lines).strip()
 
 
 def form_title(form: str) -> str:

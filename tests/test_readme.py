@@ -99,13 +99,34 @@ def test_the_measured_speed_of_scan_and_start_is_what_the_benchmarks_wrote():
 def test_the_tables_of_throughput_are_what_the_benchmark_wrote(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     report = importlib.import_module("report")
-    text = (ROOT / "README.md").read_text()
-    for path in (ROOT / "benchmarks/results").glob("throughput-*.json"):
-        measured, name = json.loads(path.read_text()), path.stem.removeprefix("throughput-")
-        if f"<!-- throughput-{name}: begin -->" in text:
-            assert report.with_table(text, name, report.readme_table(measured)) == text
+    shown = set()
+    for document in report.DOCUMENTS:
+        text = document.read_text()
+        for path in (ROOT / "benchmarks/results").glob("throughput-*.json"):
+            measured, name = json.loads(path.read_text()), path.stem.removeprefix("throughput-")
+            if f"<!-- throughput-{name}: begin -->" in text:
+                table = report.readme_table(measured)
+                assert table in text
+                assert report.with_table(text, name, table) == text
+                shown.add(name)
+    assert shown == {"cpu", "real"}
     assert result("throughput-cpu")["machine"]["gpu"] is None
-    assert "| **c2d-fast** |" in text
+
+
+def test_the_ratios_that_are_named_are_what_the_benchmark_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    ratios = importlib.import_module("tables").ratios
+    readme, docs = (" ".join((ROOT / name).read_text().split()) for name in ("README.md", "docs/benchmarks.md"))
+    for name, text in (("throughput-cpu", readme), ("throughput-real", docs)):
+        on_stored, across, on_intra = ratios(result(name)).values()
+        assert f"{on_stored:.1f} times as many clips as decord from the files as downloaded" in text
+        assert f"{on_intra:.1f} times from the same all-intra files" in text
+        assert f"{across:.1f} times as many from all-intra files as decord from the files as downloaded" in text
+    memory = {name: result(f"memory-{name}") for name in ("ffmpeg", "dali")}
+    for name, measured in memory.items():
+        assert f"{measured['slope_kb_per_1000_clips']:+.1f} kB per 1,000 clips with `{name}`" in docs
+        assert abs(measured["slope_kb_per_1000_clips"]) < 100
+        assert max(measured["open_files"]) - min(measured["open_files"]) <= 4
 
 
 def test_make_targets_that_are_named_exist():
