@@ -118,20 +118,18 @@ def draw_accuracy(result: dict[str, Any], where: str) -> Any:
     rows = [row for row in result["pipes"] if row["published_top1"] and ("both" in row or "model" in row)]
     if not rows:
         return None
-    for row in rows:
+    for row, marker in zip(rows, "osD^vPX*" * len(rows), strict=False):
         rate = row.get("both", row.get("model"))["clips_per_s"]
-        axes.plot(rate, row["published_top1"], "o", color=OURS)
-        axes.annotate(row["pipe"].removesuffix(".py"), (rate, row["published_top1"]), xytext=(6, 4), textcoords="offset points")
-    for row in result.get("models", []):
+        axes.plot(rate, row["published_top1"], marker, color=OURS, markersize=9, label=row["pipe"])
+    for row, marker in zip(result.get("models", []), "+x1234" * 9, strict=False):
         published = next(p["published_top1"] for p in result["pipes"] if p["pipe"] == row["pipe"])
-        axes.plot(row["clips_per_s"], published, "s", color=GREY)
-        text = f"{row['name']}, {row['precision']}, model alone"
-        axes.annotate(
-            text, (row["clips_per_s"], published), xytext=(6, -12), textcoords="offset points", color=GREY, fontsize=7
-        )
+        label = f"{row['pipe']}: {row['name']}, {row['precision']}, model alone"
+        axes.plot(row["clips_per_s"], published, marker, color=GREY, markersize=9, label=label)
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
     axes.set(xlabel="training, clips/s", ylabel="published top-1, % (Kinetics-400, 10 clips x 3 crops)")
     axes.set_title(f"Clips per second against published accuracy ({where})", fontsize=10)
-    axes.margins(x=0.35, y=0.25)
+    axes.set_xlim(0, None)
+    axes.margins(y=0.4)
     return figure
 
 
@@ -151,6 +149,7 @@ def draw_stages(result: dict[str, Any], where: str) -> Any:
             left += cost
         axes.annotate(f"{left:.1f} ms", (left, place), xytext=(4, -3), textcoords="offset points")
     axes.set_yticks(range(len(stages)), [form_title(form) for form in stages])
+    axes.invert_yaxis()
     axes.set(xlabel="ms a clip, in one process, with the ffmpeg decoder")
     axes.set_title(f"What a clip costs ({where})", fontsize=10)
     axes.margins(x=0.15)
