@@ -22,8 +22,7 @@ from c2d_fast.video import DecodeError, open_video, reason, video_stream
 # packets that show nothing (VP8 and AV1 alternate references, MPEG-4's packed B-frames): their frames are counted by
 # decoding.
 _ONE_FRAME_A_PACKET = frozenset({"h264", "hevc", "mjpeg"})
-# Codecs of which a key frame forgets everything before it (of others it is read from the packets).
-_KEYS_FORGET = frozenset({"mjpeg", "vp8", "vp9"})
+_KEYS_FORGET = frozenset({"mjpeg", "vp8", "vp9"})  # everything before them; of other codecs it is read from the packets
 _CONSTANT_S = 0.002
 
 
@@ -76,6 +75,8 @@ class _Decoded:
     """Frames that the decoder marked as damaged."""
     lead: int = 0
     """Packets that were read before the first frame came out."""
+    is_reconfigured: bool = False
+    """Whether the container sets the decoder up anew on the way."""
 
 
 def examine(
@@ -133,7 +134,7 @@ def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: 
         rate, container_name = stream.average_rate or stream.guessed_rate, container.format.name.split(",")[0]
         promised, rotation, audio = stream.frames, first.rotation, bool(container.streams.audio)
         time_base, coded, extradata = stream.time_base, (context.coded_width, context.coded_height), context.extradata
-        tags = (context.color_primaries, context.color_trc)
+        tags, profile = (context.color_primaries, context.color_trc), context.profile
     if depth == "full" and (starts_with_key or not decoded.failed):
         num_frames, in_order = decoded.frames, _rises(decoded.times)
     elif _countable(codec, first, promised, packets):
@@ -141,8 +142,7 @@ def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: 
     else:
         num_frames, in_order = _count_frames(path, tick)
     times = [packet.dts if packet.pts is None else packet.pts for packet in packets]
-    # DALI drops packets before time 0 and cannot tell equal times apart.
-    known = {time for time in times if time is not None and time >= 0}
+    known = {time for time in times if time is not None and time >= 0}  # DALI drops what is before, and what is equal
     in_order = in_order and num_frames == len(packets) == len(known)
     keys = [number for number, packet in enumerate(packets) if packet.is_key]
     facts = Facts(
@@ -172,22 +172,22 @@ def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: 
         closed_gops=False,
         in_order=in_order,
     )
-    return _with_entries(Examined(facts, packets, extradata or b""))
+    examined = Examined(facts, packets, extradata or b"")
+    return examined if decoded.is_reconfigured else _with_entries(examined, profile)
 
 
-def _with_entries(examined: Examined) -> Examined:
+def _with_entries(examined: Examined, profile: str | None) -> Examined:
     """Adds to the facts where decoding can begin."""
     facts, packets = examined.facts, examined.packets
     # Of fields that are stored one by one, headers do not say what depends on what. In an interlaced file nothing is left out.
     if not facts.in_order or facts.interlaced:
         return examined
-    if facts.codec == "h264" and "444" in facts.pix_fmt:
-        # How x264 stored it depends on its version, which the first packet alone may tell.
+    # How x264 stored that profile (lossless 4:2:0, too) depends on its version, which the first packet alone may tell.
+    if facts.codec == "h264" and profile == "High 4:4:4 Predictive":
         packets = [packet._replace(is_entry=False) for packet in packets]
-    examined = replace(examined, facts=replace(facts, entries=1), packets=packets)
-    entries = set(examined.entries().tolist())
+    entries = set(Examined(replace(facts, entries=1), packets, b"").entries().tolist())
     closed = all(number in entries for number, packet in enumerate(packets) if packet.is_key) and packets[0].is_entry
-    return replace(examined, facts=replace(examined.facts, entries=len(entries), closed_gops=closed))
+    return Examined(replace(facts, entries=len(entries), closed_gops=closed), packets, examined.extradata)
 
 
 def _read(
@@ -200,6 +200,7 @@ def _read(
     decoded = _Decoded()
     for packet in container.demux(stream):
         tick()
+        decoded.is_reconfigured |= packet.has_sidedata("new_extradata")
         if packet.size:
             picture = Picture(True, codec in _KEYS_FORGET, 0, b"")
             if codec in READABLE:
@@ -224,11 +225,10 @@ def _read(
 
 def _with_pictures(packets: list[Packet], pictures: list[Picture]) -> list[Packet]:
     """Adds what the headers say of all packets together."""
-    known = pictures[0].parameter_sets if pictures else b""
     # Parameter sets hold until they are replaced. Where packets bring any, each entry must bring them, always the same.
-    is_changing = {picture.parameter_sets for picture in pictures if picture.parameter_sets} - {known} or (
-        known and any(p.is_entry and not picture.parameter_sets for p, picture in zip(packets, pictures, strict=True))
-    )
+    brought = {picture.parameter_sets for picture in pictures} - {b""}
+    at_entries = {picture.parameter_sets for packet, picture in zip(packets, pictures, strict=True) if packet.is_entry}
+    is_changing = len(brought) > 1 or (brought and at_entries != brought) or any(picture.has_grain for picture in pictures)
     return [
         packet._replace(is_reference=needed, is_entry=packet.is_entry and not is_changing)
         for packet, needed in zip(packets, needed_by_others(pictures), strict=True)

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -45,7 +46,8 @@ class Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
+        with suppress(OSError):  # a disk that is full: what could not be written has been said
+            self._file.close()
 
     def add(self, entry: Any) -> None:
         """Appends an entry of plain values; it is the file's when this returns.

@@ -9,6 +9,8 @@ from typing import NamedTuple
 _H264_SLICES = range(1, 6)
 _H264_IDR = 5
 _H264_SETS = (7, 8, 13, 15)
+_H264_SEI, _HEVC_SEI = 6, 39
+_FILM_GRAIN = 19
 _HEVC_SLICES = range(32)
 _HEVC_IRAP = range(16, 24)
 _HEVC_SETS = (32, 33, 34)
@@ -31,6 +33,8 @@ class Picture(NamedTuple):
     """HEVC's temporal sub-layer; 0 in H.264."""
     parameter_sets: bytes
     """What it sets the decoder up with, from here on; mostly nothing."""
+    has_grain: bool = False
+    """Whether it asks for film grain, which depends on how many entries a decoder has seen."""
 
 
 def length_size(codec: str, extradata: bytes | None) -> int:
@@ -56,7 +60,7 @@ def read_picture(codec: str, packet: memoryview, size: int) -> Picture:
     """
     if codec == "mpeg4":
         return _read_vop(bytes(packet))
-    references, entries, layers, sets = [], [], [], []
+    references, entries, layers, sets, has_grain = [], [], [], [], False
     for unit in _units(packet, size):
         header = unit[0]
         if codec == "h264":
@@ -65,6 +69,8 @@ def read_picture(codec: str, packet: memoryview, size: int) -> Picture:
                 references.append(bool(header >> 5 & 3))
                 entries.append(kind == _H264_IDR)
                 layers.append(0)
+            elif kind == _H264_SEI:
+                has_grain |= unit[1:2] == bytes([_FILM_GRAIN])
             elif kind in _H264_SETS:
                 sets.append(bytes(unit))
         else:
@@ -73,9 +79,12 @@ def read_picture(codec: str, packet: memoryview, size: int) -> Picture:
                 references.append(kind not in _HEVC_SUBLAYER_NON_REFERENCE)
                 entries.append(kind in _HEVC_IRAP)
                 layers.append((unit[1] & 7) - 1)
+            elif kind == _HEVC_SEI:
+                has_grain |= unit[2:3] == bytes([_FILM_GRAIN])
             elif kind in _HEVC_SETS:
                 sets.append(bytes(unit))
-    return Picture(any(references) or not references, bool(entries) and entries[0], max(layers, default=0), b"".join(sets))
+    is_reference, is_entry = any(references) or not references, bool(entries) and entries[0]
+    return Picture(is_reference, is_entry, max(layers, default=0), b"".join(sets), has_grain)
 
 
 def needed_by_others(pictures: Sequence[Picture]) -> list[bool]:

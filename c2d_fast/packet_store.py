@@ -1,6 +1,8 @@
 """The packets of videos while a packet table is being made: in a file beside the journal, or in an earlier table."""
 
+import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -12,15 +14,19 @@ from c2d_fast.manifest_file import ManifestFile, table_path
 from c2d_fast.packet_table import PacketTable, open_table, write_table
 from c2d_fast.packets import DTYPE
 
+_TOKEN = 32
+
 
 class Place(NamedTuple):
     """Where a video's packets lie: in the store's file, or as a video of the earlier table."""
 
+    file: str
+    """Which file: each is begun with a token of its own. Empty for the earlier table."""
     position: int
-    """In the file; or the number of the video, and then both sizes are -1."""
-    rows: int
+    """In the file; or the number of the video."""
+    rows: int = 0
     """Bytes of the rows."""
-    extradata: int
+    extradata: int = 0
     """Bytes of the decoder's configuration, behind them."""
 
 
@@ -35,12 +41,20 @@ class PacketStore:
             before: what stands in it from an earlier time.
 
         Raises:
-            OSError: it cannot be written.
+            UserError: it cannot be written.
         """
-        self._manifest = manifest
-        self._path = manifest.with_name(f"{manifest.name}.journal-packets")
-        self._file = self._path.open("a+b")
-        self._size = self._file.seek(0, 2)
+        self._manifest, self._before = manifest, before
+        self._path = store_path(manifest)
+        try:
+            self._file = self._path.open("a+b")
+            if not self._file.seek(0, 2):
+                self._file.write(secrets.token_hex(_TOKEN // 2).encode())
+                self._file.flush()
+            self._size = self._file.seek(0, 2)
+            self._file.seek(0)
+            self._token = self._file.read(_TOKEN).decode(errors="replace")
+        except OSError as error:
+            raise self._unwritable(error) from error
         self._table = _earlier_table(manifest, before)
         self._earlier = {video: number for number, video in enumerate(before.videos)} if before and self._table else {}
 
@@ -48,24 +62,35 @@ class PacketStore:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
+        with suppress(OSError):  # a disk that is full: what could not be written has been said
+            self._file.close()
 
     def add(self, rows: bytes, extradata: bytes) -> Place:
-        """Adds a video's packets; they are the file's when this returns."""
-        position = self._file.seek(0, 2)
-        self._file.write(rows + extradata)
-        self._file.flush()
+        """Adds a video's packets; they are the file's when this returns.
+
+        Raises:
+            UserError: they cannot be written.
+        """
+        try:
+            position = self._file.seek(0, 2)
+            self._file.write(rows + extradata)
+            self._file.flush()
+        except OSError as error:
+            raise self._unwritable(error) from error
         self._size = position + len(rows) + len(extradata)
-        return Place(position, len(rows), len(extradata))
+        return Place(self._token, position, len(rows), len(extradata))
 
     def known(self, place: Any) -> Place | None:
-        """Returns a place that a journal has kept, if what it says is there."""
-        return Place(*place) if place and place[1] >= 0 and sum(place) <= self._size else None
+        """Returns a place that a journal has kept, if it is of this file and what it says is there."""
+        return Place(*place) if place and place[0] == self._token and sum(place[1:]) <= self._size else None
 
-    def earlier(self, video: str) -> Place | None:
-        """Returns the place of a video of the earlier table."""
+    def earlier(self, video: str, state: tuple[int, int]) -> Place | None:
+        """Returns the place of a video of the earlier table, if it was made from the file in this state (size, mtime_ns)."""
         number = self._earlier.get(video)
-        return None if number is None else Place(number, -1, -1)
+        if number is None or self._before is None:
+            return None
+        is_same = state == (self._before.size[number], self._before.mtime_ns[number])
+        return Place("", number) if is_same and not self._before.reasons[number] else None
 
     def write(self, manifest: ManifestFile, places: Sequence[Place | None]) -> Path:
         """Writes the table of a manifest, whole or not at all; a video without a place has no packets in it.
@@ -78,14 +103,13 @@ class PacketStore:
         write_table(path, manifest.identity(), self._videos(places), np.array(rows, np.int64))
         return path
 
-    def remove(self) -> None:
-        """Removes the file: the table has been written."""
-        self._path.unlink(missing_ok=True)
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(f"{self._path}: cannot be written ({error.strerror}); make room or mend that, and run it again")
 
     def _num_rows(self, place: Place | None) -> int:
         if place is None:
             return 0
-        if place.rows >= 0:
+        if place.file:
             return place.rows // DTYPE.itemsize
         assert self._table is not None
         return len(self._table.packets(place.position))
@@ -94,12 +118,17 @@ class PacketStore:
         for place in places:
             if place is None:
                 yield b"", b""
-            elif place.rows < 0:
+            elif not place.file:
                 assert self._table is not None
                 yield self._table.packets(place.position).tobytes(), self._table.extradata(place.position)
             else:
                 self._file.seek(place.position)
                 yield self._file.read(place.rows), self._file.read(place.extradata)
+
+
+def store_path(manifest: Path) -> Path:
+    """Returns where a manifest's packets are kept while it is being made; no longer needed once its table is written."""
+    return manifest.with_name(f"{manifest.name}.journal-packets")
 
 
 def _earlier_table(manifest: Path, before: ManifestFile | None) -> PacketTable | None:

@@ -120,6 +120,8 @@ def from_table(path: Path, stored: Stored, wanted: NDArray[np.int64]) -> Groups 
     rows = stored.rows
     if rows is None or not stored.entries or stored.codec not in TABLE_CODECS or wanted[-1] >= len(rows):
         return None
+    if rows["shown"].min() < 0 or rows["shown"].max() >= len(rows):
+        return None
     groups = needed_rows(rows, wanted)
     if any((group["position"] < 0).any() for group in groups):
         return None

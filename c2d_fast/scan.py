@@ -22,7 +22,7 @@ from c2d_fast.journal import Journal
 from c2d_fast.listing import Listing, read_list
 from c2d_fast.manifest import file_state
 from c2d_fast.manifest_file import MISSING, ManifestFile, OtherVersionError, read_manifest_file, table_path
-from c2d_fast.packet_store import PacketStore
+from c2d_fast.packet_store import PacketStore, store_path
 from c2d_fast.packet_table import rows_of
 from c2d_fast.video import DecodeError
 
@@ -84,7 +84,7 @@ def run_scan(args: argparse.Namespace) -> None:
             and (entry.packets is not None or entry.reason or not args.packets)
         }
         items = [
-            ScanItem(video, listing.root / video, args.depth, args.packets)
+            ScanItem(video, listing.root / video, _depth(args.depth, known.get(video), state), args.packets)
             for video, state in states.items()
             if state and video not in done
         ]
@@ -103,8 +103,7 @@ def run_scan(args: argparse.Namespace) -> None:
         except OSError as error:
             raise UserError(f"--out {out}: cannot be written ({error.strerror}); the same command goes on from here") from error
         journal.remove()
-        if store:
-            store.remove()
+        store_path(out).unlink(missing_ok=True)  # also of an earlier scan, which wanted packets and was interrupted
     print("\n".join(report(manifest)))
     print(f"manifest: {out}" + (f", packet table: {table_path(out)}" if args.packets else ""))
     print(f"give it in place of the list: --train-list {out} or --list {out}")
@@ -160,6 +159,12 @@ def _scan(
         print(f"{len(items)} videos, {frames} frames read in {seconds:.1f} s: {frames / seconds:.0f} frames/s")
 
 
+def _depth(wanted: str, entry: Found | None, state: tuple[int, int]) -> str:
+    """Returns how thoroughly a file is examined: never less than an earlier scan did, whose result this one replaces."""
+    is_same = entry is not None and state == (entry.size, entry.mtime_ns)
+    return DEPTHS[max(DEPTHS.index(wanted), entry.depth)] if entry and is_same else wanted
+
+
 def _earlier_manifest(out: Path) -> ManifestFile | None:
     if not out.exists():
         return None
@@ -178,7 +183,8 @@ def _known(journal: Journal, before: ManifestFile | None, store: PacketStore | N
         for i, (video, size, mtime_ns, depth) in enumerate(columns):
             reason = before.reasons[i]
             facts = None if reason else before.facts[i].item()
-            known[video] = Found(size, mtime_ns, depth, facts, reason, store.earlier(video) if store else None)
+            packets = store.earlier(video, (size, mtime_ns)) if store else None
+            known[video] = Found(size, mtime_ns, depth, facts, reason, packets)
     for video, size, mtime_ns, depth, facts, reason, place in journal.entries:
         known[video] = Found(size, mtime_ns, depth, facts, reason, store.known(place) if store else None)
     return known

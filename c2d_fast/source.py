@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast.crops import cut_crop, cut_region
+from c2d_fast.errors import UserError
 from c2d_fast.packet_table import PacketTable, open_table
 from c2d_fast.packets import WHOLE, Stored
 from c2d_fast.plan import EvalPlan, Sample, TrainPlan
@@ -37,8 +38,11 @@ def _end_with(sentinel: int) -> None:
 
 
 @lru_cache(maxsize=2)
-def _open_table(path: str, identity: str) -> PacketTable:
-    return open_table(Path(path), identity)
+def _open_table(path: str, identity: str) -> PacketTable | None:
+    try:
+        return open_table(Path(path), identity)
+    except UserError:  # it has gone or been made anew since the run began: slower, but nothing is lost
+        return None
 
 
 class SingleSample:
@@ -168,6 +172,8 @@ class ClipSource:
         if not videos.packet_table:
             return stored
         table, place = _open_table(videos.packet_table, videos.table_identity), int(videos.table_places[index])
+        if table is None:
+            return stored
         return replace(stored, rows=table.packets(place), extradata=table.extradata(place))
 
     def _check_unchanged(self, path: Path, index: int) -> None:

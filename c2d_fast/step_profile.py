@@ -74,6 +74,8 @@ class StepProfile:
         elapsed_s = self._ended_s - self._started_s
         is_cuda = self._device.type == "cuda"
         rows = [row for row in recorded.key_averages() if not row.key.startswith("ProfilerStep")]
+        if is_cuda:  # an operator's time on the GPU stands with its kernels, too
+            rows = [row for row in rows if not str(row.device_type).endswith("CPU") and not row.is_user_annotation]
         spent_us = {row.key: row.self_device_time_total if is_cuda else row.self_cpu_time_total for row in rows}
         total_us = max(sum(spent_us.values()), 1e-9)
         longest = max(spent_us, key=lambda key: spent_us[key], default="nothing")

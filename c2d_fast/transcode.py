@@ -25,7 +25,7 @@ from c2d_fast.listing import Listing, read_list
 from c2d_fast.make_lists import fits_a_line, quoted
 from c2d_fast.manifest import file_state
 from c2d_fast.manifest_file import MISSING, ManifestFile, read_manifest_file
-from c2d_fast.packet_store import PacketStore
+from c2d_fast.packet_store import PacketStore, store_path
 from c2d_fast.scan import ScanItem, examine_one
 
 DEFAULT_GOP = 1
@@ -88,11 +88,12 @@ def run_transcode(args: argparse.Namespace) -> None:
         _check_space(job, items, args)
         try:
             _transcode(job, items, journal, args)
+            _find_packets(job, args)
         except KeyboardInterrupt:
             print(f"interrupted: {len(job.done)} of {len(job.targets)} videos are done; the same command goes on")
             raise
         _write(job, out, stem)
-        store.remove()
+        store_path(manifest_path).unlink(missing_ok=True)
         print("\n".join(_summary(job, known)))
     print(f"to train: --train-list {manifest_path}")
 
@@ -138,7 +139,7 @@ def _to_do(job: _Job, journal: Journal, *, retry: bool) -> list[EncodeItem]:
     for video, target, *values in journal.entries:
         source_state, target_state, facts, reason, place = values
         if target == job.targets.get(video):
-            packets = job.store.known(place) or job.store.earlier(target)
+            packets = job.store.known(place) or job.store.earlier(target, tuple(target_state))
             entries[video] = Encoded(tuple(source_state), tuple(target_state), facts and tuple(facts), reason, packets)
     scanned = job.listing.scanned
     places = {video: i for i, video in enumerate(job.listing.videos)}
@@ -198,6 +199,15 @@ def _transcode(job: _Job, items: list[EncodeItem], journal: Journal, args: argpa
             job.done[item.video] = encoded
     except OSError as error:
         raise UserError(f"--out {args.out}: {error.strerror}; make room, and the same command goes on") from error
+
+
+def _find_packets(job: _Job, args: argparse.Namespace) -> None:
+    """Looks for the packets of videos that were done before, and whose packet table has been lost."""
+    lost = {v: result for v, result in job.done.items() if not result.reason and result.packets is None}
+    items = [ScanItem(video, job.target(video), "packets", True) for video in lost]
+    for item, found in run_in_children(examine_one, items, jobs=args.jobs, time_limit_s=args.time_limit) if items else ():
+        if not isinstance(found, Lost) and found.packets:
+            job.done[item.video] = dataclasses.replace(lost[item.video], packets=job.store.add(*found.packets))
 
 
 def _manifest_before(path: Path) -> ManifestFile | None:

@@ -11,6 +11,7 @@ from media import decode_all, known
 
 from c2d_fast import packets, video
 from c2d_fast.examine import examine
+from c2d_fast.nal import read_picture
 from c2d_fast.packets import entry_places, from_table, needed_rows, spans
 from c2d_fast.video import DecodeError, decode_frames, read_clip
 
@@ -165,6 +166,70 @@ def test_parameter_sets_that_change_in_mid_file_make_later_entries_unsafe(tmp_pa
     for wanted in map(np.array, ([31], [8], [20, 3])):
         for table in (True, False):
             assert (decode_frames(path, wanted, 1, known(examined, table)) == frames[wanted]).all()
+
+
+def make_flv(path, number, params):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"x264-params": f"keyint=8:scenecut=0:bframes=0:{params}"})
+        stream.width, stream.height, stream.pix_fmt = 112, 80, "yuv420p"
+        rng = np.random.default_rng(number)
+        for _ in range(16):
+            image = rng.integers(0, 255, (10, 14, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path.read_bytes()
+
+
+def flv_tags(data):
+    """Yields an FLV file's video tags: (milliseconds, body)."""
+    at = 13  # after the header
+    while at < len(data):
+        size, time = (int.from_bytes(data[at + k : at + k + 3], "big") for k in (1, 4))
+        body = data[at + 11 : at + 11 + size]
+        if data[at] == 9 and body[1] != 2:  # not the end mark
+            yield time, body
+        at += 11 + size + 4
+
+
+def test_a_container_that_sets_the_decoder_up_anew_is_read_whole(tmp_path):
+    """FLV whose second half has another configuration, which reaches a decoder beside a packet and not in it."""
+    parts = [make_flv(tmp_path / f"{number}.flv", number, f"crf={crf}") for number, crf in enumerate((18, 36))]
+    joined = parts[0][:13]
+    for number, part in enumerate(parts):
+        for time, body in flv_tags(part):
+            head = b"\x09" + len(body).to_bytes(3, "big") + (time + 1000 * number).to_bytes(3, "big") + bytes(4)
+            joined += head + body + (len(head) + len(body)).to_bytes(4, "big")
+    path = tmp_path / "both.flv"
+    path.write_bytes(joined)
+    frames, examined = decode_all(path), examine(path, "full", locate=True)
+    assert (len(frames), examined.facts.frames, examined.facts.entries) == (32, 32, 0)
+    for wanted in map(np.array, ([31], [24, 3], [17])):
+        for table in (True, False):
+            assert (decode_frames(path, wanted, 1, known(examined, table)) == frames[wanted]).all()
+
+
+def test_lossless_h264_is_decoded_from_its_beginning(tmp_path):
+    path = tmp_path / "lossless.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"x264-params": "qp=0:keyint=4:8x8dct=1"})
+        stream.width, stream.height, stream.pix_fmt = 112, 80, "yuv420p"
+        rng = np.random.default_rng(0)
+        for _ in range(12):
+            image = rng.integers(0, 255, (10, 14, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    examined = examine(path, "full", locate=True)
+    assert examined.facts.key_frames > 1
+    assert (examined.facts.entries, examined.facts.closed_gops) == (1, False)
+    frames = decode_all(path)
+    assert (decode_frames(path, np.array([9, 2]), 1, known(examined, table=True)) == frames[[9, 2]]).all()
+
+
+def test_film_grain_makes_later_entries_unsafe():
+    idr, grain = b"\0\0\0\x02\x65\x88", b"\0\0\0\x03\x06\x13\x00"
+    assert read_picture("h264", memoryview(grain + idr), 4).has_grain
+    assert not read_picture("h264", memoryview(b"\0\0\0\x03\x06\x05\x00" + idr), 4).has_grain
+    assert read_picture("h264", memoryview(idr), 4).is_entry
 
 
 @pytest.mark.parametrize("name", ["arm_wrestling.mp4", "clip_300.mp4", "mpeg4_164.avi"])

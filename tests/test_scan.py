@@ -342,3 +342,35 @@ def test_frames_to_decode_counts_what_the_decoder_decodes():
     assert frames_to_decode(57, 300, 8, 8) == 57
     assert frames_to_decode(300, 300, 8, 8) == pytest.approx(57 + 243 / 2)
     assert frames_to_decode(300, 8, 8, 8) == pytest.approx(8 * 4.5, abs=0.5)
+
+
+def test_a_table_added_later_does_not_make_a_scan_less_thorough(tmp_path, run_command):
+    path = make_dataset(tmp_path, count=3)
+    out = tmp_path / "m.npz"
+    assert scan(run_command, path, out, "--no-packets").returncode == 0
+    assert not table_path(out).exists()
+    assert scan(run_command, path, out, "--depth", "packets").returncode == 0
+    manifest = read_manifest_file(out)
+    assert (manifest.depth == 2).all()
+    table = open_table(table_path(out), manifest.identity())
+    assert [len(table.packets(i)) for i in range(3)] == manifest.facts["packets"].tolist()
+
+
+def test_a_table_that_goes_away_costs_time_and_nothing_else(tmp_path, run_command):
+    from c2d_fast import source
+    from c2d_fast.manifest import read_manifest
+    from c2d_fast.plan import TrainPlan
+    from c2d_fast.recipe import Clip, Crop
+
+    path = make_dataset(tmp_path, count=3)
+    assert scan(run_command, path, tmp_path / "m.npz").returncode == 0
+    videos = read_manifest(read_list(tmp_path / "m.npz", None, None), allow_missing=False, jobs=1).videos()
+    plan = TrainPlan(videos=videos, clip=Clip(num_frames=4, interval=3), crop=Crop(), seed=0, batch_size=1)
+    reader = source.ClipSource(plan=plan, decoder="ffmpeg", device="gpu", decoder_threads=1)
+    assert reader.stored(0).rows is not None
+    with_table = reader(source.SingleSample())
+    source._open_table.cache_clear()
+    table_path(tmp_path / "m.npz").unlink()
+    assert reader.stored(0).rows is None
+    assert all((a == b).all() for a, b in zip(reader(source.SingleSample()), with_table, strict=True))
+    source._open_table.cache_clear()
