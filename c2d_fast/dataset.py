@@ -51,10 +51,17 @@ def loader_options(bad: BadVideos, args: argparse.Namespace, device: torch.devic
     )
 
 
-def videos_at_a_time(videos: Videos, frames_wanted: int) -> int:
-    """Returns how many of the videos may be decoded together: all frames that their views need are held whole."""
+def videos_at_a_time(videos: Videos, frames_wanted: int, crop_pixels: int = 0) -> int:
+    """Returns how many of the videos may be decoded together.
+
+    Args:
+        videos: the list's.
+        frames_wanted: that the views of a video need; all are held, whole or as crops.
+        crop_pixels: of all the crops of a frame.
+    """
     frames = np.minimum(videos.num_frames, frames_wanted)
-    return max(int(_DECODED_BYTES // (frames * videos.width * videos.height * 3).max()), 1)
+    pixels = np.maximum(videos.width * videos.height, crop_pixels)
+    return max(int(_DECODED_BYTES // (frames * pixels * 3).max()), 1)
 
 
 def choose_device() -> torch.device:

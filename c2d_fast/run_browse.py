@@ -59,7 +59,9 @@ def _batches(
         plan = TrainPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, seed=args.seed, batch_size=size)
         return TrainLoader(pipe.train_pipe, plan, options, bad).epoch(args.epoch - 1), 1
     num_clips = 1 if args.split == "val" else VIEWS["10x3"]
-    size = min(_LARGEST_BATCH, videos_at_a_time(videos, num_clips * recipe.clip.num_frames), len(videos))
+    size = min(
+        _LARGEST_BATCH, videos_at_a_time(videos, num_clips * recipe.clip.num_frames, 3 * recipe.crop.size**2), len(videos)
+    )
     views = EvalPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, batch_size=size, num_clips=num_clips)
     return EvalLoader(pipe.eval_pipe, views, options, bad, views_per_batch=_LARGEST_BATCH).views(), views.num_views
 

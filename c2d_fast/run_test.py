@@ -51,7 +51,7 @@ def run_test(args: argparse.Namespace) -> None:
         videos=videos,
         clip=recipe.clip,
         crop=recipe.crop,
-        batch_size=min(batch_size, videos_at_a_time(videos, num_clips * recipe.clip.num_frames)),
+        batch_size=min(batch_size, videos_at_a_time(videos, num_clips * recipe.clip.num_frames, 3 * recipe.crop.size**2)),
         num_clips=num_clips,
     )
     source = EvalLoader(pipe.eval_pipe, plan, options, bad, views_per_batch=batch_size)

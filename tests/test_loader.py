@@ -245,6 +245,8 @@ def test_videos_that_are_decoded_together_fit_their_budget(mixed):
     assert videos_at_a_time(long_and_short, 80) == 512 * 2**20 // one
     assert videos_at_a_time(replace(long_and_short, num_frames=frames // 300 + 40), 80) == 512 * 2**20 // (41 * 340 * 256 * 3)
     assert videos_at_a_time(replace(long_and_short, width=width * 1000), 80) == 1  # one is decoded whole, however large
+    crops = 3 * 224 * 224
+    assert videos_at_a_time(long_and_short, 80, crops) == 512 * 2**20 // (80 * crops * 3)
 
 
 @pytest.mark.parametrize(
