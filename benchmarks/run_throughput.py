@@ -41,7 +41,7 @@ OUR_LOADERS: dict[str, dict[str, Any]] = {
 BEFORE: dict[str, dict[str, Any]] = {
     "c2d-fast, files read whole": {"whole_files": True},
     "c2d-fast, crops by DALI on the CPU": {"graph_crops": True},
-    "c2d-fast, both": {"whole_files": True, "graph_crops": True},
+    "c2d-fast, whole files and crops by DALI": {"whole_files": True, "graph_crops": True},
 }
 
 

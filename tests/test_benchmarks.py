@@ -61,7 +61,7 @@ def test_peers_are_measured_or_named_as_missing(measured):
         "c2d-fast without a packet table",
         "c2d-fast, files read whole",
         "c2d-fast, crops by DALI on the CPU",
-        "c2d-fast, both",
+        "c2d-fast, whole files and crops by DALI",
     }
 
 

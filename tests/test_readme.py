@@ -113,15 +113,8 @@ def test_the_tables_of_throughput_are_what_the_benchmark_wrote(monkeypatch):
     assert result("throughput-cpu")["machine"]["gpu"] is None
 
 
-def test_the_ratios_that_are_named_are_what_the_benchmark_measured(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    ratios = importlib.import_module("tables").ratios
-    readme, docs = (" ".join((ROOT / name).read_text().split()) for name in ("README.md", "docs/benchmarks.md"))
-    for name, text in (("throughput-cpu", readme), ("throughput-real", docs)):
-        on_stored, across, on_intra = ratios(result(name)).values()
-        assert f"{on_stored:.1f} times as many clips as decord from the files as downloaded" in text
-        assert f"{on_intra:.1f} times from the same all-intra files" in text
-        assert f"{across:.1f} times as many from all-intra files as decord from the files as downloaded" in text
+def test_the_measured_memory_is_what_the_benchmark_wrote():
+    docs = " ".join((ROOT / "docs/benchmarks.md").read_text().split())
     memory = {name: result(f"memory-{name}") for name in ("ffmpeg", "dali")}
     for name, measured in memory.items():
         assert f"{measured['slope_kb_per_1000_clips']:+.1f} kB per 1,000 clips with `{name}`" in docs
