@@ -138,21 +138,23 @@ def test_a_frame_past_the_end_is_an_error(structure):
             decode_frames(path, np.array([3, 60]), 1, known(examined, table))
 
 
+def make_h264(path, params, seed=0, count=16):
+    """Encodes frames that have nothing in common, without B-frames; returns the file's bytes."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"x264-params": f"bframes=0:{params}"})
+        stream.width, stream.height, stream.pix_fmt = 112, 80, "yuv420p"
+        rng = np.random.default_rng(seed)
+        for _ in range(count):
+            image = rng.integers(0, 255, (10, 14, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path.read_bytes()
+
+
 def test_parameter_sets_that_change_in_mid_file_make_later_entries_unsafe(tmp_path):
     """Two x264 streams of other settings behind each other, each with its parameter sets in its first packet only."""
-    parts = []
-    for number, params in enumerate(("cabac=1", "cabac=0:ref=1")):
-        path = tmp_path / f"{number}.h264"
-        with av.open(str(path), "w") as container:
-            options = {"x264-params": f"keyint=8:min-keyint=8:bframes=0:{params}"}
-            stream = container.add_stream("libx264", rate=25, options=options)
-            stream.width, stream.height, stream.pix_fmt = 112, 80, "yuv420p"
-            rng = np.random.default_rng(number)
-            for _ in range(16):
-                image = rng.integers(0, 255, (10, 14, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-            container.mux(stream.encode())
-        parts.append(path.read_bytes())
+    settings = ("cabac=1", "cabac=0:ref=1")
+    parts = [make_h264(tmp_path / f"{n}.h264", f"keyint=8:min-keyint=8:{params}", seed=n) for n, params in enumerate(settings)]
     (tmp_path / "both.h264").write_bytes(b"".join(parts))
     path = tmp_path / "both.ts"
     with av.open(str(tmp_path / "both.h264")) as source, av.open(str(path), "w") as target:
@@ -168,18 +170,6 @@ def test_parameter_sets_that_change_in_mid_file_make_later_entries_unsafe(tmp_pa
             assert (decode_frames(path, wanted, 1, known(examined, table)) == frames[wanted]).all()
 
 
-def make_flv(path, number, params):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"x264-params": f"keyint=8:scenecut=0:bframes=0:{params}"})
-        stream.width, stream.height, stream.pix_fmt = 112, 80, "yuv420p"
-        rng = np.random.default_rng(number)
-        for _ in range(16):
-            image = rng.integers(0, 255, (10, 14, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-    return path.read_bytes()
-
-
 def flv_tags(data):
     """Yields an FLV file's video tags: (milliseconds, body)."""
     at = 13  # after the header
@@ -193,7 +183,7 @@ def flv_tags(data):
 
 def test_a_container_that_sets_the_decoder_up_anew_is_read_whole(tmp_path):
     """FLV whose second half has another configuration, which reaches a decoder beside a packet and not in it."""
-    parts = [make_flv(tmp_path / f"{number}.flv", number, f"crf={crf}") for number, crf in enumerate((18, 36))]
+    parts = [make_h264(tmp_path / f"{n}.flv", f"keyint=8:scenecut=0:crf={crf}", seed=n) for n, crf in enumerate((18, 36))]
     joined = parts[0][:13]
     for number, part in enumerate(parts):
         for time, body in flv_tags(part):
@@ -210,14 +200,7 @@ def test_a_container_that_sets_the_decoder_up_anew_is_read_whole(tmp_path):
 
 def test_lossless_h264_is_decoded_from_its_beginning(tmp_path):
     path = tmp_path / "lossless.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"x264-params": "qp=0:keyint=4:8x8dct=1"})
-        stream.width, stream.height, stream.pix_fmt = 112, 80, "yuv420p"
-        rng = np.random.default_rng(0)
-        for _ in range(12):
-            image = rng.integers(0, 255, (10, 14, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
+    make_h264(path, "qp=0:keyint=4:8x8dct=1", count=12)
     examined = examine(path, "full", locate=True)
     assert examined.facts.key_frames > 1
     assert (examined.facts.entries, examined.facts.closed_gops) == (1, False)
