@@ -1,8 +1,11 @@
 """How many broken videos a run bears, and which they are."""
 
 import re
+from collections.abc import Set
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from c2d_fast.errors import UserError
@@ -32,9 +35,14 @@ class BadVideos:
     """From parse_limit."""
     remedy: str
     """What to do when the limit is passed, for the message."""
+    judged_at_end: bool = False
+    """Whether those found while reading are only counted and named: the caller asks check_late() once all are read."""
     found: list[str] = field(default_factory=list)
     """One line each: `list.txt:12: path.mp4 reason`."""
+    late: list[tuple[int, str]] = field(default_factory=list)
+    """Place in the plan and reason of those found while reading, until they are taken."""
     _counted: int = 0
+    _num_late: int = 0
 
     def add_from_manifest(self, *, missing_count: bool) -> None:
         """Names the list's broken files.
@@ -68,8 +76,55 @@ class BadVideos:
         """
         line = f"{self.manifest.where(index)} {reason}"
         self.found.append(line)
-        self._check(1, f"{line}: broken or missing so far: {len(self.found)} of {len(self.manifest.listing)}")
+        self.late.append((index, reason))
+        self._num_late += 1
         tqdm.write(f"broken video: {line}")  # a progress bar may be showing
+        if not self.judged_at_end:
+            self._check(1, f"{line}: broken or missing so far: {len(self.found)} of {len(self.manifest.listing)}")
+
+    def hear(self, rank: int, late: list[tuple[int, str]]) -> None:
+        """Names and counts what another rank has found; check() says whether they are too many."""
+        for index, reason in late:
+            line = f"{self.manifest.where(index)} {reason}"
+            self.found.append(line)
+            tqdm.write(f"broken video (rank {rank}): {line}")
+        self.learn(len(late))
+
+    def learn(self, count: int) -> None:
+        """Counts videos that have been named before; check() says whether they are too many."""
+        self._num_late += count
+        self._counted += 0 if self.judged_at_end else count
+
+    def take_late(self) -> list[tuple[int, str]]:
+        """Returns what has been found while reading since the last call."""
+        late, self.late = self.late, []
+        return late
+
+    def places(self, paths: Set[str]) -> NDArray[np.int64]:
+        """Returns the usable videos with these paths, as they stand in the list, by their place in the plan."""
+        videos = self.manifest.listing.videos
+        return np.array([place for place, row in enumerate(self.manifest.kept.tolist()) if videos[row] in paths], np.int64)
+
+    def check(self) -> None:
+        """Compares with the limit.
+
+        Raises:
+            UserError: they are more.
+        """
+        self._check(0, f"{self._counted} of the {len(self.manifest.listing)} videos of {self.manifest.listing.path} are broken")
+
+    def check_late(self) -> None:
+        """Says in the end, of a list that has been scored, whether all of it was.
+
+        Raises:
+            UserError: broken videos were found while reading, and none are allowed.
+        """
+        if self._num_late and self.limit[0] == 0:
+            name = self.found[-1] if self.found else "see the messages above"
+            raise UserError(
+                f"{self._num_late} of the {len(self.manifest.listing)} videos of {self.manifest.listing.path} broke while they "
+                f"were read, and are not in the score ({name}); {self.remedy}"
+            )
 
     def _check(self, more: int, message: str) -> None:
         self._counted += more

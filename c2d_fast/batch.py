@@ -25,9 +25,15 @@ class TrainSource(Protocol):
     """Gives the batches of an epoch, from any step on; the same ones for the same epoch and step."""
 
     steps_per_epoch: int
+    clips_per_step: int
+    """Of all ranks together."""
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """Yields the batches of an epoch from first_step on."""
+        """Yields this rank's batches of an epoch from an optimizer step on; several for each step where they accumulate."""
+        ...
+
+    def name(self, index: int) -> str:
+        """Says which video has a place in the plan, for messages."""
         ...
 
 

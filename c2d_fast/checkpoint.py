@@ -3,6 +3,7 @@
 import contextlib
 import os
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from c2d_fast.errors import UserError
 from c2d_fast.inert_pickle import refuse_bombs
 
-FORMAT = "c2d_fast.checkpoint/1"
+FORMAT = "c2d_fast.checkpoint/2"
+_PROGRESS = {"step": int, "epoch": int, "clips": int, "best_top1": float, "best_epoch": int, "skipped": int}
 
 
 def save(content: dict[str, Any], path: Path) -> None:
@@ -28,9 +30,9 @@ def save(content: dict[str, Any], path: Path) -> None:
     try:
         # By name: through a Python file, Ctrl-C while it is written would come out as a RuntimeError.
         torch.save({"format": FORMAT, **content}, partial)
-        _sync(partial)
+        sync(partial)
         os.replace(partial, path)
-        _sync(path.parent)
+        sync(path.parent)
     # torch reports a failed write, such as a full disk, as RuntimeError
     except (OSError, RuntimeError) as error:
         raise UserError(f"checkpoint {path}: cannot be written ({error}); free the disk or give another --out") from error
@@ -48,16 +50,19 @@ def load(path: Path, what: str) -> dict[str, Any]:
     Raises:
         UserError: there is no such file, or it is no checkpoint of ours.
     """
+    _check_sums(path, what)
     content = read_file(path, what)
     if content.get("format") != FORMAT:
-        raise UserError(f"{what} {path}: is not a c2d_fast checkpoint ({FORMAT}); give a last.pt or best.pt of a run folder")
+        raise UserError(
+            f"{what} {path}: is not a c2d_fast checkpoint of this version ({FORMAT}); give a last.pt or best.pt of a run folder"
+        )
     check_parts(content, f"{what} {path}")
     progress = content["progress"]
-    kinds = {"epoch": int, "best_top1": float, "best_epoch": int}
-    if progress.keys() != kinds.keys() or not all(type(progress[name]) in (kind, int) for name, kind in kinds.items()):
+    if progress.keys() != _PROGRESS.keys() or not all(type(progress[key]) in (kind, int) for key, kind in _PROGRESS.items()):
         raise UserError(f"{what} {path}: its progress is {progress!r:.200}; give a last.pt or best.pt of a run folder")
-    if not 0 <= progress["epoch"] < 2**31:
-        raise UserError(f"{what} {path}: its epoch ({progress['epoch']}) must be 0 to 2147483647; give another checkpoint")
+    for name in ("step", "epoch", "clips"):
+        if not 0 <= progress[name] < 2**31:
+            raise UserError(f"{what} {path}: its {name} ({progress[name]}) must be 0 to 2147483647; give another checkpoint")
     return content
 
 
@@ -94,12 +99,25 @@ def read_file(path: Path, what: str) -> dict[str, Any]:
     return content
 
 
+def _check_sums(path: Path, what: str) -> None:
+    """Compares a file with its checksums, which torch.load does not: a flipped bit would become a weight."""
+    with contextlib.suppress(OSError):  # what cannot be opened is said by who reads it
+        try:
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+        except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
+            raise UserError(f"{what} {path}: is damaged or no checkpoint ({error!s:.120}); give another one") from error
+        if damaged:
+            raise UserError(f"{what} {path}: is damaged ({damaged} does not match its checksum); give another one")
+
+
 def _remove(path: Path) -> None:
     with contextlib.suppress(OSError):  # mostly not there: it has been given its final name
         path.unlink()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

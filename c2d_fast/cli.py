@@ -8,10 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from c2d_fast.errors import UserError
-
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
+from c2d_fast.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, EndedError, ToldElsewhereError, UserError
 
 
 class Parser(argparse.ArgumentParser):
@@ -84,6 +81,11 @@ def per_cent(text: str) -> float:
     return number
 
 
+def minutes(text: str) -> float:
+    """Parses a number of minutes, above 0."""
+    return seconds(text)
+
+
 def seconds(text: str) -> float:
     """Parses a number of seconds, above 0."""
     number = float(text)
@@ -115,6 +117,11 @@ def run(main: Callable[[], None]) -> NoReturn:
     sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files may be any bytes
     try:
         main()
+    except ToldElsewhereError:
+        sys.exit(EXIT_USER_ERROR)
+    except EndedError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)

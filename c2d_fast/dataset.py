@@ -29,16 +29,17 @@ def scored_videos(listing: Listing, args: argparse.Namespace) -> BadVideos:
     """Reads the manifest of a list that is scored: any broken video is an error unless --allow-missing."""
     manifest = read_manifest(listing, allow_missing=args.allow_missing, jobs=_jobs())
     limit = _ANY_BAD if args.allow_missing else _NO_BAD
-    bad = BadVideos(manifest, limit, "mend or remove them, or score the others with --allow-missing")
+    bad = BadVideos(manifest, limit, "mend or remove them, or score the others with --allow-missing", judged_at_end=True)
     bad.add_from_manifest(missing_count=True)
     return bad
 
 
-def loader_options(bad: BadVideos, args: argparse.Namespace, device: torch.device) -> LoaderOptions:
+def loader_options(bad: BadVideos, args: argparse.Namespace, device: torch.device, local_world: int = 1) -> LoaderOptions:
     """Chooses the decoder for a list, says so in one line, and fills in what the flags leave open."""
     decoder, reason = choose_decoder(args.decoder, bad.manifest, gpu=device.type == "cuda")
     print(f"decoder for {bad.manifest.listing.path}: {decoder} ({reason})")
-    cpus = len(os.sched_getaffinity(0))
+    # The ranks of one machine share its CPUs.
+    cpus = max(len(os.sched_getaffinity(0)) // local_world, 1)
     # nvdec's and dali's workers only read files; ffmpeg's decode.
     workers = {"ffmpeg": min(cpus, 16)}.get(decoder, min(cpus, 4))
     threads = {"ffmpeg": 1, "nvdec": 8, "dali": cpus}[decoder]
@@ -65,8 +66,9 @@ def videos_at_a_time(videos: Videos, frames_wanted: int, crop_pixels: int = 0) -
 
 
 def choose_device() -> torch.device:
-    """Returns the first CUDA GPU, or the CPU where there is none."""
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    """Returns this rank's CUDA GPU (the first for a single process), or the CPU where there is none."""
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    return torch.device("cuda", rank) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def _jobs() -> int:

@@ -1,4 +1,9 @@
-"""The one exception for what a user can mend."""
+"""What ends a command early: `cli.run` makes one line and an exit code of it."""
+
+EXIT_USER_ERROR = 2
+EXIT_START_AGAIN = 75
+"""sysexits.h's EX_TEMPFAIL: nothing is to be mended, the same command goes on with --resume auto. torchrun restarts on it."""
+EXIT_INTERRUPTED = 130
 
 
 class UserError(ValueError):
@@ -10,3 +15,15 @@ class UserError(ValueError):
     def __init__(self, message: str):
         # Names come from files: what would move a terminal's cursor is shown, not sent.
         super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(message.split())))
+
+
+class ToldElsewhereError(UserError):
+    """A user error that another rank prints."""
+
+
+class EndedError(Exception):
+    """A run ends before its work is done, and as it should: by a signal, or because another process of it is gone."""
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code

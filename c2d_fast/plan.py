@@ -106,8 +106,10 @@ class Sample:
 class TrainPlan:
     """Endless training order: epoch after epoch without a gap, so that a loader never drains at an epoch's end.
 
-    A global batch is world x batch_size neighbours of the epoch's order; rank r takes the r-th part. The last partial
-    global batch of an epoch is dropped.
+    A global batch is accumulate x world x batch_size neighbours of the epoch's order: of each world x batch_size of them
+    rank r takes the r-th part. So the same clips make up a step, however many ranks share them. The last partial global
+    batch of an epoch is dropped. What is called a step here is one batch on each rank, accumulate of which make an
+    optimizer step.
     """
 
     videos: Videos
@@ -117,6 +119,8 @@ class TrainPlan:
     batch_size: int
     rank: int = 0
     world: int = 1
+    accumulate: int = 1
+    """Batches on each rank that an optimizer step takes."""
     quarantined: frozenset[int] = field(default=frozenset())
     """Videos that turned out to be broken: each is replaced by one that the seed decides."""
     name: str = "training list"
@@ -126,7 +130,7 @@ class TrainPlan:
         if self.steps_per_epoch == 0:
             raise UserError(
                 f"{self.name}: {len(self.videos)} usable videos are fewer than one global batch of "
-                f"{self.world * self.batch_size} clips; lower --batch-size or give more videos"
+                f"{self.clips_per_step} clips; lower --batch-size or give more videos"
             )
 
     @property
@@ -135,9 +139,14 @@ class TrainPlan:
         return self.crop.train_short_side
 
     @property
+    def clips_per_step(self) -> int:
+        """Clips of an optimizer step, on all ranks together."""
+        return self.accumulate * self.world * self.batch_size
+
+    @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch; the same on all ranks."""
-        return len(self.videos) // (self.world * self.batch_size)
+        return len(self.videos) // self.clips_per_step
 
     def index(self, step: int, slot: int) -> int:
         """Returns the video whose turn it is at a place of a global step's batch."""
@@ -161,7 +170,7 @@ class TrainPlan:
         return Sample(index, frames, sampler.relative_box(box, *scaled)[None], flip)
 
     def _place(self, step: int, slot: int) -> tuple[int, int]:
-        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+        epoch, step_in_epoch = divmod(step, self.steps_per_epoch * self.accumulate)
         return epoch, (step_in_epoch * self.world + self.rank) * self.batch_size + slot
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from c2d_fast.errors import UserError
+from c2d_fast.files import written_whole
 
 _PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda120", "numpy", "av", "tensorboard")
 
@@ -26,10 +27,10 @@ def choose_folder(out: Path | None, resume: str | None, name: str) -> tuple[Path
         name: of the recipe.
 
     Returns:
-        The run folder (it may not exist yet), and the checkpoint to resume from or None.
+        The run folder (it may not exist yet), and the checkpoint to resume from, a run folder for its newest one, or None.
 
     Raises:
-        UserError: the folder holds a run already and nothing says to resume it, or there is nothing to resume.
+        UserError: there is nothing to resume, or it would be resumed into another run's folder.
     """
     try:
         return _choose_folder(out, resume, name)
@@ -38,23 +39,41 @@ def choose_folder(out: Path | None, resume: str | None, name: str) -> tuple[Path
 
 
 def _choose_folder(out: Path | None, resume: str | None, name: str) -> tuple[Path, Path | None]:
+    restarts, may_restart = (int(os.environ.get(f"TORCHELASTIC_{word}", "0")) for word in ("RESTART_COUNT", "MAX_RESTARTS"))
+    if may_restart and not out:
+        raise UserError(
+            "--out is missing: torchrun may start this run again (--max-restarts), which must find its folder; give one"
+        )
+    if restarts and out and holds_run(out):
+        resume = "auto"  # whatever it began from
     if resume is None:
-        folder = out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        if (folder / "last.pt").exists():
-            raise UserError(f"--out {folder}: holds a run already; go on with it with --resume auto, or give another folder")
-        return folder, None
+        return out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", None
     if resume == "auto":
         folder = out or _newest_run(name)
-        last = folder / "last.pt"
-        return folder, last if last.exists() else None
+        return folder, folder if holds_run(folder) else None
     path = Path(resume)
-    path = path / "last.pt" if path.is_dir() else path
-    if not path.is_file():
+    if not path.is_file() and not (path.is_dir() and holds_run(path)):
         raise UserError(f"--resume {resume}: no such checkpoint; give a run folder, its last.pt or best.pt, or auto")
-    folder = out or path.parent
-    if (folder / "last.pt").exists() and folder.resolve() != path.parent.resolve():
+    theirs = path if path.is_dir() else path.parent
+    folder = out or theirs
+    if holds_run(folder) and folder.resolve() != theirs.resolve():
         raise UserError(f"--out {folder}: holds another run than {path}; give another folder, or resume the one that is there")
     return folder, path
+
+
+def holds_run(folder: Path) -> bool:
+    """Says whether a folder has checkpoints of a run."""
+    return (folder / "last.pt").exists() or any(folder.glob("step-*.pt"))
+
+
+def check_holds_none(folder: Path) -> None:
+    """Refuses a folder for a new run.
+
+    Raises:
+        UserError: it holds a run.
+    """
+    if holds_run(folder):
+        raise UserError(f"--out {folder}: holds a run already; go on with it with --resume auto, or give another folder")
 
 
 def check_folder(folder: Path) -> None:
@@ -103,7 +122,13 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
     path = folder / "config.json"
     if path.exists():
         path = folder / f"config-resumed-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    path.write_text(json.dumps(config, indent=2) + "\n")
+    try:
+        with written_whole(path) as partial:
+            partial.write_text(json.dumps(config, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(
+            f"--out {folder}: {path.name} cannot be written ({error.strerror}); free the disk or give another folder"
+        ) from error
 
 
 def _newest_run(name: str) -> Path:

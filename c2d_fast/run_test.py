@@ -8,6 +8,7 @@ from typing import Any
 
 from c2d_fast.data_flags import label_names, one_list, require_list
 from c2d_fast.dataset import choose_device, loader_options, scored_videos, videos_at_a_time
+from c2d_fast.distributed import Group, group_of_environment
 from c2d_fast.errors import UserError
 from c2d_fast.evaluate import Scores, evaluate
 from c2d_fast.files import check_writable, written_whole
@@ -26,11 +27,16 @@ _KINETICS_CLASSES = 400
 
 
 def run_test(args: argparse.Namespace) -> None:
-    """Scores as the flags of `c2d_fast.test` say.
+    """Scores as the flags of `c2d_fast.test` say, in one process or as one of torchrun's.
 
     Raises:
         UserError: anything that the user can mend.
     """
+    with group_of_environment() as group:
+        _test(args, group)
+
+
+def _test(args: argparse.Namespace, group: Group) -> None:
     _check_dump(args.dump)
     pipe, names = load_pipe(args.pipe), label_names(args)
     require_list(args, pipe.recipe)
@@ -41,9 +47,9 @@ def run_test(args: argparse.Namespace) -> None:
     if names and file.classes:
         check_same_classes(names, file.classes, f"--label-map {args.label_map}", "the checkpoint knows its own: leave it out")
     listing = one_list(args, recipe, names or file.classes, "val", may_number=file.form != "ours")
-    bad = scored_videos(listing, args)
+    bad = group.one_by_node(lambda: scored_videos(listing, args))
     device = choose_device()
-    options = loader_options(bad, args, device)
+    options = loader_options(bad, args, device, group.local_world)
     num_clips = VIEWS[args.views]
     batch_size = args.batch_size or recipe.training.clips_per_gpu
     videos = bad.manifest.videos()
@@ -53,6 +59,8 @@ def run_test(args: argparse.Namespace) -> None:
         crop=recipe.crop,
         batch_size=min(batch_size, videos_at_a_time(videos, num_clips * recipe.clip.num_frames, 3 * recipe.crop.size**2)),
         num_clips=num_clips,
+        rank=group.rank,
+        world=group.world,
     )
     source = EvalLoader(pipe.eval_pipe, plan, options, bad, views_per_batch=batch_size)
     precision = Precision.choose(args.precision, device)
@@ -63,17 +71,22 @@ def run_test(args: argparse.Namespace) -> None:
         average_probabilities=recipe.model.temporal_pool,
         precision=precision,
         num_listed=len(listing),
+        group=group,
     )
+    assert scores is not None  # nothing asks it to give up
+    for rank, late in enumerate(group.share(bad.take_late())):
+        bad.hear(rank, late if rank != group.rank else [])
     how = {"views": args.views, "decoder": options.decoder, "precision": precision.name, "device": str(device)}
     result = _result(scores, listing.facts(), how)
     try:
-        if args.dump:
+        if args.dump and group.is_first:
             config = describe_run(vars(args), recipe=recipe.as_dict(), left_out=bad.found, result=result)
             _dump(args.dump, scores, bad.manifest, config)
     finally:  # whatever becomes of the dump, the scores are not lost
         share = scores.share()
         print(f"list {listing.summary()}; views {args.views}; decoder {options.decoder}; precision {precision.name}{share}")
         _print_scores(result, recipe, args.views, share)
+    group.together(bad.check_late)
 
 
 def _result(scores: Scores, listing: dict[str, Any], how: dict[str, Any]) -> dict[str, Any]:

@@ -1,77 +1,79 @@
 """Puts a training run together from the flags: data, model, trainer. Read it top to bottom for the order of events."""
 
 import argparse
-import os
-from collections.abc import Callable
+import hashlib
+import signal
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from c2d_fast import checkpoint
-from c2d_fast.bad_videos import BadVideos, parse_limit
 from c2d_fast.batch_finder import find_batch_size
-from c2d_fast.data_flags import label_names, training_lists, with_classes
-from c2d_fast.dataset import choose_device, loader_options, scored_videos, training_videos, videos_at_a_time
+from c2d_fast.batch_log import BatchLog
+from c2d_fast.checkpoints import Checkpoints
+from c2d_fast.dataset import choose_device, loader_options
 from c2d_fast.determinism import make_deterministic
-from c2d_fast.errors import UserError
-from c2d_fast.evaluate import Scores, evaluate
-from c2d_fast.label_map import check_same_classes
-from c2d_fast.listing import Listing
-from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
+from c2d_fast.distributed import Group, group_of_environment
+from c2d_fast.errors import EndedError, UserError
+from c2d_fast.loader import TrainLoader
 from c2d_fast.model import C2D, compile_model
 from c2d_fast.model_file import of_checkpoint
-from c2d_fast.plan import EvalPlan, TrainPlan
 from c2d_fast.precision import Precision
-from c2d_fast.recipe import PipeFile, Recipe, load_pipe
-from c2d_fast.records import Records
-from c2d_fast.run_folder import check_folder, choose_folder, describe_run, make_folder, write_config
+from c2d_fast.quarantine import Quarantine
+from c2d_fast.recipe import Recipe
+from c2d_fast.records import NoRecords, Records
+from c2d_fast.resume import note_changes, restore
+from c2d_fast.run_data import RunData, prepare_data
+from c2d_fast.run_folder import describe_run, write_config
+from c2d_fast.run_loaders import make_scorer, make_train_loader, make_val_loader, videos_in_work
 from c2d_fast.schedule import make_optimizer, scaled_lr
+from c2d_fast.signals import StopSignals, exit_code
 from c2d_fast.step_profile import STEPS, StepProfile
-from c2d_fast.trainer import Progress, Trainer
+from c2d_fast.train_step import TrainStep
+from c2d_fast.trainer import Progress, StoppedError, Trainer
+from c2d_fast.watchdog import Watchdog
 from c2d_fast.weights import load_checkpoint, load_weights
 
 
 def run_train(args: argparse.Namespace) -> None:
-    """Trains as the flags of `c2d_fast.train` say.
+    """Trains as the flags of `c2d_fast.train` say, in one process or as one of torchrun's.
 
     Raises:
         UserError: anything that the user can mend.
+        EndedError: a signal has ended the run, or another process of it is gone.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("WORLD_SIZE is above 1: training in several processes is not built yet; start one process")
-    limit = parse_limit(args.max_bad_videos)
-    pipe, names = load_pipe(args.pipe), label_names(args)
-    recipe = with_classes(pipe.recipe, args, names)
-    folder, resumed_from = choose_folder(args.out, args.resume, recipe.name)
-    train_list, val_list = training_lists(args, recipe, names)
-    check_folder(folder)
-    content = _load_resumed(resumed_from, train_list) if resumed_from else None
+    with group_of_environment() as group:
+        _train(args, group)
 
-    device = choose_device()
+
+def _train(args: argparse.Namespace, group: Group) -> None:
+    data = prepare_data(args, group)
+    recipe, content, device = data.recipe, data.resumed, choose_device()
     if args.deterministic:
         print(make_deterministic(device))
-    train_bad = training_videos(train_list, args, limit)
-    val_bad = scored_videos(val_list, args) if val_list else None
+    group.together(lambda: _check_flags(args, device, group))
     precision = Precision.choose(args.precision, device)
-    batch_size = _batch_size(args, recipe, content, device, precision, len(train_bad.manifest.kept))
-    options = loader_options(train_bad, args, device)
-    source = _training(pipe, recipe, train_bad, args.seed, batch_size, options)
-    source.start(content["progress"]["epoch"] if content else 0)
-    val_options = loader_options(val_bad, args, device) if val_bad else None
-    model = _make_model(args, recipe, resumed_from, content).to(device)
+    batch_size = group.by_first(lambda: _batch_size(args, data, device, precision))
+    quarantine = Quarantine(data.folder, group, data.train, data.val)
+    options = loader_options(data.train, args, device, group.local_world)
+    source = group.together(lambda: make_train_loader(args, data, batch_size, options, quarantine.known, group))
+    val_options = loader_options(data.val, args, device, group.local_world) if data.val else None
+    model = group.one_by_node(lambda: _make_model(args, data)).to(device)
+    if args.sync_bn:
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
     compiled = compile_model(model, args.compile, device)
-    validate = None
-    if val_bad and val_options:
-        validate = _validation(pipe, recipe, val_bad, compiled, precision, batch_size, val_options)
-    lr = _base_lr(args, recipe, batch_size)
+    val_source = make_val_loader(data, data.val, batch_size, val_options, group) if data.val and val_options else None
+    lr = _base_lr(args, recipe, source.clips_per_step)
     epochs = args.epochs or recipe.training.epochs
     config = describe_run(
         vars(args),
         recipe=recipe.as_dict(),
-        lists=[item.facts() for item in (train_list, val_list) if item],
-        classes=list(train_list.classes) if train_list.classes else None,
+        pipe_file=_pipe_text(data),
+        lists=[item.facts() for item in data.lists],
+        videos=data.sha256,
+        classes=data.classes,
         used={
             "device": str(device),
             "decoder": options.decoder,
@@ -81,164 +83,161 @@ def run_train(args: argparse.Namespace) -> None:
             "precision": precision.name,
             "compiled": compiled is not model,
             "batch_size": batch_size,
+            "ranks": group.world,
+            "accumulate": args.accumulate,
+            "global_batch": source.clips_per_step,
+            "sync_bn": args.sync_bn,
             "epochs": epochs,
             "base_lr": lr,
         },
-        left_out=train_bad.found + (val_bad.found if val_bad else []),
+        left_out=data.train.found + (data.val.found if data.val else []),
     )
-    _note_changes(content, config, args.seed)
-    print(f"training {recipe.name} for {epochs} epochs of {source.steps_per_epoch} steps on {device}; run folder {folder}")
-    make_folder(folder)
-    write_config(folder, config)
-    first_step = content["progress"]["epoch"] * source.steps_per_epoch if content else 0
-    records = Records(folder, first_step=first_step, total_steps=epochs * source.steps_per_epoch)
-    records.config(config)
+    parts = ("recipe", "pipe_file", "versions", "lists", "videos", "classes", "used")
+    identity = {key: config[key] for key in parts} | {"seed": args.seed}
+    if content:
+        note_changes(content, identity)
+    ranks = f" and {group.world - 1} other ranks" if group.world > 1 else ""
+    steps = f"{epochs} epochs of {source.steps_per_epoch} steps"
+    print(f"training {recipe.name} for {steps} on {device}{ranks}; run folder {data.folder}")
+    data.open_folder(group)
+    progress = Progress(**content["progress"]) if content else Progress()
+    signals = StopSignals()
     trainer = Trainer(
-        model=model,
-        compiled=compiled,
-        optimizer=make_optimizer(model, recipe.training, lr),
-        scaler=precision.scaler(device),
+        step=TrainStep(
+            model=model,
+            forward=_averaging(compiled, device, group),
+            optimizer=make_optimizer(model, recipe.training, lr),
+            scaler=precision.scaler(device),
+            precision=precision,
+            clip_grad_norm=recipe.training.clip_grad_norm,
+            seed=args.seed,
+            group=group,
+            accumulate=args.accumulate,
+        ),
         training=recipe.training,
         base_lr=lr,
-        precision=precision,
-        source=source,
-        validate=validate,
-        records=records,
-        folder=folder,
-        identity={key: config[key] for key in ("recipe", "versions", "lists", "classes", "used")} | {"seed": args.seed},
-        seed=args.seed,
-        progress=Progress(),
-        profile=StepProfile(folder, device) if args.profile else None,
+        source=BatchLog(source, data.folder, group.rank, args.accumulate) if args.log_batches else source,
+        validate=None,
+        records=group.together(lambda: _records(data, config, progress, source, epochs, group)),
+        checkpoints=Checkpoints(
+            data.folder, keep=args.keep, every_steps=args.checkpoint_steps, every_s=60 * args.checkpoint_minutes
+        ),
+        identity=identity,
+        progress=progress,
+        group=group,
+        signals=signals,
+        problems=quarantine,
+        profile=StepProfile(data.folder, device) if args.profile and group.is_first else None,
     )
     if content:
-        _restore(trainer, content, f"--resume {resumed_from}")
-    _run(trainer, epochs)
+        group.together(lambda: restore(trainer, content))
+    samples = lambda: videos_in_work(source, val_source)  # noqa: E731
+    watchdog = Watchdog(60 * args.stall_minutes, data.folder, group.rank, samples=samples, rescue=trainer.rescue)
+    trainer.beat = watchdog.beat
+    if val_source and data.val:
+        trainer.validate = make_scorer(val_source, recipe, data.val, compiled, precision, group, watchdog)
+    with watchdog:
+        _run(trainer, epochs, quarantine)
+    _finish(trainer, data)
 
 
-def _batch_size(
-    args: argparse.Namespace,
-    recipe: Recipe,
-    content: dict[str, Any] | None,
-    device: torch.device,
-    precision: Precision,
-    num_videos: int,
-) -> int:
+def _check_flags(args: argparse.Namespace, device: torch.device, group: Group) -> None:
+    if args.sync_bn and (device.type != "cuda" or group.world == 1):
+        raise UserError("--sync-bn: needs several GPUs, and a rank for each; leave it out")
+
+
+def _batch_size(args: argparse.Namespace, data: RunData, device: torch.device, precision: Precision) -> int:
     if args.batch_size != "auto":
-        return args.batch_size or recipe.training.clips_per_gpu
-    used = content.get("used") if content else None
+        return args.batch_size or data.recipe.training.clips_per_gpu
+    used = data.resumed.get("used") if data.resumed else None
     if isinstance(used, dict) and isinstance(used.get("batch_size"), int):
         print(f"batch size auto: {used['batch_size']}, as the run had it before")
         return int(used["batch_size"])
-    size, line = find_batch_size(recipe, device, precision, num_videos)
+    size, line = find_batch_size(data.recipe, device, precision, len(data.train.manifest.kept))
     print(line)
     return size
 
 
-def _run(trainer: Trainer, epochs: int) -> None:
-    records, folder = trainer.records, trainer.folder
-    try:
-        with trainer.profile or nullcontext():
-            trainer.run(epochs)
-    except KeyboardInterrupt:
-        done = f"{folder / 'last.pt'} holds the end of epoch {trainer.progress.epoch}"
-        records.say(f"{done}; go on from there with --resume auto --out {folder}")
-        raise
-    finally:
-        records.close()
-    if trainer.profile and not trainer.profile.verdict:
-        print(f"note: --profile needs {STEPS} steps at least in one go: this run had too few, and nothing was traced")
-    progress = trainer.progress
-    if progress.best_epoch:
-        print(f"best validation top-1 {progress.best_top1:.1f} % after epoch {progress.best_epoch}: {folder / 'best.pt'}")
-    print(f"look at it: tensorboard --logdir {folder.parent}")
-
-
-def _make_model(args: argparse.Namespace, recipe: Recipe, resumed_from: Path | None, content: dict[str, Any] | None) -> C2D:
+def _make_model(args: argparse.Namespace, data: RunData) -> C2D:
     torch.manual_seed(args.seed)  # the classifier, and the trunk where it starts at random
-    model = C2D(recipe.model)
-    if content and resumed_from:
-        load_checkpoint(model, of_checkpoint(content, resumed_from), recipe, f"--resume {resumed_from}")
+    model, recipe, content = C2D(data.recipe.model), data.recipe, data.resumed
+    if content:
+        load_checkpoint(model, of_checkpoint(content, content["path"]), recipe, f"--resume {content['path']}")
         if args.weights or args.new_head:
             print("note: --weights and --new-head are left aside, the run goes on with its own weights")
-        print(f"resuming from {resumed_from}, after epoch {content['progress']['epoch']}")
     else:
         print(load_weights(model, args.weights or recipe.training.weights, recipe.model.depth, new_head=args.new_head))
     return model
 
 
-def _load_resumed(path: Path, train_list: Listing) -> dict[str, Any]:
-    content = checkpoint.load(path, "--resume")
-    if train_list.classes and isinstance(content.get("classes"), list):
-        remedy = "its classifier would mean others: give the same classes, or start a new run from it with --weights"
-        check_same_classes(train_list.classes, tuple(map(str, content["classes"])), f"list {train_list.path}", remedy)
-    return content
-
-
-def _restore(trainer: Trainer, content: dict[str, Any], what: str) -> None:
-    try:
-        trainer.restore(content)
-    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise UserError(f"{what}: its optimizer or scaler is not of this run ({error!r:.200})") from error
-
-
-def _note_changes(content: dict[str, Any] | None, config: dict[str, Any], seed: int) -> None:
-    """Says in what a resumed run differs from what it was: it goes on, but not as the same run would have."""
-    if content is None:
-        return
-    if content.get("seed") != seed:
-        print(f"note: it was trained with --seed {content.get('seed')}, and goes on with {seed}")
-    lists = content.get("lists")
-    hashes = [item.get("sha256") for item in lists if isinstance(item, dict)] if isinstance(lists, list) else []
-    if hashes != [item["sha256"] for item in config["lists"]]:
-        print("note: it was trained or validated on other lists than these")
-    used = content.get("used")
-    batch_size, batch_size_now = used.get("batch_size") if isinstance(used, dict) else None, config["used"]["batch_size"]
-    if batch_size != batch_size_now:
-        print(f"note: it was trained with --batch-size {batch_size}, and goes on with {batch_size_now}")
-
-
-def _training(
-    pipe: PipeFile, recipe: Recipe, bad: BadVideos, seed: int, batch_size: int, options: LoaderOptions
-) -> TrainLoader:
-    plan = TrainPlan(
-        videos=bad.manifest.videos(),
-        clip=recipe.clip,
-        crop=recipe.crop,
-        seed=seed,
-        batch_size=batch_size,
-        name=str(bad.manifest.listing.path),
-    )
-    return TrainLoader(pipe.train_pipe, plan, options, bad)
-
-
-def _validation(
-    pipe: PipeFile,
-    recipe: Recipe,
-    bad: BadVideos,
-    model: torch.nn.Module,
-    precision: Precision,
-    batch_size: int,
-    options: LoaderOptions,
-) -> Callable[[], Scores]:
-    videos = bad.manifest.videos()
-    size = min(batch_size, videos_at_a_time(videos, recipe.clip.num_frames))
-    plan = EvalPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, batch_size=size)
-    source = EvalLoader(pipe.eval_pipe, plan, options, bad, views_per_batch=batch_size)
-    return lambda: evaluate(
+def _averaging(model: nn.Module, device: torch.device, group: Group) -> nn.Module:
+    """Returns the model as it is trained: with several ranks its gradients are averaged over them."""
+    if group.world == 1:
+        return model
+    # Each rank has running statistics of its own, which the trainer averages once an epoch.
+    return DistributedDataParallel(
         model,
-        source,
-        num_classes=recipe.model.num_classes,
-        average_probabilities=recipe.model.temporal_pool,
-        precision=precision,
-        num_listed=len(bad.manifest.listing),
+        device_ids=[device] if device.type == "cuda" else None,
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
     )
 
 
-def _base_lr(args: argparse.Namespace, recipe: Recipe, batch_size: int) -> float:
+def _base_lr(args: argparse.Namespace, recipe: Recipe, global_batch: int) -> float:
     training = recipe.training
     if not args.auto_scale_lr:
         print(f"learning rate {training.lr:g}, as in the recipe (--no-auto-scale-lr)")
         return training.lr
-    lr = scaled_lr(training, batch_size)
-    print(f"learning rate {lr:.6g} = {training.lr:g} x {batch_size} / {training.lr_batch} (scaled to the global batch)")
+    lr = scaled_lr(training, global_batch)
+    print(f"learning rate {lr:.6g} = {training.lr:g} x {global_batch} / {training.lr_batch} (scaled to the global batch)")
     return lr
+
+
+def _pipe_text(data: RunData) -> dict[str, str]:
+    text = data.pipe.path.read_text()
+    return {"path": str(data.pipe.path), "sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text}
+
+
+def _records(
+    data: RunData, config: dict[str, Any], progress: Progress, source: TrainLoader, epochs: int, group: Group
+) -> Records:
+    if not group.is_first:
+        return NoRecords()
+    write_config(data.folder, config)
+    left = (epochs - progress.epoch) * source.steps_per_epoch - progress.clips // source.clips_per_step
+    records = Records(data.folder, first_step=progress.step, total_steps=progress.step + max(left, 0))
+    records.config(config)
+    return records
+
+
+def _run(trainer: Trainer, epochs: int, quarantine: Quarantine) -> None:
+    records, last = trainer.records, trainer.checkpoints.last
+    try:
+        with trainer.signals, trainer.profile or nullcontext():
+            trainer.run(epochs)
+    except StoppedError as stopped:
+        records.say(f"{last} holds step {trainer.progress.step}; go on from there with --resume auto --out {last.parent}")
+        word = "interrupted" if stopped.number == signal.SIGINT else f"stopped by {signal.Signals(stopped.number).name}"
+        raise EndedError(word, exit_code(stopped.number)) from None
+    finally:
+        if trainer.group.world == 1:  # what ended the run may have been a broken video too many
+            quarantine.write_own()
+        records.close()
+
+
+def _finish(trainer: Trainer, data: RunData) -> None:
+    """Says what came of it.
+
+    Raises:
+        UserError: validation could not score all of its list.
+    """
+    profile, progress, folder = trainer.profile, trainer.progress, data.folder
+    if profile and not profile.verdict:
+        print(f"note: --profile needs {STEPS} steps at least in one go: this run had too few, and nothing was traced")
+    if progress.skipped:
+        print(f"{progress.skipped} steps were not applied, because a gradient was not finite: {folder / 'nonfinite.jsonl'}")
+    if progress.best_epoch:
+        print(f"best validation top-1 {progress.best_top1:.1f} % after epoch {progress.best_epoch}: {folder / 'best.pt'}")
+    print(f"look at it: tensorboard --logdir {folder.parent}")
+    if data.val:
+        trainer.group.together(data.val.check_late)

@@ -10,7 +10,12 @@ def make_optimizer(model: nn.Module, training: Training, lr: float) -> torch.opt
     """SGD with momentum; weight decay on every parameter, as published. On a GPU one fused kernel updates all of them."""
     parameters = list(model.parameters())
     fused = parameters[0].device.type == "cuda"
-    return torch.optim.SGD(parameters, lr=lr, momentum=training.momentum, weight_decay=training.weight_decay, fused=fused)
+    optimizer = torch.optim.SGD(parameters, lr=lr, momentum=training.momentum, weight_decay=training.weight_decay, fused=fused)
+    if fused and training.momentum:
+        # A first step that is skipped on the device would leave the buffers as they were allocated. From zero it is the same.
+        for parameter in parameters:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def scaled_lr(training: Training, global_batch: int) -> float:

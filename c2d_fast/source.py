@@ -5,6 +5,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from c2d_fast import worker_stacks
 from c2d_fast.crops import cut_crop, cut_region
 from c2d_fast.errors import UserError
 from c2d_fast.packet_table import PacketTable, open_table
@@ -31,10 +33,41 @@ class SampleInfo(Protocol):
     idx_in_batch: int
 
 
+TOLD_TO_END = 143
+"""Exit code of a worker that its parent has ended."""
+
+
+@lru_cache(maxsize=1)
+def _settle_in_worker(inbox: str) -> None:
+    """Makes this process one that ends with its parent, and by nobody else's signals; called again it does nothing."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    # Ctrl-C reaches all processes of a terminal, and a job system's signals all of a job: the parent decides.
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    threading.Thread(target=_end_when_told_by, args=(parent.pid,), daemon=True).start()
+    if inbox:
+        worker_stacks.answer_to(inbox)
+
+
 def _end_with(sentinel: int) -> None:
     """Ends this process once the sentinel's has ended, which DALI's workers of a killed run would not do by themselves."""
     multiprocessing.connection.wait([sentinel])
     os._exit(1)
+
+
+def _end_when_told_by(pid: int) -> None:
+    """Ends this process by the SIGTERM that DALI sends, and not by one that is meant for the parent."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != pid:
+        pass
+    os._exit(TOLD_TO_END)
+
+
+def _is_worker() -> bool:
+    return multiprocessing.parent_process() is not None
 
 
 @lru_cache(maxsize=2)
@@ -82,14 +115,13 @@ class ClipSource:
     """The plan's step that the pipeline's first batch holds."""
     first_slot: int = 0
     """The place in the plan's batch that the pipeline's first sample holds."""
+    inbox: str = ""
+    """Where workers write their stacks to when asked, see worker_stacks.py."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Arrives in a worker process, which from now on ends with its parent, and not by Ctrl-C."""
+        """Arrives in a worker process, which from now on ends with its parent, and not by signals that are meant for it."""
         self.__dict__.update(state)
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent decides
-            threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+        _settle_in_worker(self.inbox)
 
     @property
     def crops_on_cpu(self) -> bool:
@@ -115,6 +147,8 @@ class ClipSource:
         """Reads the sample that DALI asks for; see the class for what it returns."""
         sample = self.plan.sample(self.first_step + info.iteration, self.first_slot + info.idx_in_batch)
         boxes, frames, problem = sample.boxes, sample.frames, _NO_PROBLEM
+        if _is_worker():
+            worker_stacks.show("train" if self.flips else "eval", sample.index)
         try:
             payload, frames, boxes = self._read(sample)
         except DecodeError as error:
@@ -187,3 +221,10 @@ class ClipSource:
             raise DecodeError(f"has changed since it was examined: {state.st_size} bytes now, {size} then")
         if mtime_ns not in (-1, state.st_mtime_ns):
             raise DecodeError("has changed since it was examined: its modification time is another")
+
+
+def probe(item: tuple[ClipSource, int, int], tick: Callable[[], None]) -> str:
+    """Reads the sample at a step and slot as a worker would, in a process that may die of it; returns the problem, if any."""
+    source, step, slot = item
+    tick()
+    return np.array(replace(source, first_step=step, first_slot=slot)(SingleSample())[-1]).tobytes().decode(errors="replace")

@@ -31,10 +31,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--max-bad-videos", default="1%", metavar="N|P%", help="broken training videos to bear (default 1%%)")
     run = parser.add_argument_group("run")
     run.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/<pipe>-<time>)")
-    run.add_argument("--resume", metavar="auto|PATH", help="go on from a checkpoint; auto: from last.pt where there is one")
+    run.add_argument("--resume", metavar="auto|PATH", help="go on from a checkpoint; auto: from the newest, where there is one")
     run.add_argument("--epochs", type=cli.positive, metavar="N", help="default: the recipe's")
     run.add_argument("--batch-size", type=cli.batch_size, metavar="N|auto",
                      help="clips per GPU (default: the recipe's); auto: what trains most clips a second")  # fmt: skip
+    run.add_argument(
+        "--accumulate", type=cli.positive, default=1, metavar="N", help="batches for each optimizer step (default 1)"
+    )
+    run.add_argument("--sync-bn", action="store_true", help="batch normalisation over all GPUs (default: each its own)")
     run.add_argument("--auto-scale-lr", action=argparse.BooleanOptionalAction, default=True,
                      help="scale the recipe's learning rate to the batch (default: on)")  # fmt: skip
     run.add_argument("--weights", metavar="imagenet|none|FILE", help="where the model starts (default: the recipe's)")
@@ -44,6 +48,15 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     run.add_argument("--profile", action="store_true", help="trace a few steps into the run folder, and say what bounds them")
     run.add_argument("--deterministic", action="store_true", help="the same weights from the same seed, on a GPU at a cost")
+    safety = parser.add_argument_group("never lose a run")
+    safety.add_argument("--checkpoint-minutes", type=cli.minutes, default=10.0, metavar="M",
+                        help="save at least so often, beside every epoch's end (default 10)")  # fmt: skip
+    safety.add_argument("--checkpoint-steps", type=cli.positive, metavar="N", help="save after every N steps, too")
+    safety.add_argument("--keep", type=cli.not_negative, default=2, metavar="K",
+                        help="checkpoints that stay beside last.pt and best.pt (default 2)")  # fmt: skip
+    safety.add_argument("--stall-minutes", type=cli.minutes, default=30.0, metavar="M",
+                        help="end the run when it gets no further for so long (default 30)")  # fmt: skip
+    safety.add_argument("--log-batches", action="store_true", help="write each batch's videos and sha256 into the run folder")
     cli.add_loader_flags(parser)
     cli.add_compute_flags(parser)
     return parser.parse_args(argv)

@@ -1,129 +1,233 @@
 """The training loop. It takes any source of batches and knows nothing of video, files or DALI."""
 
-import math
-import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from c2d_fast import checkpoint
-from c2d_fast.batch import Batch, TrainSource
-from c2d_fast.errors import UserError
+from c2d_fast.batch import TrainSource
+from c2d_fast.checkpoints import Checkpoints
+from c2d_fast.distributed import Group, Votes
+from c2d_fast.errors import ToldElsewhereError, UserError
 from c2d_fast.evaluate import Scores
 from c2d_fast.metrics import Tally
-from c2d_fast.precision import Precision
+from c2d_fast.pace import Meter, Pace
 from c2d_fast.recipe import Training
 from c2d_fast.records import Records
 from c2d_fast.schedule import lr_at
+from c2d_fast.signals import StopSignals
 from c2d_fast.step_profile import StepProfile
+from c2d_fast.train_step import Outcome, TrainStep
 
 _RECORD_EVERY_STEPS = 20
+_MOST_SKIPPED_IN_A_ROW = 3
+_LEAST_SCALE = 1.0
+
+
+class StoppedError(Exception):
+    """A signal has asked for an end, and all is saved."""
+
+    def __init__(self, number: int):
+        super().__init__(f"signal {number}")
+        self.number = number
+
+
+class Problems(Protocol):
+    """What a rank has found broken and the others do not know yet."""
+
+    @property
+    def has_news(self) -> bool:
+        """Says whether there is any."""
+        ...
+
+    def exchange(self) -> None:
+        """Tells all; every rank calls it after the same step."""
+        ...
 
 
 @dataclass
 class Progress:
     """How far a run has come: all that a resumed run needs beside weights and optimizer."""
 
+    step: int = 0
+    """Optimizer steps taken, also those that were skipped."""
     epoch: int = 0
-    """Epochs finished."""
+    """Epochs finished, with their validation."""
+    clips: int = 0
+    """Clips of the epoch under way that all ranks have used. It need not be a step's end for another global batch."""
     best_top1: float = -1.0
     """Best validation top-1 so far, per cent; -1 before the first."""
     best_epoch: int = 0
+    skipped: int = 0
+    """Steps that were not applied because a gradient was not finite."""
 
 
 @dataclass(kw_only=True)
 class Trainer:
-    """Trains a model for some epochs, validates after each, and keeps OUT/last.pt and OUT/best.pt."""
+    """Trains a model for some epochs, validates after each, and keeps the checkpoints of a run folder."""
 
-    model: nn.Module
-    """What is saved."""
-    compiled: nn.Module
-    """The same parameters, as they are computed: the model itself or its compiled form."""
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
+    step: TrainStep
     training: Training
     base_lr: float
-    precision: Precision
     source: TrainSource
-    validate: Callable[[], Scores] | None
+    validate: Callable[[Callable[[], bool]], Scores | None] | None
+    """Scores the model; gives up and returns None when what it is given says, on any rank, that a signal has come."""
     records: Records
-    folder: Path
+    checkpoints: Checkpoints
     identity: dict[str, Any]
     """Written into every checkpoint: recipe, seed, versions, lists."""
-    seed: int
     progress: Progress
+    group: Group
+    signals: StopSignals
+    problems: Problems | None = None
+    beat: Callable[[str], None] = lambda doing: None
+    """Called whenever the run gets on, with what it does next."""
     profile: StepProfile | None = None
     """Records some of the first steps; open while the run goes on."""
+    tally_before: Sequence[float] = (0, 0, 0)
+    """What a resumed run had summed up since its last record."""
+
+    @property
+    def model(self) -> nn.Module:
+        """Returns what is saved."""
+        return self.step.model
 
     def run(self, epochs: int) -> None:
-        """Trains until so many epochs are finished."""
-        # A run stopped before its first epoch's end can be resumed, too; and a folder that a run is resumed into has both.
-        self._save(*(name for name in ("best.pt", "last.pt") if not (self.folder / name).exists()))
-        for epoch in range(self.progress.epoch, epochs):
-            self._train_epoch(epoch, epochs)
-            self.progress.epoch = epoch + 1
-            self._save("last.pt")  # whatever happens in validation, the epoch is not lost
-            if self._validate_epoch(epoch, epochs):
-                # The best one first: last.pt, which says how good it was, must never be ahead of it.
-                self._save("best.pt", "last.pt")
+        """Trains until so many epochs are finished.
+
+        Raises:
+            StoppedError: a signal has come; the run can be resumed from the step that it was in.
+        """
+        self._tally = Tally(self.step.device, self.tally_before if self.group.is_first else (0, 0, 0))
+        self._skipped_in_a_row = 0
+        if not (self.checkpoints.folder / "best.pt").exists() or not self.checkpoints.last.exists():
+            # A run stopped before its first checkpoint is due can be resumed, too; and the folder has both from the start on.
+            self._save(best=not (self.checkpoints.folder / "best.pt").exists())
+        while self.progress.epoch < epochs:
+            if self._steps_taken() < self.source.steps_per_epoch:
+                stop = self._train_epoch(epochs)
+                self.step.statistics.average(self.group)
+                if self.validate or stop:
+                    self._save()  # whatever happens in validation, the epoch is not lost
+                if stop:
+                    raise StoppedError(stop)
+            best = self._validate_epoch(epochs)
+            self.progress.epoch, self.progress.clips = self.progress.epoch + 1, 0
+            self._save(best=best)
 
     def restore(self, content: dict[str, Any]) -> None:
         """Takes up where a checkpoint stopped; its weights must have been loaded into the model already."""
-        self.optimizer.load_state_dict(content["optimizer"])
-        if content["scaler"] and self.scaler.is_enabled():
-            self.scaler.load_state_dict(content["scaler"])
+        self.step.optimizer.load_state_dict(content["optimizer"])
+        if content["scaler"] and self.step.scaler.is_enabled():
+            self.step.scaler.load_state_dict(content["scaler"])
         self.progress = Progress(**content["progress"])
-        if not (self.folder / "best.pt").exists():  # resumed into another folder: the best of this one is still to come
+        self.tally_before = content["tally"]
+        rows = content.get("statistics")
+        if rows is not None and len(rows) == self.group.world:  # otherwise all go on from the mean, which the model has
+            self.step.statistics.set(rows[self.group.rank].to(self.step.device))
+        if not (self.checkpoints.folder / "best.pt").exists():  # resumed into another folder: its best is still to come
             self.progress.best_top1, self.progress.best_epoch = -1.0, 0
 
-    def _train_epoch(self, epoch: int, epochs: int) -> None:
-        device = next(self.model.parameters()).device
-        tally, meter, pace = Tally(device), _Meter(), _Pace(device)
+    def rescue(self) -> str:
+        """Saves what can be saved while the run hangs, called by another thread; says what it has done."""
+        if not self.group.is_first:
+            return "the first rank saves"
+        if self.step.stage == "updating":
+            return "nothing could be saved, it hangs in the midst of an update"
+        content = self._content(self._tally.sums(Group()))
+        if self.step.stage == "computing" and self.step.before is not None:
+            content["model"] = self.step.statistics.put_into(content["model"], self.step.before)
+        self.checkpoints.save(content, best=False)
+        return f"{self.checkpoints.last} holds step {self.progress.step}"
+
+    def _steps_taken(self) -> int:
+        return self.progress.clips // self.source.clips_per_step
+
+    def _train_epoch(self, epochs: int) -> int:
+        """Returns the signal that came with the epoch's last step, 0 without."""
+        progress, epoch, per_epoch = self.progress, self.progress.epoch, self.source.steps_per_epoch
+        meter, pace = Meter(), Pace(self.step.device)
         lr = lr_at(epoch, self.base_lr, self.training)
-        for group in self.optimizer.param_groups:
+        for group in self.step.optimizer.param_groups:
             group["lr"] = lr
-        self.compiled.train()
-        for step_in_epoch, batch in enumerate(meter.waiting(self.source.epoch(epoch)), start=1):
-            step = epoch * self.source.steps_per_epoch + step_in_epoch
-            # Dropout is a function of the step, so a resumed run drops what an uninterrupted one does.
-            torch.manual_seed(int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0]))
-            self._step(batch, device, tally)
-            pace.step()
-            meter.clips += len(batch.label)
-            if self.profile and (verdict := self.profile.step(meter.last_wait_s)):
+        self.step.forward.train()
+        first = self._steps_taken()
+        batches = meter.waiting(self.source.epoch(epoch, first), self.beat)
+        for step_in_epoch in range(first + 1, per_epoch + 1):
+            outcome = self.step(batches, progress.step + 1, self._tally)
+            progress.step, progress.clips = progress.step + 1, step_in_epoch * self.source.clips_per_step
+            self.step.stage = "idle"
+            self._judge(pace.after(outcome))
+            waited_s = meter.step(self.source.clips_per_step)
+            if self.profile and (verdict := self.profile.step(waited_s)):
                 self.records.say(verdict)
             self.records.step(f"epoch {epoch + 1}/{epochs}")
-            last = step_in_epoch == self.source.steps_per_epoch
+            last = step_in_epoch == per_epoch
             if last or step_in_epoch % _RECORD_EVERY_STEPS == 0:
-                loss, top1 = tally.read()  # waits for the device
-                self._check_finite(loss, step)
+                loss, top1 = self._tally.read(self.group)  # waits for the device
                 figures = {"loss": loss, "top1": top1, "lr": lr, **meter.read()}
-                self.records.train(step, epoch + 1, figures, last=last)
+                self.records.train(progress.step, epoch + 1, figures, last=last)
+            stop = self._agree(pace, last=last)
+        return stop
 
-    def _step(self, batch: Batch, device: torch.device, tally: Tally) -> None:
-        with self.precision.autocast(device):
-            logits = self.compiled(batch.clip)
-        loss = F.cross_entropy(logits, batch.label)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_grad_norm)
-        self.scaler.step(self.optimizer)  # with fp16 it waits for the device: whether a gradient overflowed
-        self.scaler.update()
-        tally.add(loss, logits, batch.label)
+    def _agree(self, pace: Pace, *, last: bool) -> int:
+        """Does what any rank asks for; returns a signal that came with an epoch's last step, which is saved elsewhere."""
+        news = self.problems is not None and self.problems.has_news
+        votes = self.group.vote(Votes(self.signals.received, self.checkpoints.is_overdue() and self.group.is_first, news))
+        if votes.news and self.problems:
+            self.problems.exchange()
+        if last:
+            self._judge(pace.rest())
+            return votes.stop
+        if votes.stop or votes.save or self.checkpoints.is_due(self.progress.step):
+            self._judge(pace.rest())
+            self._save()
+        if votes.stop:
+            raise StoppedError(votes.stop)
+        return 0
 
-    def _validate_epoch(self, epoch: int, epochs: int) -> bool:
+    def _judge(self, outcomes: list[Outcome]) -> None:
+        """Counts and writes down steps that were not applied.
+
+        Raises:
+            UserError: they are more than a few in a row.
+        """
+        for outcome in outcomes:
+            if outcome.good:
+                self._skipped_in_a_row = 0
+                continue
+            self.progress.skipped += 1
+            losses = self.group.share(outcome.losses.tolist())
+            videos = self.group.share([self.source.name(index) for part in outcome.indices for index in part.tolist()])
+            ranks = [{"rank": i, "loss": [repr(x) for x in losses[i]], "videos": videos[i]} for i in range(len(losses))]
+            self.records.skipped({"step": outcome.step, "epoch": self.progress.epoch + 1, "ranks": ranks})
+            self.records.say(
+                f"step {outcome.step} was not applied: its gradient is not finite (nonfinite.jsonl has its videos)"
+            )
+            scaler = self.step.scaler
+            if scaler.is_enabled() and scaler.get_scale() >= _LEAST_SCALE and torch.tensor(losses).isfinite().all():
+                continue  # fp16 looks for its scale
+            self._skipped_in_a_row += 1
+            if self._skipped_in_a_row > _MOST_SKIPPED_IN_A_ROW:
+                problem = UserError(
+                    f"the gradients of {self._skipped_in_a_row} steps in a row, to step {outcome.step}, are not finite (loss "
+                    f"{losses[0][0]}): {self.checkpoints.last} is the last good checkpoint; go on from it with another "
+                    "learning rate (--no-auto-scale-lr) or --precision fp32, and look into nonfinite.jsonl beside it"
+                )
+                raise problem if self.group.is_first else ToldElsewhereError(str(problem))
+
+    def _validate_epoch(self, epochs: int) -> bool:
         """Says whether the epoch's model is the best so far; without validation each one is."""
         if self.validate is None:
             return True
-        scores = self.validate()
+        epoch = self.progress.epoch
+        scores = self.validate(lambda: bool(self.signals.received))
+        if self.problems:
+            self.problems.exchange()
+        if scores is None:
+            raise StoppedError(max(self.group.share(self.signals.received)))
         top1, top5 = scores.top(1), scores.top(5)
         better = top1 > self.progress.best_top1
         if better:
@@ -137,69 +241,26 @@ class Trainer:
             "mean_class_accuracy": scores.mean_class_accuracy(),
             "videos": scores.num_scored,
         }
-        self.records.validation((epoch + 1) * self.source.steps_per_epoch, epoch + 1, figures, text)
+        self.records.validation(self.progress.step, epoch + 1, figures, text)
         return better
 
-    def _save(self, *names: str) -> None:
-        content = {
+    def _save(self, *, best: bool = False) -> None:
+        """Every rank calls it after the same step; the first one writes."""
+        self.beat("while a checkpoint was written")
+        rows = self.group.gather(self.step.statistics.vector())
+        content = self._content(self._tally.sums(self.group))
+        if self.group.world > 1:
+            # Each rank's own, to go on exactly; the model gets their mean, as at an epoch's end.
+            content["statistics"] = rows
+            content["model"] = self.step.statistics.put_into(content["model"], rows.mean(0))
+        self.group.together(lambda: self.checkpoints.save(content, best=best) if self.group.is_first else None)
+
+    def _content(self, tally: list[float]) -> dict[str, Any]:
+        return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            "optimizer": self.step.optimizer.state_dict(),
+            "scaler": self.step.scaler.state_dict(),
             "progress": vars(self.progress).copy(),
+            "tally": tally,
             **self.identity,
         }
-        for name in names:
-            checkpoint.save(content, self.folder / name)
-
-    def _check_finite(self, loss: float, step: int) -> None:
-        if not math.isfinite(loss):
-            raise UserError(
-                f"training loss is {loss} at step {step}: it must be finite; {self.folder / 'last.pt'} still holds the end of "
-                f"epoch {self.progress.epoch}: go on from it with another learning rate (--no-auto-scale-lr, --batch-size) or "
-                "--precision fp32"
-            )
-
-
-class _Pace:
-    """Keeps the host two steps ahead of the GPU: enough never to starve it, without queueing up batches in its memory."""
-
-    def __init__(self, device: torch.device):
-        self._is_cuda = device.type == "cuda"
-        self._steps: deque[torch.cuda.Event] = deque()
-
-    def step(self) -> None:
-        """Marks the end of a step's work, and waits for that of the step before last."""
-        if self._is_cuda:
-            self._steps.append(torch.cuda.Event())
-            self._steps[-1].record()
-            if len(self._steps) > 2:
-                self._steps.popleft().synchronize()
-
-
-class _Meter:
-    """Clips a second, and the share of the time in which the loop waited for data."""
-
-    def __init__(self) -> None:
-        self.clips = 0
-        self.last_wait_s = 0.0
-        self._waited_s = 0.0
-        self._started_s = time.perf_counter()
-
-    def waiting(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Yields the batches, counting the time until each is there."""
-        while True:
-            before_s = time.perf_counter()
-            batch = next(batches, None)
-            self.last_wait_s = time.perf_counter() - before_s
-            self._waited_s += self.last_wait_s
-            if batch is None:
-                return
-            yield batch
-
-    def read(self) -> dict[str, float]:
-        """Returns the figures since the last reading, and starts again."""
-        now_s = time.perf_counter()
-        elapsed_s = now_s - self._started_s
-        figures = {"clips_per_s": self.clips / elapsed_s, "data_wait_percent": 100 * self._waited_s / elapsed_s}
-        self.clips, self._waited_s, self._started_s = 0, 0.0, now_s
-        return figures

@@ -1,10 +1,13 @@
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from c2d_fast.batch import Batch
+from c2d_fast.distributed import Group
 from c2d_fast.evaluate import Scores, evaluate
-from c2d_fast.metrics import Tally, hits
+from c2d_fast.metrics import Tally, figures, hits
 from c2d_fast.precision import Precision
 
 LABELS = torch.tensor([2, 0, 1])
@@ -84,8 +87,9 @@ def test_hits_and_tally():
     label = torch.tensor([0, 0, 0])
     assert hits(logits, label, 1).tolist() == [True, False, False]
     assert hits(logits, label, 2).tolist() == [True, False, True]
-    tally = Tally(torch.device("cpu"))
-    tally.add(torch.tensor(2.0), logits, label)
-    tally.add(torch.tensor(6.0), logits[:1], label[:1])
-    assert tally.read() == (3.0, 50.0)
-    assert tally.read() == (0.0, 0.0)
+    tally, alone = Tally(torch.device("cpu")), Group()
+    tally.add(figures(torch.tensor(2.0), logits, label))
+    tally.add(figures(torch.tensor(6.0), logits[:1], label[:1]))
+    again = Tally(torch.device("cpu"), tally.sums(alone))
+    assert tally.read(alone) == again.read(alone) == (3.0, 50.0)
+    assert all(map(math.isnan, tally.read(alone)))

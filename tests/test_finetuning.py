@@ -102,7 +102,7 @@ def test_a_published_file_is_scored_as_the_model_says(tmp_path, run_command, tem
 def demo_checkpoint(path, classes):
     torch.manual_seed(0)
     model, recipe = C2D(DEMO.with_num_classes(3).model), DEMO.with_num_classes(3).as_dict()
-    progress = {"epoch": 1, "best_top1": 50.0, "best_epoch": 1}
+    progress = {"step": 2, "epoch": 1, "clips": 0, "best_top1": 50.0, "best_epoch": 1, "skipped": 0}
     content = {"model": model.state_dict(), "optimizer": {}, "scaler": {}, "progress": progress, "recipe": recipe}
     checkpoint.save({**content, "classes": classes}, path)
     return path

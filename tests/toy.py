@@ -2,13 +2,18 @@
 
 import torch
 
+from c2d_fast import checkpoint
 from c2d_fast.batch import Batch
+from c2d_fast.checkpoints import Checkpoints
+from c2d_fast.distributed import Group
 from c2d_fast.evaluate import Scores
 from c2d_fast.model import C2D
 from c2d_fast.precision import Precision
 from c2d_fast.recipe import Model, Training
-from c2d_fast.records import Records
+from c2d_fast.records import NoRecords, Records
 from c2d_fast.schedule import make_optimizer
+from c2d_fast.signals import StopSignals
+from c2d_fast.train_step import TrainStep
 from c2d_fast.trainer import Progress, Trainer
 
 TRAINING = Training(lr=0.05, lr_batch=4, clips_per_gpu=4, epochs=3, milestones=(2,))
@@ -19,6 +24,7 @@ class Toy:
 
     def __init__(self, steps_per_epoch=3, size=32):
         self.steps_per_epoch, self.size = steps_per_epoch, size
+        self.clips_per_step = 4
 
     def epoch(self, epoch, first_step=0):
         for step in range(first_step, self.steps_per_epoch):
@@ -28,34 +34,59 @@ class Toy:
             clip[torch.arange(4), :, :, :, label] //= 2
             yield Batch(clip, label, torch.arange(4), torch.ones(4, dtype=torch.bool))
 
+    def name(self, index):
+        return f"toy {index}"
 
-def make_trainer(folder, *, top1s=(), precision="fp32", start_epoch=0, training=TRAINING,
-                 temporal_pool=True, dropout=0.5, source=None, compiled=False, seed=0):  # fmt: skip
+
+def make_trainer(folder, *, top1s=(), precision="fp32", start_step=0, training=TRAINING, temporal_pool=True, dropout=0.5,
+                 source=None, compiled=False, seed=0, group=None, accumulate=1, forward=None, **checkpoints):  # fmt: skip
     folder.mkdir(exist_ok=True)
     torch.manual_seed(seed)
     model = C2D(Model(depth=18, temporal_pool=temporal_pool, dropout=dropout, num_classes=3))
-    source = source or Toy()
-    device, rounds = torch.device("cpu"), iter(top1s)
+    source, group = source or Toy(), group or Group()
+    rounds = iter(top1s)
 
-    def validate():
+    def validate(asked_to_stop):
+        if asked_to_stop():
+            return None
         right = next(rounds)
         scores = torch.eye(3)[torch.arange(10) % 3]
         labels = torch.where(torch.arange(10) < right, torch.arange(10) % 3, (torch.arange(10) + 1) % 3)
         return Scores(scores, torch.ones(10, dtype=torch.bool), labels)
 
     return Trainer(
-        model=model,
-        compiled=torch.compile(model, dynamic=False) if compiled else model,
-        optimizer=make_optimizer(model, training, training.lr),
-        scaler=Precision(precision).scaler(device),
+        step=TrainStep(
+            model=model,
+            forward=(forward or as_it_is)(torch.compile(model, dynamic=False) if compiled else model),
+            optimizer=make_optimizer(model, training, training.lr),
+            scaler=Precision(precision).scaler(torch.device("cpu")),
+            precision=Precision(precision),
+            clip_grad_norm=training.clip_grad_norm,
+            seed=seed,
+            group=group,
+            accumulate=accumulate,
+        ),
         training=training,
         base_lr=training.lr,
-        precision=Precision(precision),
         source=source,
         validate=validate if top1s else None,
-        records=Records(folder, first_step=source.steps_per_epoch * start_epoch, total_steps=9),
-        folder=folder,
+        records=Records(folder, first_step=start_step, total_steps=9) if group.is_first else NoRecords(),
+        checkpoints=Checkpoints(folder, **checkpoints),
         identity={"seed": 0, "recipe": {"name": "toy"}},
-        seed=seed,
         progress=Progress(),
+        group=group,
+        signals=StopSignals(),
     )
+
+
+def as_it_is(model):
+    return model
+
+
+def resumed(folder, path="last.pt", **kwargs):
+    """A trainer that goes on from a checkpoint of the folder, as run_train makes one."""
+    content = checkpoint.load(folder / path, "--resume")
+    trainer = make_trainer(folder, start_step=content["progress"]["step"], **kwargs)
+    trainer.model.load_state_dict(content["model"])
+    trainer.restore(content)
+    return trainer

@@ -82,19 +82,43 @@ def test_a_training_step_does_not_wait_for_the_gpu(cuda, tmp_path):
 
     trainer = make_trainer(tmp_path / "run", precision="bf16")
     trainer.model.to(cuda)
-    trainer.optimizer = make_optimizer(trainer.model, trainer.training, 0.01)
-    assert trainer.optimizer.defaults["fused"]
+    trainer.step.optimizer = make_optimizer(trainer.model, trainer.training, 0.01)
+    assert trainer.step.optimizer.defaults["fused"]
     batches = [
         type(b)(*(getattr(b, name).to(cuda) for name in ("clip", "label", "index", "real"))) for b in trainer.source.epoch(0)
     ]
     tally = Tally(cuda)
-    trainer._step(batches[0], cuda, tally)  # the first makes buffers
+    trainer.step(iter(batches), 1, tally)  # the first makes buffers
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for batch in batches:
-            trainer._step(batch, cuda, tally)
+        for step, batch in enumerate(batches):
+            trainer.step(iter([batch]), step + 2, tally)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_bad_step_changes_nothing_on_the_gpu(cuda, tmp_path):
+    from toy import make_trainer
+
+    from c2d_fast.metrics import Tally
+
+    trainer = make_trainer(tmp_path / "run", precision="bf16")
+    trainer.model.to(cuda)
+    trainer.step.optimizer = make_optimizer(trainer.model, trainer.training, 0.01)
+    (batch,) = (b for b, _ in zip(trainer.source.epoch(0), range(1), strict=False))
+    batch = type(batch)(*(getattr(batch, name).to(cuda) for name in ("clip", "label", "index", "real")))
+    before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
+    handle = trainer.model.fc.register_forward_hook(lambda module, inputs, output: output * float("nan"))
+    bad = trainer.step(iter([batch]), 1, Tally(cuda))
+    handle.remove()
+    torch.cuda.synchronize()
+    assert not bad.good
+    for key, value in trainer.model.state_dict().items():
+        assert torch.equal(value, before[key]) or key.endswith("num_batches_tracked"), key
+    good = trainer.step(iter([batch]), 2, Tally(cuda))
+    torch.cuda.synchronize()
+    assert good.good
+    assert all(value.isfinite().all() for value in trainer.model.state_dict().values())
 
 
 @pytest.mark.parametrize("decoder", ["auto", "ffmpeg"])

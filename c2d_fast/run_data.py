@@ -1,0 +1,114 @@
+"""From the flags of `train` to what a run reads, where it writes and what it goes on from; the same on all ranks."""
+
+import argparse
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from c2d_fast.bad_videos import BadVideos, parse_limit
+from c2d_fast.data_flags import label_names, training_lists, with_classes
+from c2d_fast.dataset import scored_videos, training_videos
+from c2d_fast.distributed import Group
+from c2d_fast.errors import UserError
+from c2d_fast.folder_lock import FolderLock
+from c2d_fast.listing import Listing
+from c2d_fast.recipe import PipeFile, Recipe, load_pipe
+from c2d_fast.resume import read_resumed
+from c2d_fast.run_folder import check_folder, check_holds_none, choose_folder, make_folder
+
+
+@dataclass(kw_only=True)
+class RunData:
+    """What a run is made from."""
+
+    pipe: PipeFile
+    recipe: Recipe
+    """With the number of classes that the flags give it."""
+    lists: list[Listing]
+    train: BadVideos
+    val: BadVideos | None
+    folder: Path
+    """Where it writes; it may not exist yet."""
+    resumed: dict[str, Any] | None
+    """The checkpoint that it goes on from, and where that was: "path"."""
+    lock: FolderLock | None
+    """Of the folder, on the first rank, once the folder exists."""
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Returns the classes' names, where the training list has any."""
+        names = self.lists[0].classes
+        return list(names) if names else None
+
+    @property
+    def sha256(self) -> str:
+        """Returns a hash of which videos can be used and how many frames each has: with the seed it decides all batches."""
+        digest = hashlib.sha256()
+        for bad in (self.train, self.val) if self.val else (self.train,):
+            digest.update(bad.manifest.kept.tobytes() + bad.manifest.facts["frames"].astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def open_folder(self, group: Group) -> None:
+        """Makes the run folder and takes its lock, if that has not been done.
+
+        Raises:
+            UserError: it cannot be written, or another run has just begun there.
+        """
+
+        def open_() -> None:
+            make_folder(self.folder)
+            if self.lock is None:
+                self.lock = FolderLock(self.folder)
+                if self.resumed is None:
+                    check_holds_none(self.folder)
+
+        group.together(lambda: open_() if group.is_first else None)
+
+
+def prepare_data(args: argparse.Namespace, group: Group) -> RunData:
+    """Reads lists and files, as far as nothing must be written.
+
+    Raises:
+        UserError: anything that the user can mend.
+    """
+
+    def read_flags() -> tuple[tuple[float, bool], PipeFile, tuple[str, ...] | None]:
+        return parse_limit(args.max_bad_videos), load_pipe(args.pipe), label_names(args)
+
+    limit, pipe, names = group.together(read_flags)
+    recipe = with_classes(pipe.recipe, args, names)
+    folder, source = group.by_first(lambda: choose_folder(args.out, args.resume, recipe.name))
+    lock = group.together(lambda: _lock(folder, new=source is None) if group.is_first else None)
+    train_list, val_list = group.one_by_node(lambda: training_lists(args, recipe, names))
+    group.by_first(lambda: check_folder(folder))
+    # Read once and sent to the others: they see the same checkpoint, whatever their machine's disks hold.
+    resumed = group.by_first(lambda: read_resumed(source, train_list))
+    train = group.one_by_node(lambda: training_videos(train_list, args, limit))
+    val = group.one_by_node(lambda: scored_videos(val_list, args)) if val_list else None
+    lists = [item for item in (train_list, val_list) if item]
+    data = RunData(pipe=pipe, recipe=recipe, lists=lists, train=train, val=val, folder=folder, resumed=resumed, lock=lock)
+    _check_same_videos(data, group)
+    return data
+
+
+def _lock(folder: Path, *, new: bool) -> FolderLock | None:
+    lock = FolderLock(folder) if folder.is_dir() else None
+    if new:
+        check_holds_none(folder)
+    return lock
+
+
+def _check_same_videos(data: RunData, group: Group) -> None:
+    """Compares what the ranks see: with other videos a rank would draw other batches, and nobody would notice."""
+    hashes, counts = group.share(data.sha256), group.share(len(data.train.manifest.kept))
+
+    def check() -> None:
+        other = next((rank for rank, value in enumerate(hashes) if value != hashes[0]), None)
+        if other is not None:
+            raise UserError(
+                f"rank {other} sees other videos than rank 0 ({counts[other]} usable ones for training, {counts[0]} there): "
+                "all machines must have the same files; prepare scan --out FILE on one of them, and give that manifest to all"
+            )
+
+    group.together(check)

@@ -1,0 +1,95 @@
+"""The loaders of a training run, and how it validates."""
+
+import argparse
+from collections.abc import Callable
+
+from torch import nn
+
+from c2d_fast.bad_videos import BadVideos
+from c2d_fast.dataset import videos_at_a_time
+from c2d_fast.distributed import Group
+from c2d_fast.evaluate import Scores, evaluate
+from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
+from c2d_fast.plan import EvalPlan, TrainPlan
+from c2d_fast.precision import Precision
+from c2d_fast.recipe import Recipe
+from c2d_fast.run_data import RunData
+from c2d_fast.trainer import Progress
+from c2d_fast.watchdog import Watchdog
+from c2d_fast.worker_stacks import shown
+
+
+def make_train_loader(
+    args: argparse.Namespace,
+    data: RunData,
+    batch_size: int,
+    options: LoaderOptions,
+    quarantined: frozenset[int],
+    group: Group,
+) -> TrainLoader:
+    """Makes the training batches of this rank, and starts to read those that the run goes on with."""
+    plan = TrainPlan(
+        videos=data.train.manifest.videos(),
+        clip=data.recipe.clip,
+        crop=data.recipe.crop,
+        seed=args.seed,
+        batch_size=batch_size,
+        rank=group.rank,
+        world=group.world,
+        accumulate=args.accumulate,
+        quarantined=quarantined,
+        name=str(data.lists[0].path),
+    )
+    source = TrainLoader(data.pipe.train_pipe, plan, options, data.train)
+    progress = Progress(**data.resumed["progress"]) if data.resumed else Progress()
+    source.start(progress.epoch, progress.clips // plan.clips_per_step)
+    return source
+
+
+def make_val_loader(data: RunData, bad: BadVideos, batch_size: int, options: LoaderOptions, group: Group) -> EvalLoader:
+    """Makes this rank's part of the validation views."""
+    videos, recipe = bad.manifest.videos(), data.recipe
+    size = min(batch_size, videos_at_a_time(videos, recipe.clip.num_frames))
+    plan = EvalPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, batch_size=size, rank=group.rank, world=group.world)
+    return EvalLoader(data.pipe.eval_pipe, plan, options, bad, views_per_batch=batch_size)
+
+
+def make_scorer(
+    source: EvalLoader,
+    recipe: Recipe,
+    bad: BadVideos,
+    model: nn.Module,
+    precision: Precision,
+    group: Group,
+    watchdog: Watchdog,
+) -> Callable[[Callable[[], bool]], Scores | None]:
+    """Returns what the trainer calls after each epoch."""
+
+    def score(asked_to_stop: Callable[[], bool]) -> Scores | None:
+        def gives_up() -> bool:
+            watchdog.beat("while validating")
+            return asked_to_stop()
+
+        return evaluate(
+            model,
+            source,
+            num_classes=recipe.model.num_classes,
+            average_probabilities=recipe.model.temporal_pool,
+            precision=precision,
+            num_listed=len(bad.manifest.listing),
+            group=group,
+            gives_up=gives_up,
+        )
+
+    return score
+
+
+def videos_in_work(source: TrainLoader, val_source: EvalLoader | None) -> list[str]:
+    """Returns which videos the workers read, and which the loop waits for."""
+    loaders = {"train": source} | ({"eval": val_source} if val_source else {})
+    lines = [
+        f"worker {pid} reads or has read last ({kind}): {loaders[kind].name(index)}"
+        for pid, (kind, index) in shown().items()
+        if kind in loaders
+    ]
+    return [*lines, "the last training batch asked for:", *(f"  {source.name(index)}" for index in source.awaited())]
