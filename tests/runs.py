@@ -1,0 +1,110 @@
+"""Whole training runs, in this process or in processes of their own, and what they leave behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from c2d_fast import checkpoint
+from c2d_fast.errors import EndedError
+from c2d_fast.run_train import run_train
+from c2d_fast.train import parse
+from c2d_fast.train_step import TrainStep
+
+ROOT = Path(__file__).parents[1]
+PIPE = Path(__file__).parent / "tiny_pipe.py"
+
+
+def flags(data, out, *more, epochs=2, batch_size=2):
+    """The flags of a run of 4 steps an epoch over 8 videos of two classes."""
+    given = ["--pipe", PIPE, "--train-list", data, "--val-list", data, "--out", out, "--epochs", epochs]
+    return [str(word) for word in [*given, "--batch-size", batch_size, "--workers", 2, "--log-batches", *more]]
+
+
+def train(*words, stop_after=None, number=signal.SIGTERM, monkeypatch=None, before_step=None):
+    """Runs the command in this process. After so many steps of it a signal comes; returns the exit code."""
+    taken, original = [0], TrainStep.__call__
+
+    def step(self, batches, number_of_step, tally):
+        if before_step:
+            before_step(self, number_of_step)
+        outcome = original(self, batches, number_of_step, tally)
+        taken[0] += 1
+        if taken[0] == stop_after:
+            os.kill(os.getpid(), number)
+            while not STOPS[-1].received:  # a thread hears of it
+                pass
+        return outcome
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainStep, "__call__", step)
+        patch.setattr("c2d_fast.run_train.StopSignals", _noted)
+        try:
+            run_train(parse(list(map(str, words))))
+        except EndedError as error:
+            return error.exit_code
+    return 0
+
+
+STOPS = []
+
+
+def _noted():
+    from c2d_fast.signals import StopSignals
+
+    STOPS.append(StopSignals())
+    return STOPS[-1]
+
+
+def command(*words, ranks=1, restarts=0):
+    """The words of the train command, through torchrun for several ranks."""
+    module = ["-m", "c2d_fast.train", *map(str, words)]
+    if ranks == 1:
+        return [sys.executable, *module]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    return [*launcher, f"--max-restarts={restarts}", *module]
+
+
+def environment(**more):
+    """One thread, so that one process and several compute alike."""
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests"), **more}
+
+
+def run(*words, ranks=1, restarts=0, timeout=300, env=None):
+    """Runs the command in processes of its own."""
+    return subprocess.run(
+        command(*words, ranks=ranks, restarts=restarts),
+        capture_output=True, text=True, cwd=ROOT, timeout=timeout, check=False, env=environment(**(env or {})),
+    )  # fmt: skip
+
+
+def last(folder, name="last.pt"):
+    return checkpoint.load(Path(folder) / name, "--resume")
+
+
+def same_weights(a, b):
+    """Compares all that decides how two runs go on: weights, running statistics, momentum, progress."""
+    moments = zip(a["optimizer"]["state"].values(), b["optimizer"]["state"].values(), strict=True)
+    same = [torch.equal(x["momentum_buffer"], y["momentum_buffer"]) for x, y in moments]
+    same += [torch.equal(a["model"][key], b["model"][key]) for key in a["model"]]
+    return all(same) and a["progress"] == b["progress"] and a["model"].keys() == b["model"].keys()
+
+
+def batches(folder, rank=0):
+    """What a run was fed: (epoch, step, part) -> videos and hash. Steps that were taken again must have been fed the same."""
+    fed = {}
+    for line in (Path(folder) / f"batches-rank{rank}.jsonl").read_text().splitlines():
+        entry = json.loads(line)
+        place = (entry["epoch"], entry["step"], entry["part"])
+        assert fed.setdefault(place, (entry["videos"], entry["sha256"])) == (entry["videos"], entry["sha256"]), place
+    return fed
+
+
+def metrics(folder):
+    """The recorded figures that do not depend on time."""
+    lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+    return [{key: line[key] for key in line if key not in ("time_s", "clips_per_s", "data_wait_percent")} for line in lines]
