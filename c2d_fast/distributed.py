@@ -1,6 +1,8 @@
 """The processes that train together: one for each GPU, started by torchrun. Alone, every function here does nothing."""
 
 import os
+import time
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
@@ -17,7 +19,7 @@ T = TypeVar("T")
 
 # Reading a data set for the first time takes hours, and all wait for it. What hangs later is the watchdog's to end.
 _TIMEOUT = timedelta(days=2)
-_LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL", "Broken pipe", "Socket", "peer")
+_LOST = ("gloo", "nccl", "peer", "broken pipe", "socket")
 
 
 class Votes(NamedTuple):
@@ -57,7 +59,9 @@ class Group:
             if torch.cuda.is_available():
                 torch.cuda.set_device(self.local_rank)
             try:
-                dist.init_process_group(backend, timeout=_TIMEOUT)
+                store, _, _ = next(dist.rendezvous("env://", self.rank, self.world, timeout=_TIMEOUT))
+                store = dist.distributed_c10d.PrefixStore(_name_of_attempt(store, self.rank, self.world), store)
+                dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world, timeout=_TIMEOUT)
                 self._control = dist.new_group(backend="gloo", timeout=_TIMEOUT)
             except (RuntimeError, ValueError) as error:
                 reason = str(error).partition("\n")[0][:200]
@@ -73,7 +77,7 @@ class Group:
             if self._pending:
                 self._pending[1].wait()
             dist.destroy_process_group()
-        elif isinstance(error, (RuntimeError, dist.DistBackendError)) and any(word in str(error) for word in _LOST):
+        elif isinstance(error, (RuntimeError, dist.DistBackendError)) and any(word in str(error).lower() for word in _LOST):
             reason = str(error).partition("\n")[0][:120]
             raise EndedError(
                 f"rank {self.rank}: lost another rank ({reason}); what that one says tells why; start again with --resume auto",
@@ -185,6 +189,32 @@ def group_of_environment() -> Group:
     if gpus and local_rank >= gpus:
         raise UserError(f"LOCAL_RANK is {local_rank}, but this machine has {gpus} GPUs: lower torchrun's --nproc-per-node")
     return Group(rank, world, local_rank, _number("LOCAL_WORLD_SIZE", 1))
+
+
+def _name_of_attempt(store: Any, rank: int, world: int) -> str:
+    """Returns a name that all ranks of this start know, and none of a start before.
+
+    torchrun may keep one store over its restarts, in which ranks would find the addresses of processes that are gone
+    (pytorch/pytorch#135712); its count of restarts differs between machines.
+    """
+    key = "c2d_fast/attempt"
+    mine = uuid.uuid4().hex
+    if rank == 0:
+        store.set(key, mine)
+        for other in range(1, world):
+            store.wait([f"{mine}/hello/{other}"])
+            store.set(f"{mine}/seen/{other}", store.get(f"{mine}/hello/{other}"))
+        return mine
+    greeted = ""
+    while True:
+        store.wait([key])
+        name: str = store.get(key).decode()  # perhaps still that of a start before: nobody answers there
+        if name != greeted:
+            store.set(f"{name}/hello/{rank}", mine)
+            greeted = name
+        if store.check([f"{name}/seen/{rank}"]) and store.get(f"{name}/seen/{rank}").decode() == mine:
+            return name
+        time.sleep(0.1)
 
 
 def _number(name: str, default: int) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import inspect
 import signal
 from contextlib import nullcontext
 from typing import Any
@@ -96,7 +97,7 @@ def _train(args: argparse.Namespace, group: Group) -> None:
     identity = {key: config[key] for key in parts} | {"seed": args.seed}
     if content:
         note_changes(content, identity)
-    ranks = f" and {group.world - 1} other ranks" if group.world > 1 else ""
+    ranks = f", {group.world} ranks" if group.world > 1 else ""
     steps = f"{epochs} epochs of {source.steps_per_epoch} steps"
     print(f"training {recipe.name} for {steps} on {device}{ranks}; run folder {data.folder}")
     data.open_folder(group)
@@ -174,13 +175,12 @@ def _averaging(model: nn.Module, device: torch.device, group: Group) -> nn.Modul
     """Returns the model as it is trained: with several ranks its gradients are averaged over them."""
     if group.world == 1:
         return model
-    # Each rank has running statistics of its own, which the trainer averages once an epoch.
-    return DistributedDataParallel(
-        model,
-        device_ids=[device] if device.type == "cuda" else None,
-        broadcast_buffers=False,
-        gradient_as_bucket_view=True,
-    )
+    # Each rank has running statistics of its own, which the trainer averages once an epoch. The switch has two names: torch is
+    # about to drop the older one.
+    names = inspect.signature(DistributedDataParallel).parameters
+    sync = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
+    devices = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True, **{sync: False})  # type: ignore[arg-type]
 
 
 def _base_lr(args: argparse.Namespace, recipe: Recipe, global_batch: int) -> float:

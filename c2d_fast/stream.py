@@ -2,6 +2,7 @@
 
 import dataclasses
 import multiprocessing
+import os
 import signal
 import weakref
 from collections import deque
@@ -117,6 +118,8 @@ class Stream:
         options = self._options
         # Ctrl-C and a job system's signals reach the workers, too, and they leave them to us only once they have been told to;
         # until then they wait. Python lets them through again when it starts its resource tracker: that must be running before.
+        # Of a run that ends at once it would print a warning, after it has tidied up.
+        os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"]))
         resource_tracker.ensure_running()
         signals = signal.pthread_sigmask(signal.SIG_BLOCK, ASK_TO_STOP)
         try:

@@ -1,0 +1,31 @@
+"""A source with faults, for runs in processes of their own. FAULT says which, as JSON: kind, and what it needs."""
+
+import json
+import os
+import time
+from dataclasses import fields
+from pathlib import Path
+
+from c2d_fast.source import ClipSource
+
+FAULT = json.loads(os.environ.get("FAULT", "{}"))
+
+
+class FaultySource(ClipSource):
+    """Reads like any other until it comes to a video."""
+
+    def __call__(self, info):
+        sample = self.plan.sample(self.first_step + info.iteration, self.first_slot + info.idx_in_batch)
+        if sample.index == FAULT.get("video", -1):
+            if FAULT["kind"] == "hang":
+                time.sleep(10_000)
+            if FAULT["kind"] == "die":
+                os.kill(os.getpid(), 9)
+            if FAULT["kind"] == "die once" and not Path(FAULT["mark"]).exists():
+                Path(FAULT["mark"]).touch()
+                os.kill(os.getpid(), 9)
+        return super().__call__(info)
+
+
+def faulty(source):
+    return FaultySource(**{field.name: getattr(source, field.name) for field in fields(source)})
