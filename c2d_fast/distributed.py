@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from c2d_fast import console
 from c2d_fast.errors import EXIT_START_AGAIN, EndedError, ToldElsewhereError, UserError
@@ -59,7 +60,7 @@ class Group:
             if torch.cuda.is_available():
                 torch.cuda.set_device(self.local_rank)
             try:
-                store, _, _ = next(dist.rendezvous("env://", self.rank, self.world, timeout=_TIMEOUT))
+                store, _, _ = next(rendezvous("env://", self.rank, self.world, timeout=_TIMEOUT))
                 store = dist.distributed_c10d.PrefixStore(_name_of_attempt(store, self.rank, self.world), store)
                 dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world, timeout=_TIMEOUT)
                 self._control = dist.new_group(backend="gloo", timeout=_TIMEOUT)

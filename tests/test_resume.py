@@ -85,7 +85,7 @@ def test_what_a_checkpoint_says_of_its_run(whole, decoder):
     assert content["versions"]["torch"]
     assert [len(item["sha256"]) for item in content["lists"]] == [64, 64]
     assert (content["used"]["global_batch"], content["used"]["decoder"], content["seed"]) == (2, decoder, 0)
-    assert checkpoint.FORMAT == content["format"]
+    assert content["format"] == checkpoint.FORMAT
 
 
 def test_what_differs_from_the_run_before_is_said(data, decoder, whole, tmp_path, monkeypatch, capsys):

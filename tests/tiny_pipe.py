@@ -5,6 +5,8 @@ from dataclasses import replace
 from dali_pipes.demo import RECIPE as DEMO
 from dali_pipes.k400_8x8 import eval_pipe, train_pipe
 
+__all__ = ["RECIPE", "eval_pipe", "train_pipe"]
+
 RECIPE = replace(
     DEMO,
     name="tiny",
