@@ -1,5 +1,6 @@
 """How many broken videos a run bears, and which they are."""
 
+import dataclasses
 import re
 from collections.abc import Set
 from dataclasses import dataclass, field
@@ -99,6 +100,23 @@ class BadVideos:
         """Returns what has been found while reading since the last call."""
         late, self.late = self.late, []
         return late
+
+    def keep_all_but(self, left_out: list[int]) -> None:
+        """Takes the list's videos as they were when a run began: all but those rows, whatever has become of them since.
+
+        The order of samples depends on it. Videos that have broken since are in gone(), and must be replaced.
+        """
+        rows = np.arange(len(self.manifest.listing))
+        self.manifest = dataclasses.replace(self.manifest, kept=rows[~np.isin(rows, left_out)])
+
+    def gone(self) -> list[int]:
+        """Returns the videos that are broken though they are kept, by their place in the plan."""
+        return [place for place, row in enumerate(self.manifest.kept.tolist()) if row in self.manifest.broken]
+
+    def left_out(self) -> list[int]:
+        """Returns the rows of the list that are not kept."""
+        rows = np.arange(len(self.manifest.listing))
+        return [int(row) for row in rows[~np.isin(rows, self.manifest.kept)]]
 
     def places(self, paths: Set[str]) -> NDArray[np.int64]:
         """Returns the usable videos with these paths, as they stand in the list, by their place in the plan."""

@@ -153,6 +153,7 @@ def _first_unfit(manifest: Manifest, codecs: dict[str, tuple[int, int]], pixels:
     unfit = ~known.any(1) | (facts["width"] < smallest[:, 0]) | (facts["height"] < smallest[:, 1]) | ~facts["in_order"]
     if pixels:
         unfit |= ~np.isin(facts["pix_fmt"], [name.encode() for name in pixels])
+    unfit &= facts["frames"] > 0  # one that is kept for its place in the order only is never read
     unfit = unfit[manifest.kept]
     if not unfit.any():
         return ""

@@ -25,11 +25,12 @@ class Quarantine:
         self._journal: Journal | None = None
         entries = group.by_first(lambda: self._open().entries if self._path.exists() else [])
         broken = {entry["path"] for entry in entries if isinstance(entry, dict) and entry.get("list") == "train"}
-        self.known = frozenset(train.places(broken).tolist())
-        """Training videos that have been replaced before, by their place in the plan."""
+        gone, before = set(train.gone()), set(train.places(broken).tolist())
+        self.known = frozenset(gone | before)
+        """Training videos that have been replaced before, or have broken since, by their place in the plan."""
         if self.known:
-            print(f"{len(self.known)} training videos were found broken before ({self._path}): they stay replaced")
-            train.learn(len(self.known))
+            print(f"{len(self.known)} training videos broke after the run had begun ({self._path}): they stay replaced")
+            train.learn(len(before - gone))  # those that can be seen to be broken have been counted
             group.together(train.check)
 
     @property
@@ -58,6 +59,11 @@ class Quarantine:
     def _check(self) -> None:
         for bad in self._lists.values():
             bad.check()
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._journal:
+            self._journal.__exit__(None, None, None)
 
     def _write(self, kind: str, late: list[tuple[int, str]]) -> None:
         manifest = self._lists[kind].manifest

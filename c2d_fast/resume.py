@@ -59,7 +59,7 @@ def restore(trainer: Trainer, content: dict[str, Any]) -> None:
 
 def note_changes(content: dict[str, Any], identity: dict[str, Any]) -> None:
     """Says in what a resumed run differs from what it was: it goes on, but not as the same run would have."""
-    for name, what in {"seed": "--seed", "videos": "usable videos (sha256)"}.items():
+    for name, what in {"seed": "--seed", "videos": "other usable videos, sha256"}.items():
         if content.get(name) != identity[name]:
             print(f"note: it was trained with {what} {content.get(name)}, and goes on with {identity[name]}")
     if _hashes(content) != _hashes(identity):
@@ -80,6 +80,11 @@ def note_changes(content: dict[str, Any], identity: dict[str, Any]) -> None:
     ]
     if changed:
         print(f"note: it was trained with other versions of {', '.join(changed)}: weights may differ in their last bits")
+
+
+def same_lists(content: dict[str, Any], train_list: Listing) -> bool:
+    """Says whether a checkpoint's run was trained on a list."""
+    return _hashes(content)[:1] == [train_list.facts()["sha256"]]
 
 
 def _hashes(content: dict[str, Any]) -> list[Any]:

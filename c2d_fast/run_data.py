@@ -14,7 +14,7 @@ from c2d_fast.errors import UserError
 from c2d_fast.folder_lock import FolderLock
 from c2d_fast.listing import Listing
 from c2d_fast.recipe import PipeFile, Recipe, load_pipe
-from c2d_fast.resume import read_resumed
+from c2d_fast.resume import read_resumed, same_lists
 from c2d_fast.run_folder import check_folder, check_holds_none, choose_folder, make_folder
 
 
@@ -43,11 +43,8 @@ class RunData:
 
     @property
     def sha256(self) -> str:
-        """Returns a hash of which videos can be used and how many frames each has: with the seed it decides all batches."""
-        digest = hashlib.sha256()
-        for bad in (self.train, self.val) if self.val else (self.train,):
-            digest.update(bad.manifest.kept.tobytes() + bad.manifest.facts["frames"].astype("<i8").tobytes())
-        return digest.hexdigest()
+        """Returns a hash of which training videos are used, and in which order: with the seed it decides all batches."""
+        return hashlib.sha256(self.train.manifest.kept.astype("<i8").tobytes()).hexdigest()
 
     def open_folder(self, group: Group) -> None:
         """Makes the run folder and takes its lock, if that has not been done.
@@ -86,6 +83,8 @@ def prepare_data(args: argparse.Namespace, group: Group) -> RunData:
     resumed = group.by_first(lambda: read_resumed(source, train_list))
     train = group.one_by_node(lambda: training_videos(train_list, args, limit))
     val = group.one_by_node(lambda: scored_videos(val_list, args)) if val_list else None
+    if resumed and isinstance(rows := resumed.get("left_out_rows"), list) and same_lists(resumed, train_list):
+        train.keep_all_but(rows)
     lists = [item for item in (train_list, val_list) if item]
     data = RunData(pipe=pipe, recipe=recipe, lists=lists, train=train, val=val, folder=folder, resumed=resumed, lock=lock)
     _check_same_videos(data, group)
@@ -101,7 +100,10 @@ def _lock(folder: Path, *, new: bool) -> FolderLock | None:
 
 def _check_same_videos(data: RunData, group: Group) -> None:
     """Compares what the ranks see: with other videos a rank would draw other batches, and nobody would notice."""
-    hashes, counts = group.share(data.sha256), group.share(len(data.train.manifest.kept))
+    digest = hashlib.sha256()
+    for bad in (data.train, data.val) if data.val else (data.train,):
+        digest.update(bad.manifest.kept.tobytes() + bad.manifest.facts["frames"].astype("<i8").tobytes())
+    hashes, counts = group.share(digest.hexdigest()), group.share(len(data.train.manifest.kept))
 
     def check() -> None:
         other = next((rank for rank, value in enumerate(hashes) if value != hashes[0]), None)

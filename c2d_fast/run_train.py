@@ -94,7 +94,7 @@ def _train(args: argparse.Namespace, group: Group) -> None:
         left_out=data.train.found + (data.val.found if data.val else []),
     )
     parts = ("recipe", "pipe_file", "versions", "lists", "videos", "classes", "used")
-    identity = {key: config[key] for key in parts} | {"seed": args.seed}
+    identity = {key: config[key] for key in parts} | {"seed": args.seed, "left_out_rows": data.train.left_out()}
     if content:
         note_changes(content, identity)
     ranks = f", {group.world} ranks" if group.world > 1 else ""
@@ -222,6 +222,7 @@ def _run(trainer: Trainer, epochs: int, quarantine: Quarantine) -> None:
     finally:
         if trainer.group.world == 1:  # what ended the run may have been a broken video too many
             quarantine.write_own()
+        quarantine.close()
         records.close()
 
 

@@ -135,8 +135,15 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("when", ["before", "while it runs"])
-@pytest.mark.parametrize("kind", BROKEN)
+QUICK = {("truncated", "before"), ("damaged", "while it runs")}
+CASES = [
+    pytest.param(kind, when, marks=() if (kind, when) in QUICK else pytest.mark.slow)
+    for kind in BROKEN
+    for when in ("before", "while it runs")
+]
+
+
+@pytest.mark.parametrize(("kind", "when"), CASES)
 def test_broken_training_videos_are_named_replaced_and_bounded(tmp_path, monkeypatch, capsys, kind, when):
     data = make_dataset(tmp_path / "data", count=8, num_frames=(20,))
     good = tmp_path / "data" / "good.txt"
@@ -176,9 +183,10 @@ def test_broken_training_videos_are_named_replaced_and_bounded(tmp_path, monkeyp
             == 0
         )
         assert len(quarantine.read_text().splitlines()) == 2
+        assert last(tmp_path / "run")["left_out_rows"] == []  # it keeps its place in the order
 
 
-@pytest.mark.parametrize("kind", BROKEN)
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=() if k == "damaged" else pytest.mark.slow) for k in BROKEN])
 def test_broken_videos_are_never_replaced_when_scoring(whole, tmp_path, run_command, kind):
     data = make_dataset(tmp_path / "data", count=4, num_frames=(20,))
     score = ["test", "--pipe", "tests/tiny_pipe.py", "--checkpoint", whole / "best.pt", "--list", data, "--views", "1x1"]
