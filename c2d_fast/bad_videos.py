@@ -42,6 +42,9 @@ class BadVideos:
     """One line each: `list.txt:12: path.mp4 reason`."""
     late: list[tuple[int, str]] = field(default_factory=list)
     """Place in the plan and reason of those found while reading, until they are taken."""
+    heard: set[int] = field(default_factory=set)
+    """Videos that other ranks have found: to be replaced here, too."""
+    _known: set[int] = field(default_factory=set)
     _counted: int = 0
     _num_late: int = 0
 
@@ -75,7 +78,10 @@ class BadVideos:
         Raises:
             UserError: with it they are more than the limit.
         """
+        if index in self._known:  # another rank has found it in the same epoch
+            return
         line = f"{self.manifest.where(index)} {reason}"
+        self._known.add(index)
         self.found.append(line)
         self.late.append((index, reason))
         self._num_late += 1
@@ -85,14 +91,17 @@ class BadVideos:
 
     def hear(self, rank: int, late: list[tuple[int, str]]) -> None:
         """Names and counts what another rank has found; check() says whether they are too many."""
-        for index, reason in late:
+        new = {index: reason for index, reason in late if index not in self._known}
+        for index, reason in new.items():
             line = f"{self.manifest.where(index)} {reason}"
             self.found.append(line)
             tqdm.write(f"broken video (rank {rank}): {line}")
-        self.learn(len(late))
+        self.heard.update(new)
+        self.learn(new.keys(), len(new))
 
-    def learn(self, count: int) -> None:
-        """Counts videos that have been named before; check() says whether they are too many."""
+    def learn(self, known: Set[int], count: int) -> None:
+        """Takes note of videos that have been named before, and counts so many of them; check() says if they are too many."""
+        self._known |= known
         self._num_late += count
         self._counted += 0 if self.judged_at_end else count
 

@@ -6,6 +6,7 @@ last.pt is the newest one and best.pt the best epoch's; step-00000120.pt are the
 import contextlib
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,12 @@ class Checkpoints:
         self.folder = folder
         self._keep, self._every_steps, self._every_s = keep, every_steps, every_s
         self._saved_s = time.monotonic()
+        self._lock = threading.Lock()
+
+    @property
+    def best(self) -> Path:
+        """Returns where the best epoch's is."""
+        return self.folder / "best.pt"
 
     @property
     def last(self) -> Path:
@@ -43,16 +50,26 @@ class Checkpoints:
         """Says whether one is to be written, by the clock."""
         return self._every_s is not None and time.monotonic() - self._saved_s >= self._every_s
 
-    def save(self, content: dict[str, Any], *, best: bool) -> None:
+    def save(self, content: dict[str, Any], *, best: bool, wait: bool = True) -> bool:
         """Writes a checkpoint, then gives it its other names, then deletes old ones: what there was stays until the new one is.
 
         Args:
             content: as checkpoint.save takes it; its progress tells the step.
             best: whether it is best.pt, too.
+            wait: for another thread that is saving; otherwise nothing is done then, and the result is False.
 
         Raises:
             UserError: it cannot be written.
         """
+        if not self._lock.acquire(blocking=wait):
+            return False
+        try:
+            self._save(content, best)
+        finally:
+            self._lock.release()
+        return True
+
+    def _save(self, content: dict[str, Any], best: bool) -> None:
         path = self.folder / f"step-{content['progress']['step']:08d}.pt"
         checkpoint.save(content, path)
         try:

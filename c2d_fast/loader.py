@@ -23,7 +23,7 @@ class TrainLoader:
     def __init__(self, graph: Graph, plan: TrainPlan, options: LoaderOptions, bad: BadVideos):
         self._stream = Stream(graph, plan, options, bad)
         self._labels, self._device, self._accumulate = plan.videos.labels, options.device, plan.accumulate
-        self._where = bad.manifest.where
+        self._where, self._heard = bad.manifest.where, bad.heard
         self.steps_per_epoch, self.clips_per_step = plan.steps_per_epoch, plan.clips_per_step
 
     def start(self, epoch: int, first_step: int = 0) -> None:
@@ -36,6 +36,8 @@ class TrainLoader:
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yields the batches of an epoch from an optimizer step on."""
+        # Within an epoch no other rank meets a video again, and starting anew takes seconds.
+        self._stream.leave_out(self._heard)
         steps = range(epoch * self.steps_per_epoch + first_step, (epoch + 1) * self.steps_per_epoch)
         for step in range(steps.start * self._accumulate, steps.stop * self._accumulate):
             clip, index = self._stream.read(step)

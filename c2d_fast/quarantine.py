@@ -23,14 +23,15 @@ class Quarantine:
         self._path, self._group = folder / FILE, group
         self._lists = {"train": train} | ({"val": val} if val else {})
         self._journal: Journal | None = None
+        self._written: set[tuple[str, int]] = set()
         entries = group.by_first(lambda: self._open().entries if self._path.exists() else [])
-        broken = {entry["path"] for entry in entries if isinstance(entry, dict) and entry.get("list") == "train"}
+        broken = {str(entry.get("path")) for entry in entries if isinstance(entry, dict) and entry.get("list") == "train"}
         gone, before = set(train.gone()), set(train.places(broken).tolist())
         self.known = frozenset(gone | before)
         """Training videos that have been replaced before, or have broken since, by their place in the plan."""
         if self.known:
             print(f"{len(self.known)} training videos broke after the run had begun ({self._path}): they stay replaced")
-            train.learn(len(before - gone))  # those that can be seen to be broken have been counted
+            train.learn(self.known, len(before - gone))  # those that can be seen to be broken have been counted
             group.together(train.check)
 
     @property
@@ -68,10 +69,13 @@ class Quarantine:
     def _write(self, kind: str, late: list[tuple[int, str]]) -> None:
         manifest = self._lists[kind].manifest
         for index, reason in late if self._group.is_first else []:
+            if (kind, index) in self._written:
+                continue
+            self._written.add((kind, index))
             path = manifest.listing.videos[int(manifest.kept[index])]
             entry = {"list": kind, "path": path, "where": manifest.where(index), "reason": reason}
             self._open().add(entry | {"time": time.strftime("%F %T")})
 
     def _open(self) -> Journal:
-        self._journal = self._journal or Journal(self._path, _HEADER, "--out")
+        self._journal = self._journal or Journal(self._path, _HEADER, f"--out: {self._path.name}", must_match=True)
         return self._journal

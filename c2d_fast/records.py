@@ -30,7 +30,12 @@ class Records:
         threading.excepthook = _quieter_hook
         # Steps after the checkpoint that a resumed run starts from are taken again: their old records go.
         self._jsonl = _open_without_later_steps(folder / "metrics.jsonl", first_step)
-        self._board = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
+        try:
+            self._board = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
+        except OSError as error:
+            raise UserError(
+                f"--out {folder}: cannot be written to ({error.strerror}); free the disk or give another"
+            ) from error
         self._bar = tqdm(total=total_steps, initial=first_step, unit="step", disable=not shows_bars(), dynamic_ncols=True)
         self._first_step, self._total_steps = first_step, total_steps
         self._started_s = self._last_line_s = time.monotonic()
@@ -110,8 +115,8 @@ class Records:
 
 
 def _open_without_later_steps(path: Path, last_step: int) -> TextIO:
-    lines = path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []
     try:
+        lines = path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []
         if path.exists():
             with written_whole(path) as partial:  # a run that is killed here loses none of what it had
                 partial.write_text("".join(line for line in lines if _step(line) <= last_step))

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,9 @@ def prepare_data(args: argparse.Namespace, group: Group) -> RunData:
 
     limit, pipe, names = group.together(read_flags)
     recipe = with_classes(pipe.recipe, args, names)
-    folder, source = group.by_first(lambda: choose_folder(args.out, args.resume, recipe.name))
+    # Each machine counts its own restarts only.
+    restarts = max(group.share(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))))
+    folder, source = group.by_first(lambda: choose_folder(args.out, args.resume, recipe.name, restarts))
     lock = group.together(lambda: _lock(folder, new=source is None) if group.is_first else None)
     train_list, val_list = group.one_by_node(lambda: training_lists(args, recipe, names))
     group.by_first(lambda: check_folder(folder))

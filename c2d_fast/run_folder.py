@@ -18,13 +18,14 @@ from c2d_fast.files import written_whole
 _PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda120", "numpy", "av", "tensorboard")
 
 
-def choose_folder(out: Path | None, resume: str | None, name: str) -> tuple[Path, Path | None]:
+def choose_folder(out: Path | None, resume: str | None, name: str, restarts: int = 0) -> tuple[Path, Path | None]:
     """Decides where a run writes and what it resumes from.
 
     Args:
         out: --out.
         resume: --resume: None, auto, or the path of a checkpoint or run folder.
         name: of the recipe.
+        restarts: how often torchrun has started the run again.
 
     Returns:
         The run folder (it may not exist yet), and the checkpoint to resume from, a run folder for its newest one, or None.
@@ -33,14 +34,13 @@ def choose_folder(out: Path | None, resume: str | None, name: str) -> tuple[Path
         UserError: there is nothing to resume, or it would be resumed into another run's folder.
     """
     try:
-        return _choose_folder(out, resume, name)
+        return _choose_folder(out, resume, name, restarts)
     except OSError as error:  # a name that is too long, a folder that may not be searched
         raise UserError(f"--out {out}, --resume {resume}: {error.strerror}; give other paths") from error
 
 
-def _choose_folder(out: Path | None, resume: str | None, name: str) -> tuple[Path, Path | None]:
-    restarts, may_restart = (int(os.environ.get(f"TORCHELASTIC_{word}", "0")) for word in ("RESTART_COUNT", "MAX_RESTARTS"))
-    if may_restart and not out:
+def _choose_folder(out: Path | None, resume: str | None, name: str, restarts: int) -> tuple[Path, Path | None]:
+    if os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0" and not out:
         raise UserError(
             "--out is missing: torchrun may start this run again (--max-restarts), which must find its folder; give one"
         )

@@ -6,7 +6,7 @@ import os
 import signal
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from c2d_fast import worker_stacks
+from c2d_fast import orphaned_locks, worker_stacks
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.children import Lost, run_in_children
 from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError
@@ -29,8 +29,9 @@ Graph = Callable[..., Any]
 """train_pipe or eval_pipe of a pipe file: makes a DALI pipeline of a ClipSource."""
 
 _PREFETCHED = 5  # steps that workers may be reading ahead: DALI's queue, the source's, and the one in hand
-_PROBE_LIMIT_S = 120.0
+_PROBE_LIMIT_S = 30.0
 _DEATHS_IN_A_ROW = 3
+_SOUND_ENDS = (0, TOLD_TO_END)
 _NO_MEMORY = ("out of memory", "OUT_OF_MEMORY", "MemoryAllocation", "bad_alloc")
 
 
@@ -72,7 +73,14 @@ class Stream:
             others = set(multiprocessing.active_children())
             self._pipelines.append(self._build(self._source(step), self._options.workers, self.plan.batch_size))
             self._workers = [process for process in multiprocessing.active_children() if process not in others]
+            orphaned_locks.guard(self._pipelines[0], self._workers, _SOUND_ENDS)
             self._next_step = step
+
+    def leave_out(self, indices: Set[int]) -> None:
+        """Replaces videos from the next step on that is read."""
+        if not indices <= self.plan.quarantined:
+            self.plan = dataclasses.replace(self.plan, quarantined=self.plan.quarantined | indices)
+            _shut_down(self._pipelines)
 
     def read(self, step: int) -> tuple[Any, NDArray[np.int64]]:
         """Returns the clips (a DALI TensorList) and the video indices, int64 [N], of a step.
@@ -120,8 +128,9 @@ class Stream:
         # until then they wait. Python lets them through again when it starts its resource tracker: that must be running before.
         # Of a run that ends at once it would print a warning, after it has tidied up.
         os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"]))
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # which would end the tracker
         resource_tracker.ensure_running()
-        signals = signal.pthread_sigmask(signal.SIG_BLOCK, ASK_TO_STOP)
+        signal.pthread_sigmask(signal.SIG_BLOCK, ASK_TO_STOP)
         try:
             pipeline = self._graph(
                 source,
@@ -174,7 +183,7 @@ class Stream:
             return []
         for process in self._workers:
             process.join(5)
-        ended = [(process.pid, process.exitcode) for process in self._workers if process.exitcode not in (None, TOLD_TO_END, 0)]
+        ended = [(process.pid, process.exitcode) for process in self._workers if process.exitcode not in (None, *_SOUND_ENDS)]
         return [f"process {pid} by {_how(code)}" for pid, code in ended if code is not None]
 
     def _probe_in_children(self, step: int) -> dict[tuple[int, int], str]:

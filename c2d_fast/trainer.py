@@ -101,10 +101,11 @@ class Trainer:
             StoppedError: a signal has come; the run can be resumed from the step that it was in.
         """
         self._tally = Tally(self.step.device, self.tally_before if self.group.is_first else (0, 0, 0))
-        self._skipped_in_a_row = 0
-        if not (self.checkpoints.folder / "best.pt").exists() or not self.checkpoints.last.exists():
+        self._skipped_in_a_row, self._save_is_voted = 0, False
+        has_best, has_last = self.group.first((self.checkpoints.best.exists(), self.checkpoints.last.exists()))
+        if not (has_best and has_last):
             # A run stopped before its first checkpoint is due can be resumed, too; and the folder has both from the start on.
-            self._save(best=not (self.checkpoints.folder / "best.pt").exists())
+            self._save(best=not has_best)
         while self.progress.epoch < epochs:
             if self._steps_taken() < self.source.steps_per_epoch:
                 stop = self._train_epoch(epochs)
@@ -119,7 +120,7 @@ class Trainer:
 
     def restore(self, content: dict[str, Any]) -> None:
         """Takes up where a checkpoint stopped; its weights must have been loaded into the model already."""
-        self.step.optimizer.load_state_dict(content["optimizer"])
+        _load_moments(self.step.optimizer, content["optimizer"])
         if content["scaler"] and self.step.scaler.is_enabled():
             self.step.scaler.load_state_dict(content["scaler"])
         self.progress = Progress(**content["progress"])
@@ -127,7 +128,7 @@ class Trainer:
         rows = content.get("statistics")
         if rows is not None and len(rows) == self.group.world:  # otherwise all go on from the mean, which the model has
             self.step.statistics.set(rows[self.group.rank].to(self.step.device))
-        if not (self.checkpoints.folder / "best.pt").exists():  # resumed into another folder: its best is still to come
+        if not self.group.first(self.checkpoints.best.exists()):  # resumed into another folder: its best is still to come
             self.progress.best_top1, self.progress.best_epoch = -1.0, 0
 
     def rescue(self) -> str:
@@ -139,7 +140,8 @@ class Trainer:
         content = self._content(self._tally.sums(Group()))
         if self.step.stage == "computing" and self.step.before is not None:
             content["model"] = self.step.statistics.put_into(content["model"], self.step.before)
-        self.checkpoints.save(content, best=False)
+        if not self.checkpoints.save(content, best=False, wait=False):
+            return "nothing could be saved, it hangs while a checkpoint is written"
         return f"{self.checkpoints.last} holds step {self.progress.step}"
 
     def _steps_taken(self) -> int:
@@ -175,7 +177,9 @@ class Trainer:
     def _agree(self, pace: Pace, *, last: bool) -> int:
         """Does what any rank asks for; returns a signal that came with an epoch's last step, which is saved elsewhere."""
         news = self.problems is not None and self.problems.has_news
-        votes = self.group.vote(Votes(self.signals.received, self.checkpoints.is_overdue() and self.group.is_first, news))
+        save = self.group.is_first and not self._save_is_voted and self.checkpoints.is_overdue()
+        self._save_is_voted = self._save_is_voted or save
+        votes = self.group.vote(Votes(self.signals.received, save, news))
         if votes.news and self.problems:
             self.problems.exchange()
         if last:
@@ -254,6 +258,9 @@ class Trainer:
             content["statistics"] = rows
             content["model"] = self.step.statistics.put_into(content["model"], rows.mean(0))
         self.group.together(lambda: self.checkpoints.save(content, best=best) if self.group.is_first else None)
+        self._save_is_voted = False
+        if self.problems:  # also what was found in the last steps before an end
+            self.problems.exchange()
 
     def _content(self, tally: list[float]) -> dict[str, Any]:
         return {
@@ -264,3 +271,15 @@ class Trainer:
             "tally": tally,
             **self.identity,
         }
+
+
+def _load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Loads what an optimizer has gathered. Its options are this run's: of another recipe, or of another device."""
+    own = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    fresh = {parameter: dict(moments) for parameter, moments in optimizer.state.items()}
+    optimizer.load_state_dict(state)
+    for group, options in zip(optimizer.param_groups, own, strict=True):
+        group.update(options)
+    for parameter, moments in fresh.items():  # a checkpoint of before the first step has none
+        if optimizer.state[parameter].get("momentum_buffer") is None:
+            optimizer.state[parameter].update(moments)

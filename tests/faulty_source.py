@@ -14,8 +14,7 @@ FAULT = json.loads(os.environ.get("FAULT", "{}"))
 class FaultySource(ClipSource):
     """Reads like any other until it comes to a video."""
 
-    def __call__(self, info):
-        sample = self.plan.sample(self.first_step + info.iteration, self.first_slot + info.idx_in_batch)
+    def _read(self, sample):
         if sample.index == FAULT.get("video", -1):
             if FAULT["kind"] == "hang":
                 time.sleep(10_000)
@@ -24,7 +23,7 @@ class FaultySource(ClipSource):
             if FAULT["kind"] == "die once" and not Path(FAULT["mark"]).exists():
                 Path(FAULT["mark"]).touch()
                 os.kill(os.getpid(), 9)
-        return super().__call__(info)
+        return super()._read(sample)
 
 
 def faulty(source):

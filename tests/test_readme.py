@@ -16,12 +16,12 @@ DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("dali_pi
 
 
 def commands():
-    """Every `python -m c2d_fast.NAME ...` in the documents and in the pipe files' docstrings, continued lines joined."""
+    """Every `python -m c2d_fast.NAME ...`, and torchrun's, in the documents and the pipe files, continued lines joined."""
     for path in DOCUMENTS:
         if path.is_file():
             text = path.read_text().replace("\\\n", " ")
-            for name, rest in re.findall(r"python -m c2d_fast\.(\w+)( [^`\n]*--[^`\n]*)", text):
-                yield pytest.param(name, rest, id=f"{path.name}-{name}")
+            for name, rest in re.findall(r" -m c2d_fast\.(\w+)( [^`\n]*--[^`\n]*)", text):
+                yield pytest.param(name, rest.rstrip("'"), id=f"{path.name}-{name}")
 
 
 @pytest.mark.parametrize(("name", "rest"), list(commands()))

@@ -13,7 +13,7 @@ from c2d_fast.errors import UserError
 CODECS = {"ffmpeg": "h264", "dali": "vp9"}
 
 
-@pytest.fixture(scope="module", params=["ffmpeg", "dali"])
+@pytest.fixture(scope="module", params=["ffmpeg", pytest.param("dali", marks=pytest.mark.slow)])
 def decoder(request):
     return request.param
 

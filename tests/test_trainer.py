@@ -95,6 +95,15 @@ def test_without_validation_best_follows_last(tmp_path):
     assert all(torch.equal(last[key], best[key]) for key in last)
 
 
+def test_a_resumed_optimizer_keeps_its_own_options(tmp_path):
+    make_trainer(tmp_path, top1s=[1]).run(1)
+    other = Training(lr=1.0, lr_batch=4, clips_per_gpu=4, epochs=1, milestones=(), momentum=0.5, weight_decay=0.1)
+    trainer = resumed(tmp_path, training=other)
+    (group,) = trainer.step.optimizer.param_groups
+    assert (group["momentum"], group["weight_decay"], group["lr"]) == (0.5, 0.1, 1.0)
+    assert all("momentum_buffer" in moments for moments in trainer.step.optimizer.state.values())
+
+
 def test_fp16_scales_gradients_and_bf16_does_not(tmp_path):
     for name in ("fp16", "bf16"):
         trainer = make_trainer(tmp_path / name, top1s=[1], precision=name)
