@@ -51,6 +51,10 @@ class TrainLoader:
         """Returns the videos of the batch that is read now, or was read last."""
         return _videos_of(self._stream)
 
+    def long_dead(self) -> str:
+        """Names workers that have been killed long ago, without this having been dealt with."""
+        return self._stream.long_dead()
+
 
 class EvalLoader:
     """Every view of every video of a list, in batches of one fixed size (a compiled model sees one shape)."""

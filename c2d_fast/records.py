@@ -137,8 +137,12 @@ _usual_hook = threading.excepthook
 
 
 def _quieter_hook(args: threading.ExceptHookArgs) -> None:
-    """Leaves errors of TensorBoard's writing thread to its callers, to whom its next call raises them again."""
-    if not isinstance(args.thread, event_file_writer._AsyncWriterThread):
+    """Leaves errors of TensorBoard's writing thread to its callers, to whom its next call raises them again.
+
+    And those of DALI's thread that looks after its workers to stream.py, which notices dead workers itself.
+    """
+    is_dalis = args.thread is not None and "_observer_thread" in args.thread.name
+    if not is_dalis and not isinstance(args.thread, event_file_writer._AsyncWriterThread):
         _usual_hook(args)
 
 

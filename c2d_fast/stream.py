@@ -1,9 +1,11 @@
 """A DALI pipeline's outputs by step: built where it is first read, rebuilt around broken videos and dead workers."""
 
 import dataclasses
+import math
 import multiprocessing
 import os
 import signal
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Set
@@ -32,6 +34,7 @@ _PREFETCHED = 5  # steps that workers may be reading ahead: DALI's queue, the so
 _PROBE_LIMIT_S = 30.0
 _DEATHS_IN_A_ROW = 3
 _SOUND_ENDS = (0, TOLD_TO_END)
+_DEAD_LIMIT_S = 60.0
 _NO_MEMORY = ("out of memory", "OUT_OF_MEMORY", "MemoryAllocation", "bad_alloc")
 
 
@@ -63,6 +66,7 @@ class Stream:
         self._workers: list[BaseProcess] = []
         self._next_step = -1
         self._deaths = 0
+        self._dead_since_s = math.inf
         weakref.finalize(self, _shut_down, self._pipelines)
         self._in_use: deque[tuple[torch.cuda.Event, Any]] = deque()
 
@@ -94,7 +98,7 @@ class Stream:
             self.start(step)
             try:
                 outputs = self._pipelines[0].run()
-            except RuntimeError as error:
+            except (RuntimeError, AssertionError, ValueError) as error:  # the latter two of queues that a worker died at
                 problems = self._look_into(error, step)
             else:
                 if len(outputs) != 3:
@@ -109,6 +113,14 @@ class Stream:
         self._next_step, self._deaths = step + 1, 0
         self._hold((clips, index))
         return clips, np.array(index.as_array()).reshape(-1)
+
+    def long_dead(self) -> str:
+        """Names workers that have been killed long ago, without this having been dealt with; called by another thread."""
+        if all(process.exitcode in (None, *_SOUND_ENDS) for process in self._workers):
+            self._dead_since_s = math.inf
+            return ""
+        self._dead_since_s = min(self._dead_since_s, time.monotonic())
+        return ", ".join(self._dead_workers()) if time.monotonic() - self._dead_since_s > _DEAD_LIMIT_S else ""
 
     def _source(self, step: int, slot: int = 0) -> ClipSource:
         return ClipSource(
@@ -148,7 +160,7 @@ class Stream:
             signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         return pipeline
 
-    def _look_into(self, error: RuntimeError, step: int) -> dict[tuple[int, int], str]:
+    def _look_into(self, error: Exception, step: int) -> dict[tuple[int, int], str]:
         """Finds out why a pipeline is dead, which its message does not say: (step, slot) -> what is wrong with the video.
 
         Nothing is returned where workers have died for another reason: the same step is to be tried again.
@@ -165,7 +177,7 @@ class Stream:
             return problems
         if not deaths:
             raise UserError(f"{self._name} of the pipe file failed, and not because of a video: {_last_line(error)}") from error
-        self._deaths += 1
+        self._deaths, self._workers = self._deaths + 1, []
         message = f"loader workers ended: {', '.join(deaths)}"
         if self._deaths >= _DEATHS_IN_A_ROW:
             raise EndedError(

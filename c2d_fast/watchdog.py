@@ -33,6 +33,8 @@ class Watchdog:
         self._limit_s, self._folder, self._rank = limit_s, folder, rank
         self._samples, self._rescue = samples, rescue
         self._doing, self._beats = "starting", 0
+        self.dead: Callable[[], str] = lambda: ""
+        """Says which workers have been dead for long, though the run has not dealt with it: it cannot."""
         self._end = threading.Event()
 
     def beat(self, doing: str) -> None:
@@ -56,28 +58,30 @@ class Watchdog:
             checked_s = now_s
             if self._beats != seen:
                 seen, still_s = self._beats, 0.0
+            if dead := self.dead():
+                self._end_the_run(f"loader workers ended ({dead}), and DALI still waits for them,")
             if still_s > self._limit_s:
-                self._end_the_run()
+                self._end_the_run(f"no progress for {self._limit_s:g} s (--stall-minutes)")
 
-    def _end_the_run(self) -> None:
+    def _end_the_run(self, why: str) -> None:
         path = self._folder / f"stall-{time.strftime('%Y%m%d-%H%M%S')}-rank{self._rank}.txt"
         saved = ["nothing could be saved"]
         # In threads: a file system that hangs is a likely cause, and would stop this one, too.
-        for work in (lambda: self._write(path), lambda: saved.__setitem__(0, self._rescue())):
+        for work in (lambda: self._write(path, why), lambda: saved.__setitem__(0, self._rescue())):
             thread = threading.Thread(target=work, daemon=True)
             thread.start()
             thread.join(_RESCUE_LIMIT_S)
         print(
-            f"no progress for {self._limit_s:g} s (--stall-minutes) {self._doing}: stacks of all threads and workers, and the "
+            f"{why} {self._doing}: stacks of all threads and workers, and the "
             f"videos that they read, are in {path}; {saved[0]}; start again with --resume auto",
             file=sys.stderr,
             flush=True,
         )
         os._exit(EXIT_START_AGAIN)
 
-    def _write(self, path: Path) -> None:
+    def _write(self, path: Path, why: str) -> None:
         with path.open("w") as file:
-            file.write(f"{time.strftime('%F %T')} no progress for {self._limit_s:g} s {self._doing}\n")
+            file.write(f"{time.strftime('%F %T')} {why} {self._doing}\n")
             self._write_samples(file)
             file.write(f"\nThreads of this process ({os.getpid()}):\n")
             file.flush()
