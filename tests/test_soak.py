@@ -31,6 +31,6 @@ def soak(tmp_path, steps):
 def test_ten_thousand_steps_hold_no_more_than_the_first_ones(tmp_path):
     result = soak(tmp_path, 10_000)
     assert result["steps"] == 10_000
-    # Of about 800 MB; the whole run may add 1 %. The slope is a line through noisy samples: leaks of a step's tensors are MB.
-    assert result["slope_kb_per_1000_steps"] < 800
+    # Of about 900 MB, with samples 90 MB higher while a checkpoint is made: the slope has a standard error of about 1 MB.
+    assert result["slope_kb_per_1000_steps"] < 3000
     assert max(result["open_files"]) - min(result["open_files"]) <= 6  # checkpoints being written
