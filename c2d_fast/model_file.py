@@ -77,7 +77,7 @@ def read_model_file(path: Path, what: str) -> ModelFile:
     if os.path.isfile(path) and _is_safetensors(path):
         return _read_safetensors(path, what)
     content = _read_torch_file(path, what)
-    if content.get("format") == FORMAT:
+    if str(content.get("format")).startswith(FORMAT.partition("/")[0] + "/"):  # weights are the same in all versions
         check_parts(content, f"{what} {path}")
         return of_checkpoint(content, path)
     for key in ("state_dict", "model"):
