@@ -74,7 +74,7 @@ def environment(**more):
     return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests"), **more}
 
 
-def run(*words, ranks=1, restarts=0, timeout=100, env=None):
+def run(*words, ranks=1, restarts=0, timeout=240, env=None):
     """Runs the command in processes of its own."""
     return subprocess.run(
         command(*words, ranks=ranks, restarts=restarts),
