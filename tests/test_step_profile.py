@@ -10,7 +10,7 @@ from c2d_fast.step_profile import STEPS, StepProfile
 @pytest.mark.parametrize("steps", [STEPS, 3])
 def test_a_profile_leaves_a_trace_and_a_verdict(tmp_path, capsys, steps):
     trainer = make_trainer(tmp_path / "run", source=Toy(steps_per_epoch=steps, size=16))
-    trainer.profile = StepProfile(trainer.folder, torch.device("cpu"))
+    trainer.profile = StepProfile(trainer.checkpoints.folder, torch.device("cpu"))
     with trainer.profile:
         trainer.run(1)
     if steps < STEPS:
