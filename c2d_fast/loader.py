@@ -74,6 +74,10 @@ class EvalLoader:
         """Returns the videos of the batch that is read now, or was read last."""
         return _videos_of(self._stream)
 
+    def long_dead(self) -> str:
+        """Names workers that have been killed long ago, without this having been dealt with."""
+        return self._stream.long_dead()
+
     def views(self) -> Iterator[Batch]:
         """Yields all views of all videos in the list's order, crop-major for each; the last batch is padded."""
         pending: list[Tensor] = []

@@ -13,13 +13,14 @@ from c2d_fast.errors import UserError
 from c2d_fast.evaluate import Scores, evaluate
 from c2d_fast.files import check_writable, written_whole
 from c2d_fast.label_map import check_same_classes
+from c2d_fast.listing import Listing
 from c2d_fast.loader import EvalLoader
 from c2d_fast.manifest import Manifest
-from c2d_fast.model import compile_model
+from c2d_fast.model import C2D, compile_model
 from c2d_fast.model_file import read_model_file
 from c2d_fast.plan import VIEWS, EvalPlan
 from c2d_fast.precision import Precision
-from c2d_fast.recipe import Recipe, load_pipe
+from c2d_fast.recipe import PipeFile, Recipe, load_pipe
 from c2d_fast.run_folder import describe_run
 from c2d_fast.weights import describe, model_for
 
@@ -36,7 +37,8 @@ def run_test(args: argparse.Namespace) -> None:
         _test(args, group)
 
 
-def _test(args: argparse.Namespace, group: Group) -> None:
+def _prepare(args: argparse.Namespace) -> tuple[PipeFile, Recipe, C2D, Listing]:
+    """Reads what is scored, and on what."""
     _check_dump(args.dump)
     pipe, names = load_pipe(args.pipe), label_names(args)
     require_list(args, pipe.recipe)
@@ -46,7 +48,11 @@ def _test(args: argparse.Namespace, group: Group) -> None:
     print(describe(file, recipe))
     if names and file.classes:
         check_same_classes(names, file.classes, f"--label-map {args.label_map}", "the checkpoint knows its own: leave it out")
-    listing = one_list(args, recipe, names or file.classes, "val", may_number=file.form != "ours")
+    return pipe, recipe, model, one_list(args, recipe, names or file.classes, "val", may_number=file.form != "ours")
+
+
+def _test(args: argparse.Namespace, group: Group) -> None:
+    pipe, recipe, model, listing = group.one_by_node(lambda: _prepare(args))
     bad = group.one_by_node(lambda: scored_videos(listing, args))
     device = choose_device()
     options = loader_options(bad, args, device, group.local_world)

@@ -132,9 +132,15 @@ def _train(args: argparse.Namespace, group: Group) -> None:
     )
     if content:
         group.together(lambda: restore(trainer, content))
-    samples = lambda: videos_in_work(source, val_source)  # noqa: E731
-    watchdog = Watchdog(60 * args.stall_minutes, data.folder, group.rank, samples=samples, rescue=trainer.rescue)
-    trainer.beat, watchdog.dead = watchdog.beat, source.long_dead
+    watchdog = Watchdog(
+        60 * args.stall_minutes,
+        data.folder,
+        group.rank,
+        samples=lambda: videos_in_work(source, val_source),
+        rescue=trainer.rescue,
+    )
+    trainer.beat = watchdog.beat
+    watchdog.dead = lambda: source.long_dead() or (val_source.long_dead() if val_source else "")
     if val_source and data.val:
         trainer.validate = make_scorer(val_source, recipe, data.val, compiled, precision, group, watchdog)
     with watchdog:

@@ -35,6 +35,7 @@ _PROBE_LIMIT_S = 30.0
 _DEATHS_IN_A_ROW = 3
 _SOUND_ENDS = (0, TOLD_TO_END)
 _DEAD_LIMIT_S = 60.0
+_QUIET = "ignore:resource_tracker"
 _NO_MEMORY = ("out of memory", "OUT_OF_MEMORY", "MemoryAllocation", "bad_alloc")
 
 
@@ -139,7 +140,9 @@ class Stream:
         # Ctrl-C and a job system's signals reach the workers, too, and they leave them to us only once they have been told to;
         # until then they wait. Python lets them through again when it starts its resource tracker: that must be running before.
         # Of a run that ends at once it would print a warning, after it has tidied up.
-        os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"]))
+        warnings = os.environ.get("PYTHONWARNINGS", "")
+        if _QUIET not in warnings:
+            os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [warnings, _QUIET]))
         signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # which would end the tracker
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, ASK_TO_STOP)

@@ -310,3 +310,15 @@ def test_other_clips_and_another_pool_are_remarked_on(tmp_path):
 def test_a_model_has_classes(num_classes):
     with pytest.raises(ValueError, match="num_classes"):
         c2d_fast.load_model("dali_pipes/demo.py", num_classes=num_classes)
+
+
+def test_weights_of_earlier_checkpoints_are_read(tmp_path):
+    model = c2d()
+    our_checkpoint(model, tmp_path / "now.pt")
+    content = torch.load(tmp_path / "now.pt", weights_only=True)
+    torch.save(content | {"format": "c2d_fast.checkpoint/1", "progress": {"epoch": 3}}, tmp_path / "before.pt")
+    file = read_model_file(tmp_path / "before.pt", "--checkpoint")
+    assert (file.form, file.num_classes) == ("ours", 5)
+    assert all(torch.equal(file.state[key], value) for key, value in model.state_dict().items())
+    with pytest.raises(UserError, match="is not a c2d_fast checkpoint of this version"):
+        checkpoint.load(tmp_path / "before.pt", "--resume")
