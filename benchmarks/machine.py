@@ -27,6 +27,29 @@ def describe_machine(*packages: str) -> dict[str, Any]:
     return machine
 
 
+def held_by(pid: int, memory: str = "Pss") -> tuple[float, int]:
+    """Returns what a process and all that it has started hold: MB, and open files.
+
+    Args:
+        pid: the process.
+        memory: Pss (shared pages are divided among all that share them, other programs included) or Rss (counted for each).
+    """
+    megabytes, files = 0.0, 0
+    for process in [pid, *_below(pid)]:
+        try:
+            rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+            megabytes += int(rollup.partition(f"\n{memory}:")[2].split()[0]) * 1024 / 1e6
+            files += len(os.listdir(f"/proc/{process}/fd"))
+        except (OSError, IndexError):  # it has just ended
+            continue
+    return megabytes, files
+
+
+def _below(pid: int) -> list[int]:
+    children = [int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
+    return children + [one for child in children for one in _below(child)]
+
+
 class GpuWatch:
     """Samples how busy the GPU and its video decoders are, five times a second, while it is open; without NVML, nothing."""
 

@@ -50,6 +50,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
     import torch
     from generated import make_videos
+    from machine import held_by
     from measure import Setting, open_loader
     from stored import Form
 
@@ -78,9 +79,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     for step in range(steps):
         next(batches)
         if step % max(steps // SAMPLES, 1) == 0 or step == steps - 1:
-            held = [(_memory_mb(pid), _open_files(pid)) for pid in _processes()]
-            memory.append(round(sum(mb for mb, _ in held), 2))
-            files.append(sum(count for _, count in held))
+            megabytes, open_files = held_by(os.getpid())
+            memory.append(round(megabytes, 2))
+            files.append(open_files)
             clips.append((step + 1) * args.batch_size)
     slope = float(np.polyfit(np.array(clips) / 1000, np.array(memory) * 1000, 1)[0])
     return {
@@ -94,21 +95,6 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "slope_kb_per_1000_clips": round(slope, 2),
         "open_files": files,
     }
-
-
-def _processes() -> list[int]:
-    """Returns this process and its children."""
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    return [os.getpid(), *map(int, children)]
-
-
-def _memory_mb(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / 1e6
-
-
-def _open_files(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/soak.py                    # the train command on tiny clips, with validation and checkpoints
 
-Memory is what the processes hold for themselves (PSS: shared pages are divided among those that share them). The slope is
+Memory is the processes' RSS, added up: pages that they share count for each, and other programs do not change it. The slope is
 that of a line fitted to the samples after a warm-up, in which caches and allocators fill.
 """
 
@@ -50,6 +50,8 @@ def main() -> None:
 
 def measure(steps: int, folder: Path) -> dict[str, Any]:
     """Trains so many steps in a process of its own and returns the figures."""
+    from machine import held_by
+
     lists, run = _make_lists(folder), folder / "run"
     command = [sys.executable, "-m", "c2d_fast.train", "--pipe", str(HERE / "soak_pipe.py"), "--out", str(run)]
     command += ["--train-list", str(lists[0]), "--val-list", str(lists[1]), "--batch-size", "1", "--workers", "1"]
@@ -63,7 +65,7 @@ def measure(steps: int, folder: Path) -> dict[str, Any]:
                 time.sleep(2)
                 step = _last_step(run)
                 if step > (samples[-1][0] if samples else 0):
-                    samples.append((step, *_held(process.pid)))
+                    samples.append((step, *held_by(process.pid, "Rss")))
         finally:
             process.kill()
             process.wait()
@@ -75,9 +77,9 @@ def measure(steps: int, folder: Path) -> dict[str, Any]:
         "steps": steps,
         "steps_per_s": round(steps / (time.monotonic() - began_s), 2),
         "warmup_steps": steps // 5,
-        "slope_kb_per_1000_steps": round(1000 * float(np.polyfit(numbers, memory, 1)[0]), 1),
+        "slope_kb_per_1000_steps": round(1e6 * float(np.polyfit(numbers, memory, 1)[0]), 1),
         "at_steps": numbers.tolist(),
-        "memory_mb": [round(value / 1000, 2) for value in memory.tolist()],
+        "memory_mb": [round(value, 2) for value in memory.tolist()],
         "open_files": [sample[2] for sample in kept],
     }
 
@@ -105,26 +107,6 @@ def _last_step(run: Path) -> int:
     path = run / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return int(json.loads(lines[-1])["step"]) if lines else 0
-
-
-def _held(pid: int) -> tuple[float, int]:
-    """Returns kB and open files of a process and all that it has started."""
-    kilobytes, files = 0.0, 0
-    for process in [pid, *_below(pid)]:
-        try:
-            rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
-            kilobytes += int(rollup.partition("\nPss:")[2].split()[0])
-            files += len(os.listdir(f"/proc/{process}/fd"))
-        except (OSError, IndexError):  # it has just ended
-            continue
-    return kilobytes, files
-
-
-def _below(pid: int) -> list[int]:
-    children: list[int] = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        children += map(int, path.read_text().split())
-    return children + [one for child in children for one in _below(child)]
 
 
 if __name__ == "__main__":

@@ -41,6 +41,25 @@ def run_command():
     return run
 
 
+@pytest.fixture(scope="session")
+def eight_videos(tmp_path_factory):
+    """The list of eight sound H.264 videos of two classes, for the runs of runs.py; nobody changes them."""
+    from media import make_dataset
+
+    return make_dataset(tmp_path_factory.mktemp("eight videos"), count=8, num_frames=(20, 31))
+
+
+@pytest.fixture(scope="session")
+def whole_run(eight_videos, tmp_path_factory):
+    """The folder of a run on them that nothing has interrupted."""
+    from runs import flags, run
+
+    out = tmp_path_factory.mktemp("whole") / "run"
+    done = run(*flags(eight_videos, out))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if "gpu" in Path(item.fspath).parts:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from c2d_fast.train import parse
 from c2d_fast.train_step import TrainStep
 
 ROOT = Path(__file__).parents[1]
+FAULTY = ROOT / "tests" / "faulty_pipe.py"
 PIPE = Path(__file__).parent / "tiny_pipe.py"
 
 
@@ -108,3 +110,33 @@ def metrics(folder):
     """The recorded figures that do not depend on time."""
     lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     return [{key: line[key] for key in line if key not in ("time_s", "clips_per_s", "data_wait_percent")} for line in lines]
+
+
+def one_line(done, code, *parts):
+    """The command ends with an exit code and one line on stderr."""
+    assert done.returncode == code, done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    for part in parts:
+        assert part in done.stderr
+
+
+def start(*words, **env):
+    """Begins the command in a process group of its own."""
+    return subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+                            env=environment(**env), start_new_session=True)  # fmt: skip
+
+
+def wait_for_steps(process, out, number):
+    """Waits until so many batches have been fed."""
+    deadline = time.monotonic() + 90
+    while not (out / "batches-rank0.jsonl").exists() or len((out / "batches-rank0.jsonl").read_text().splitlines()) < number:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def end(process):
+    """Kills all of a process group."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()

@@ -7,9 +7,8 @@ import time
 
 import pytest
 from media import make_dataset, spoil
-from runs import ROOT, batches, command, environment, flags, last, metrics, run, same_weights
+from runs import FAULTY, ROOT, batches, command, environment, flags, last, metrics, run, same_weights
 
-FAULTY = ROOT / "tests" / "faulty_pipe.py"
 TOLERANCE = 1e-6  # of parameters; seen: 0, since two gradients are summed in either order
 
 
