@@ -78,7 +78,7 @@ class Group:
             if self._pending:
                 self._pending[1].wait()
             dist.destroy_process_group()
-        elif isinstance(error, (RuntimeError, dist.DistBackendError)) and any(word in str(error).lower() for word in _LOST):
+        elif isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _LOST):
             reason = str(error).partition("\n")[0][:120]
             raise EndedError(
                 f"rank {self.rank}: lost another rank ({reason}); what that one says tells why; start again with --resume auto",

@@ -175,12 +175,14 @@ class Stream:
                 f"--accumulate makes as large a step) or --decoder-threads; DALI says: {_last_line(error)}"
             ) from error
         deaths = self._dead_workers()
+        if deaths:
+            self._workers = []  # noticed: looking into it may take longer than the watchdog bears them
         problems = self._probe_in_children(step) if deaths else self._find_problems(step)
         if problems:
             return problems
         if not deaths:
             raise UserError(f"{self._name} of the pipe file failed, and not because of a video: {_last_line(error)}") from error
-        self._deaths, self._workers = self._deaths + 1, []
+        self._deaths += 1
         message = f"loader workers ended: {', '.join(deaths)}"
         if self._deaths >= _DEATHS_IN_A_ROW:
             raise EndedError(

@@ -6,12 +6,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
 from c2d_fast import worker_stacks
-from c2d_fast.errors import EXIT_START_AGAIN
+from c2d_fast.errors import EXIT_START_AGAIN, UserError
 
 _CHECK_EVERY_S = 0.5
 _RESCUE_LIMIT_S = 60.0
@@ -65,22 +66,28 @@ class Watchdog:
 
     def _end_the_run(self, why: str) -> None:
         path = self._folder / f"stall-{time.strftime('%Y%m%d-%H%M%S')}-rank{self._rank}.txt"
-        saved = ["nothing could be saved"]
+        self._saved = "nothing could be saved"
         # In threads: a file system that hangs is a likely cause, and would stop this one, too.
-        for work in (lambda: self._write(path, why), lambda: saved.__setitem__(0, self._rescue())):
+        for work in (lambda: self._write(path, why), self._save):
             thread = threading.Thread(target=work, daemon=True)
             thread.start()
             thread.join(_RESCUE_LIMIT_S)
         print(
             f"{why} {self._doing}: stacks of all threads and workers, and the "
-            f"videos that they read, are in {path}; {saved[0]}; start again with --resume auto",
+            f"videos that they read, are in {path}; {self._saved}; start again with --resume auto",
             file=sys.stderr,
             flush=True,
         )
         os._exit(EXIT_START_AGAIN)
 
+    def _save(self) -> None:
+        try:
+            self._saved = self._rescue()
+        except UserError as error:  # a full disk
+            self._saved = f"nothing could be saved: {error}"
+
     def _write(self, path: Path, why: str) -> None:
-        with path.open("w") as file:
+        with suppress(OSError), path.open("w") as file:
             file.write(f"{time.strftime('%F %T')} {why} {self._doing}\n")
             self._write_samples(file)
             file.write(f"\nThreads of this process ({os.getpid()}):\n")
