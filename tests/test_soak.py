@@ -31,6 +31,5 @@ def soak(tmp_path, steps):
 def test_ten_thousand_steps_hold_no_more_than_the_first_ones(tmp_path):
     result = soak(tmp_path, 10_000)
     assert result["steps"] == 10_000
-    # Of about 900 MB, with samples 90 MB higher while a checkpoint is made: the slope has a standard error of about 1 MB.
-    assert result["slope_kb_per_1000_steps"] < 3000
+    assert result["slope_kb_per_1000_steps"] < 1000  # of 1,350 MB; samples differ by 50 MB
     assert max(result["open_files"]) - min(result["open_files"]) <= 6  # checkpoints being written
