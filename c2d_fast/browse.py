@@ -13,17 +13,18 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parses the command's flags."""
     parser = cli.command(
         "browse",
-        "Writes what the loader feeds the model with: NumPy arrays `clips` (uint8 [N, T, H, W, C], RGB), `path`, `label`, "
-        "`index` (place in the list) and `view` (crop * 10 + clip in the test split, else 0), and what list it was.",
-        "python -m c2d_fast.browse --pipe dali_pipes/k400_8x8.py --list val.txt --split test --limit 4 --npz views.npz",
+        "Shows what the loader really feeds the model with, as pictures with class, file, frames and crop, or as arrays:\n"
+        "clips (uint8 [N, T, H, W, C], RGB), path, label, index (place in the list), view (crop * 10 + clip in test).",
+        "python -m c2d_fast.browse --pipe dali_pipes/k400_8x8.py --list train.txt --png clips.png",
     )
     parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe")
-    parser.add_argument("--npz", required=True, type=Path, metavar="FILE", help="the file to write")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="draw clips on a sheet (more than 30: FILE-2.png ...)")
+    parser.add_argument("--mp4", type=Path, metavar="FILE", help="let the first sheet's clips play beside each other")
+    parser.add_argument("--npz", type=Path, metavar="FILE", help="write clips as arrays")
     parser.add_argument("--split", default="train", choices=("train", "val", "test"),
                         help="train: augmented clips (default); val: centre views; test: all 10x3 views")  # fmt: skip
-    parser.add_argument(
-        "--limit", type=cli.positive, metavar="N", help="only N videos: the list's first, or the epoch's (default: all)"
-    )
+    parser.add_argument("--limit", type=cli.positive, metavar="N",
+                        help="only the list's or epoch's first N videos (default: all; in pictures 16, of test 1)")  # fmt: skip
     parser.add_argument("--seed", type=cli.not_negative, default=0, metavar="N", help="of the training split (default 0)")
     parser.add_argument("--epoch", type=cli.positive, default=1, metavar="N", help="likewise, counted from 1 (default 1)")
     data = parser.add_argument_group("data (demo.py needs none: it makes its own)")

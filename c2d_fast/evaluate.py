@@ -8,6 +8,7 @@ from torch import nn
 
 from c2d_fast.batch import EvalSource
 from c2d_fast.distributed import Group
+from c2d_fast.gallery import Gallery
 from c2d_fast.metrics import hits
 from c2d_fast.precision import Precision
 
@@ -62,6 +63,7 @@ def evaluate(
     num_listed: int | None = None,
     group: Group | None = None,
     gives_up: Callable[[], bool] = lambda: False,
+    gallery: Gallery | None = None,
 ) -> Scores | None:
     """Scores every video of a source; with several ranks each scores its part, and all get the scores of all.
 
@@ -75,6 +77,7 @@ def evaluate(
         num_listed: videos in the list, broken ones included (default: the source's).
         group: the ranks that share the list (default: this one has all of it).
         gives_up: called before each batch; once it says so on any rank, the result is None on all.
+        gallery: is shown the views of this rank.
     """
     group, stopped = group or Group(), False
     was_training = model.training
@@ -89,6 +92,8 @@ def evaluate(
             break
         with precision.autocast(device):
             logits = model(batch.clip).float()
+        if gallery:
+            gallery.see(batch, logits)
         scores = logits.softmax(1) if average_probabilities else logits
         counted = batch.real.to(scores.dtype)
         sums.index_add_(0, batch.index, scores * counted[:, None])

@@ -1,4 +1,4 @@
-"""`python -m c2d_fast.export`: writes a checkpoint's weights in another form."""
+"""`python -m c2d_fast.export`: writes a checkpoint's model in another form."""
 
 import argparse
 from pathlib import Path
@@ -10,12 +10,16 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parses the command's flags."""
     parser = cli.command(
         "export",
-        "Writes a checkpoint's weights as safetensors, in torchvision's ResNet names, with a card that says what they are: "
-        "recipe, classes, scores, lists, versions. The optimizer stays behind.",
-        "python -m c2d_fast.export --checkpoint runs/R/best.pt --out model.safetensors",
+        "Writes a checkpoint's weights as safetensors, in torchvision's ResNet names, or its model as ONNX: uint8 clips "
+        "[N, T, H, W, 3], RGB,\nin, logits [N, K] out, checked against PyTorch. A card that says what it is (recipe, classes, "
+        "scores, lists, versions) goes into the\nfile, and beside it as OUT.card.json. The optimizer stays behind.",
+        "python -m c2d_fast.export --checkpoint runs/R/best.pt --out model.onnx",
     )
     parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help="ours, or a published .pth")
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="must end in .safetensors")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="replaced if it is there")
+    parser.add_argument("--to", choices=("onnx", "safetensors"), help="default: as the name of --out ends")
+    parser.add_argument("--features", action="store_true",
+                        help="ONNX: a second output, features [N, C], what the classifier is given")  # fmt: skip
     parser.add_argument("--pipe", metavar="FILE", help="the recipe, for a checkpoint that is not ours and does not say it")
     parser.add_argument("--num-classes", type=cli.positive, metavar="K", help="default: the checkpoint's, or the recipe's")
     return parser.parse_args(argv)

@@ -1,6 +1,7 @@
-"""`python -m c2d_fast.info`: what a recipe's model is and costs, beside what is published."""
+"""`python -m c2d_fast.info`: what this machine can do, what a recipe's model is and costs, what a checkpoint is."""
 
 import argparse
+from pathlib import Path
 
 from c2d_fast import cli
 
@@ -9,11 +10,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parses the command's flags."""
     parser = cli.command(
         "info",
-        "Shows a recipe: its model, its parameters and multiply-accumulates for each clip as counted here, and the published "
-        "figures beside them.",
+        "Shows what this machine can do: versions, CPU, memory, GPUs, decoders, encoders. With a recipe, first what that says, and "
+        "its model's\nparts, parameters and multiply-accumulates for each clip as counted here, beside the published figures. "
+        "With a checkpoint, what\nit is. A bug report starts with this.",
         "python -m c2d_fast.info --pipe dali_pipes/k400_8x8.py",
     )
-    parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe")
+    parser.add_argument("--pipe", metavar="FILE", help="a recipe")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="of any form; nothing in it is run")
+    parser.add_argument("--json", action="store_true", help="all of it as one JSON object")
     return parser.parse_args(argv)
 
 

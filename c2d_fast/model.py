@@ -61,6 +61,22 @@ class C2D(nn.Module):
         Returns:
             Logits, float32 [N, num_classes].
         """
+        return self.classify(self.features(clip_NTHWC))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Classifies features, float32 [N, C]: dropout (while training) and the classifier. Logits, float32 [N, num_classes]."""
+        logits: Tensor = self.fc(self.dropout(features))
+        return logits.float()
+
+    def features(self, clip_NTHWC: Tensor) -> Tensor:  # noqa: N803
+        """Describes clips by what the classifier is given, before its dropout: the last layer averaged over space and time.
+
+        Args:
+            clip_NTHWC: RGB 0..255, uint8 [N, T, H, W, C], contiguous.
+
+        Returns:
+            float32 [N, C]; C is fc.in_features: 512 of a ResNet-18, 2048 of the deeper ones.
+        """
         num_clips, num_frames = clip_NTHWC.shape[:2]
         # The loader's bytes seen as [N*T, C, H, W] are channels-last already: no copy.
         x = clip_NTHWC.flatten(0, 1).permute(0, 3, 1, 2)
@@ -76,9 +92,7 @@ class C2D(nn.Module):
                 x = halve_frames(x, num_frames)
                 num_frames //= 2
         # Averaged in float32: the mean of hundreds of half-precision numbers is not one itself.
-        features = x.float().mean((2, 3)).view(num_clips, -1, x.shape[1]).mean(1)
-        logits: Tensor = self.fc(self.dropout(features))
-        return logits.float()
+        return x.float().mean((2, 3)).view(num_clips, -1, x.shape[1]).mean(1)
 
 
 def _width(trunk: nn.Module, stage: int, block: int) -> int:

@@ -160,7 +160,11 @@ class TrainPlan:
     def sample(self, step: int, slot: int) -> Sample:
         """Draws the sample at a place of a step's batch."""
         epoch, _ = self._place(step, slot)
-        index, videos, clip = self.index(step, slot), self.videos, self.clip
+        return self.draw(epoch, self.index(step, slot))
+
+    def draw(self, epoch: int, index: int) -> Sample:
+        """Draws a video's sample of an epoch, whatever its place in it."""
+        videos, clip = self.videos, self.clip
         n, source = int(videos.num_frames[index]), (int(videos.width[index]), int(videos.height[index]))
         scaled = sampler.scaled_size(*source, self.short_side)
         firsts = sampler.train_first_frames(n, clip.num_frames, clip.interval)
@@ -224,16 +228,21 @@ class EvalPlan:
     def sample(self, step: int, slot: int) -> Sample:
         """Returns the sample at a place of a step's batch, with every frame that any of the video's views needs."""
         index = self.index(step, slot)
-        source = (int(self.videos.width[index]), int(self.videos.height[index]))
-        scaled = sampler.scaled_size(*source, self.short_side)
-        squares = [sampler.centre_box(*scaled, self.crop.size)] if self.num_clips == 1 else sampler.three_boxes(*scaled)
-        boxes = np.stack([sampler.relative_box(square, *scaled) for square in squares])
-        return Sample(index, np.unique(self._clips(index)), boxes, False)
+        return Sample(index, np.unique(self._clips(index)), self._boxes(index), False)
+
+    def views(self, index: int) -> list[Sample]:
+        """Returns a video's views one by one, in their order: crop by crop, and clip by clip for each."""
+        return [Sample(index, frames, box[None], False) for box in self._boxes(index) for frames in self._clips(index)]
 
     def positions(self, index: int) -> NDArray[np.int64]:
         """Returns where each clip's frames stand among the sample's frames: int64 [clips, T]."""
         clips = self._clips(index)
         return np.searchsorted(np.unique(clips), clips)
+
+    def _boxes(self, index: int) -> NDArray[np.float32]:
+        scaled = sampler.scaled_size(int(self.videos.width[index]), int(self.videos.height[index]), self.short_side)
+        squares = [sampler.centre_box(*scaled, self.crop.size)] if self.num_clips == 1 else sampler.three_boxes(*scaled)
+        return np.stack([sampler.relative_box(square, *scaled) for square in squares])
 
     def _clips(self, index: int) -> NDArray[np.int64]:
         n, clip = int(self.videos.num_frames[index]), self.clip

@@ -101,6 +101,8 @@ class Recipe:
     crop: Crop
     training: Training
     published: Published | None = None
+    expected_top1: float | None = None
+    """Where the model zoo has nothing: validation's top-1, per cent, as measured by this project on the recipe's own data."""
     generated_data: bool = False
     """True: without data flags, the commands make and use the demo data set."""
 
@@ -111,14 +113,24 @@ class Recipe:
         if self.clip.num_frames < least or self.clip.interval < 1:
             raise ValueError(f"clip ({self.clip}) must have {least} frames at least, and an interval of 1 at least")
 
+    @property
+    def reference(self) -> dict[str, float]:
+        """Returns what a run is to be compared with: top1 and top5 in per cent, as far as they are known."""
+        if self.published:
+            return {"top1": self.published.top1, "top5": self.published.top5}
+        return {} if self.expected_top1 is None else {"top1": self.expected_top1}
+
     def as_dict(self) -> dict[str, Any]:
         """Returns plain dicts, lists, numbers and strings, as stored in checkpoints and config.json."""
         plain: dict[str, Any] = _plain(dataclasses.asdict(self))
         return plain
 
     def with_num_classes(self, num_classes: int) -> "Recipe":
-        """Returns the recipe for a data set with that many classes."""
-        return dataclasses.replace(self, model=dataclasses.replace(self.model, num_classes=num_classes))
+        """Returns the recipe for a data set with that many classes; what is known of another is no reference for it."""
+        if num_classes == self.model.num_classes:
+            return self
+        model = dataclasses.replace(self.model, num_classes=num_classes)
+        return dataclasses.replace(self, model=model, published=None, expected_top1=None)
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,43 @@
-"""What a run tells: the console, JSON lines and TensorBoard, from the same figures."""
+"""What a run tells: the console, JSON lines and TensorBoard, from the same figures. It keeps account of its own time."""
 
 import json
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from tensorboard.summary.writer import event_file_writer
-from torch.utils.tensorboard import SummaryWriter
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from c2d_fast import charts
+from c2d_fast.board import Board
 from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
-from c2d_fast.files import written_whole
+from c2d_fast.evaluate import Scores
+from c2d_fast.gallery import Gallery
+from c2d_fast.gauges import Gauges
+from c2d_fast.metrics_file import open_without_later_steps
 
 _LINE_EVERY_S = 10.0
+_MOST_PERCENT = 0.8  # of the time that recording may take, before pictures are left out
+_BEST = ("best/top1", "best/top5", "best/epoch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Which pictures of the data and of the scores a run records, and what is said of them."""
+
+    epochs: int
+    """Of the whole run: the first and the last one always have pictures."""
+    every: int | None = None
+    """Epochs from one to the next; 0: none at all. None: a tenth of the run, as far as that takes little of its time."""
+    classes: Sequence[str] = ()
+    """Names by label."""
+    published: dict[str, float] = field(default_factory=dict)
+    """Reference lines beside validation's: top1 and top5, in per cent."""
 
 
 class Records:
@@ -25,57 +46,121 @@ class Records:
     Once they cannot be written, the run goes on without: it ends when a checkpoint cannot be written.
     """
 
-    def __init__(self, folder: Path, *, first_step: int, total_steps: int):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        first_step: int,
+        total_steps: int,
+        pictures: Pictures | None = None,
+        gauges: Gauges | None = None,
+    ):
         self._folder, self._writes = folder, True
-        threading.excepthook = _quieter_hook
+        self._pictures, self._gauges = pictures or Pictures(epochs=0, every=0), gauges
         # Steps after the checkpoint that a resumed run starts from are taken again: their old records go.
-        self._jsonl = _open_without_later_steps(folder / "metrics.jsonl", first_step)
+        self._jsonl = open_without_later_steps(folder / "metrics.jsonl", first_step)
         try:
-            self._board = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
+            self._board = Board(folder, purge_step=first_step + 1 if first_step else None)
         except OSError as error:
             raise UserError(
                 f"--out {folder}: cannot be written to ({error.strerror}); free the disk or give another"
             ) from error
         self._bar = tqdm(total=total_steps, initial=first_step, unit="step", disable=not shows_bars(), dynamic_ncols=True)
-        self._first_step, self._total_steps = first_step, total_steps
+        self._first_step, self._step, self._total_steps = first_step, first_step, total_steps
         self._started_s = self._last_line_s = time.monotonic()
+        self._spent_s, self._depth = 0.0, 0
+        self._last = (first_step, self._started_s)
 
     def config(self, config: dict[str, Any]) -> None:
-        """Writes the configuration of the run to TensorBoard, as text."""
-        text = "```json\n" + json.dumps(config, indent=2) + "\n```"
-        self._try(lambda: self._board.add_text("config", text))
+        """Writes the configuration of the run to TensorBoard: as text, and as hyperparameters."""
+        self._try(lambda: self._board.config(config, _BEST))
+
+    def start(self) -> None:
+        """Starts the clocks: the first step is next."""
+        self._started_s = time.monotonic()
+        self._spent_s, self._last = 0.0, (self._step, self._started_s)
 
     def step(self, description: str) -> None:
         """Moves the bar by a training step."""
-        self._bar.set_description(description, refresh=False)
-        self._bar.update()
+        with self._timed():
+            self._step += 1
+            self._bar.set_description(description, refresh=False)
+            self._bar.update()
 
     def train(self, step: int, epoch: int, figures: dict[str, float], *, last: bool) -> None:
-        """Records training figures.
+        """Records training figures, and what the machine did meanwhile.
 
         Args:
             step: optimizer steps taken.
             epoch: counted from 1.
-            figures: loss, top1 (per cent), lr, clips_per_s, data_wait_percent.
+            figures: loss, top1 and top5 (per cent), gradient_norm, lr, clips_per_s, data_wait_percent.
             last: this is the epoch's last record: the console always shows it.
         """
-        self._write("train", step, epoch, figures)
-        text = (
-            f"loss {figures['loss']:.3f}  top-1 {figures['top1']:.1f} %  {figures['clips_per_s']:.1f} clips/s  "
-            f"data wait {figures['data_wait_percent']:.0f} %"
-        )
-        self._bar.set_postfix_str(text, refresh=False)
-        now = time.monotonic()
-        if self._bar.disable and (last or now - self._last_line_s >= _LINE_EVERY_S):
-            self._last_line_s = now
-            left = (now - self._started_s) / max(step - self._first_step, 1) * (self._total_steps - step)
-            eta = timedelta(seconds=round(left))
-            print(f"epoch {epoch}  step {step}/{self._total_steps}  {text}  lr {figures['lr']:.3g}  eta {eta}")
+        with self._timed():
+            self._write("train", step, epoch, figures)
+            self._write("machine", step, epoch, self._machine(step))
+            text = (
+                f"loss {figures['loss']:.3f}  top-1 {figures['top1']:.1f} %  {figures['clips_per_s']:.1f} clips/s  "
+                f"data wait {figures['data_wait_percent']:.0f} %"
+            )
+            self._bar.set_postfix_str(text, refresh=False)
+            now = time.monotonic()
+            if self._bar.disable and (last or now - self._last_line_s >= _LINE_EVERY_S):
+                self._last_line_s = now
+                left = (now - self._started_s) / max(step - self._first_step, 1) * (self._total_steps - step)
+                eta = timedelta(seconds=round(left))
+                print(f"epoch {epoch}  step {step}/{self._total_steps}  {text}  lr {figures['lr']:.3g}  eta {eta}")
 
     def validation(self, step: int, epoch: int, figures: dict[str, float], text: str) -> None:
         """Records validation figures (loss, top1 and top5 in per cent) and shows the text."""
-        self._write("val", step, epoch, figures)
-        self.say(text)
+        with self._timed():
+            self._write("val", step, epoch, figures)
+            for name, value in self._pictures.published.items():
+                self._try(lambda name=name, value=value: self._board.scalar(f"published/{name}", value, step))  # type: ignore[misc]
+            self._try(self._board.flush)
+            self.say(text)
+
+    def best(self, step: int, epoch: int, figures: dict[str, float]) -> None:
+        """Records the best validation so far (top1 and top5 in per cent), for the table of hyperparameters."""
+        with self._timed():
+            for tag, value in zip(_BEST, (figures["top1"], figures["top5"], epoch), strict=True):
+                self._try(lambda tag=tag, value=value: self._board.scalar(tag, value, step))  # type: ignore[misc]
+
+    def wants_pictures(self, epoch: int) -> bool:
+        """Says whether an epoch, counted from 1, has pictures."""
+        pictures = self._pictures
+        if not pictures.every and pictures.every is not None:
+            return False
+        if epoch in (1, pictures.epochs):
+            return True
+        every = pictures.every or max(round(pictures.epochs / 10), 1)
+        return epoch % every == 0 and (pictures.every is not None or self.percent() < _MOST_PERCENT)
+
+    def clips(self, kind: str, step: int, gallery: Gallery, name: Callable[[int], str]) -> None:
+        """Writes a strip of clips that the model was fed.
+
+        Args:
+            kind: train or val.
+            step: optimizer steps taken.
+            gallery: has seen them; its time is recording's, too.
+            name: says which video has a place in the plan.
+        """
+        with self._timed():
+            self._spent_s += gallery.spent_s
+            shown = gallery.take()
+            if shown and shown.labels:
+                classes = self._classes(max(*shown.labels, *shown.guesses) + 1)
+                names = [name(index).rpartition(": ")[2] for index in shown.indices]
+                self._try(lambda: self._board.clips(f"{kind}/clips", shown, classes, names, step))
+
+    def score_figures(self, step: int, scores: Scores) -> None:
+        """Draws the confusion matrix and the accuracy of each class."""
+        with self._timed():
+            guesses, labels = scores.scores[scores.scored].argmax(1), scores.labels[scores.scored]
+            counts = charts.confusion_counts(labels.numpy(), guesses.numpy(), scores.scores.shape[1])
+            classes = self._classes(len(counts))
+            for name, draw in (("confusion", charts.confusion_figure), ("classes", charts.class_accuracy_figure)):
+                self._figure(f"val/{name}", draw(counts, classes), step)
 
     def skipped(self, line: dict[str, Any]) -> None:
         """Notes in nonfinite.jsonl a step that was not applied, with the loss and the videos of each rank."""
@@ -84,25 +169,60 @@ class Records:
             with (self._folder / "nonfinite.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
 
-        self._try(write)
+        with self._timed():
+            self._try(write)
 
     def say(self, text: str) -> None:
         """Shows a line above the bar."""
         tqdm.write(text) if not self._bar.disable else print(text)
 
-    def close(self) -> None:
-        """Writes out everything."""
-        self._bar.close()
-        self._try(self._board.close)
-        self._try(self._jsonl.close)
+    def percent(self) -> float:
+        """Returns the share of the time since start() that recording has taken, in per cent."""
+        return 100 * self._spent_s / max(time.monotonic() - self._started_s, 1e-9)
+
+    def close(self, *, finished: bool = False) -> None:
+        """Writes out everything; of a finished run it says what recording has cost."""
+        steps, elapsed_ms = self._step - self._first_step, 1000 * (time.monotonic() - self._started_s)
+        with self._timed():
+            self._bar.close()
+            if self._gauges:
+                self._gauges.close()
+            self._try(lambda: self._board.close(finished=finished))
+            self._try(self._jsonl.close)
+        if finished and steps:
+            spent = f"{1000 * self._spent_s / steps:.2f} ms for each step of {elapsed_ms / steps:.0f} ms"
+            self.say(f"recording took {self.percent():.2f} % of the time: {spent}, validation and pictures included")
+
+    def _figure(self, tag: str, figure: Figure, step: int) -> None:
+        width, height = (figure.get_size_inches() * figure.dpi).round().astype(int).tolist()
+        file = charts.png(figure)
+        self._try(lambda: self._board.image(tag, file, (height, width), step))
+
+    def _machine(self, step: int) -> dict[str, float]:
+        now_s, (last_step, last_s) = time.monotonic(), self._last
+        self._last = (step, now_s)
+        pace = {"step_ms": 1000 * (now_s - last_s) / (step - last_step)} if step > last_step else {}
+        return {**pace, "recording_percent": self.percent(), **(self._gauges.read() if self._gauges else {})}
+
+    def _classes(self, count: int) -> list[str]:
+        names = list(self._pictures.classes)
+        return names + [f"class {label}" for label in range(len(names), count)]
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        started_s, self._depth = time.perf_counter(), self._depth + 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if not self._depth:  # within another one it is counted there
+                self._spent_s += time.perf_counter() - started_s
 
     def _write(self, kind: str, step: int, epoch: int, figures: dict[str, float]) -> None:
         line = {"kind": kind, "step": step, "epoch": epoch, "time_s": round(time.time(), 3), **figures}
         self._try(lambda: self._jsonl.write(json.dumps(line) + "\n"))
         for name, value in figures.items():
-            self._try(lambda name=name, value=value: self._board.add_scalar(f"{kind}/{name}", value, step))  # type: ignore[misc]
-        if kind == "val":
-            self._try(self._board.flush)
+            self._try(lambda name=name, value=value: self._board.scalar(f"{kind}/{name}", value, step))  # type: ignore[misc]
 
     def _try(self, write: Callable[[], object]) -> None:
         if not self._writes:
@@ -114,38 +234,6 @@ class Records:
             self.say(f"warning: metrics and TensorBoard events can no longer be written ({error.strerror}); the run goes on")
 
 
-def _open_without_later_steps(path: Path, last_step: int) -> TextIO:
-    try:
-        lines = path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []
-        if path.exists():
-            with written_whole(path) as partial:  # a run that is killed here loses none of what it had
-                partial.write_text("".join(line for line in lines if _step(line) <= last_step))
-        return path.open("a", buffering=1)
-    except OSError as error:
-        raise UserError(f"--out: {path} cannot be written ({error.strerror}); free the disk or give another folder") from error
-
-
-def _step(line: str) -> float:
-    """Returns the step of a line; infinity for one that a killed process has left unfinished."""
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
-
-
-_usual_hook = threading.excepthook
-
-
-def _quieter_hook(args: threading.ExceptHookArgs) -> None:
-    """Leaves errors of TensorBoard's writing thread to its callers, to whom its next call raises them again.
-
-    And those of DALI's thread that looks after its workers to stream.py, which notices dead workers itself.
-    """
-    is_dalis = args.thread is not None and "_observer_thread" in args.thread.name
-    if not is_dalis and not isinstance(args.thread, event_file_writer._AsyncWriterThread):
-        _usual_hook(args)
-
-
 class NoRecords(Records):
     """What the ranks beside the first record: nothing."""
 
@@ -154,6 +242,9 @@ class NoRecords(Records):
 
     def config(self, config: dict[str, Any]) -> None:
         """Records nothing."""
+
+    def start(self) -> None:
+        """Starts nothing."""
 
     def step(self, description: str) -> None:
         """Records nothing."""
@@ -164,11 +255,18 @@ class NoRecords(Records):
     def validation(self, step: int, epoch: int, figures: dict[str, float], text: str) -> None:
         """Records nothing."""
 
+    def best(self, step: int, epoch: int, figures: dict[str, float]) -> None:
+        """Records nothing."""
+
+    def wants_pictures(self, epoch: int) -> bool:
+        """Says that none are wanted."""
+        return False
+
     def skipped(self, line: dict[str, Any]) -> None:
         """Records nothing."""
 
     def say(self, text: str) -> None:
         """Shows nothing."""
 
-    def close(self) -> None:
+    def close(self, *, finished: bool = False) -> None:
         """Closes nothing."""

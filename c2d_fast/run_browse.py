@@ -1,29 +1,28 @@
-"""Writes the clips that the model is fed, as the flags of `c2d_fast.browse` say."""
+"""Shows the clips that the model is fed, as the flags of `c2d_fast.browse` say."""
 
 import argparse
 import math
-import shutil
-import tempfile
-import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import Any
 
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.batch import Batch
+from c2d_fast.clip_archive import check_space, write_archive
+from c2d_fast.clip_pictures import pages_of, write_pages, write_playing
 from c2d_fast.data_flags import label_names, one_list, with_classes
 from c2d_fast.dataset import choose_device, loader_options, scored_videos, videos_at_a_time
 from c2d_fast.errors import UserError
-from c2d_fast.files import check_writable, written_whole
+from c2d_fast.files import check_writable
+from c2d_fast.listing import Listing
 from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
-from c2d_fast.plan import VIEWS, EvalPlan, TrainPlan
+from c2d_fast.plan import VIEWS, EvalPlan, Sample, TrainPlan
 from c2d_fast.recipe import PipeFile, Recipe, load_pipe
+from c2d_fast.sheet import INK, Card
 
 _LARGEST_BATCH = 32
+_SHOWN_VIDEOS = {"train": 16, "val": 16, "test": 1}  # in pictures, where nothing is said
 
 
 def run_browse(args: argparse.Namespace) -> None:
@@ -32,7 +31,7 @@ def run_browse(args: argparse.Namespace) -> None:
     Raises:
         UserError: anything that the user can mend.
     """
-    check_writable(args.npz, "--npz")
+    _check_outputs(args)
     pipe, names = load_pipe(args.pipe), label_names(args)
     recipe = with_classes(pipe.recipe, args, names)
     listing = one_list(args, recipe, names, "train" if args.split == "train" else "val")
@@ -40,30 +39,58 @@ def run_browse(args: argparse.Namespace) -> None:
     bad = scored_videos(listing, args)
     options = loader_options(bad, args, choose_device())
     shape = (recipe.clip.num_frames, recipe.crop.size, recipe.crop.size, 3)
-    batches, num_views = _batches(pipe, recipe, bad, options, args)
-    num_videos = min(len(bad.manifest.kept), args.limit or len(listing))
-    _check_space(args.npz, num_videos * num_views * math.prod(shape))
-    rows = islice(_rows(batches, bad), None if args.limit is None else args.limit * num_views)
-    count = _write(args.npz, rows, shape, {f"list_{key}": value for key, value in listing.facts().items()})
-    print(f"{count} clips of {' x '.join(map(str, shape))} bytes written to {args.npz}")
+    plan = _plan(recipe, bad, args)
+    num_views = plan.num_views if isinstance(plan, EvalPlan) else 1
+    pictures = args.png or args.mp4
+    limit = args.limit or (_SHOWN_VIDEOS[args.split] if pictures else len(listing))
+    num_clips = min(len(bad.manifest.kept), limit) * num_views
+    rows = islice(_rows(_batches(pipe, plan, bad, options, args.epoch - 1), bad), num_clips)
+    if pictures:  # what is looked at is little: it is held
+        rows = iter(kept := list(rows))
+        cards = [Card(clip, _lines(plan, facts, listing, args.epoch - 1)) for clip, facts in kept]
+        pages = pages_of(cards)
+        title = f"{recipe.name}, {args.split}, {listing.path.name}"
+        if args.png:
+            for path in write_pages(pages, args.png, title):
+                print(f"{len(cards)} clips drawn: {path}")
+        if args.mp4:
+            write_playing(pages[0], args.mp4, title)
+            print(f"{len(pages[0])} of {len(cards)} clips playing: {args.mp4}")
+    if args.npz:
+        check_space(args.npz, num_clips * math.prod(shape))
+        count = write_archive(args.npz, rows, shape, {f"list_{key}": value for key, value in listing.facts().items()})
+        print(f"{count} clips of {' x '.join(map(str, shape))} bytes written to {args.npz}")
 
 
-def _batches(
-    pipe: PipeFile, recipe: Recipe, bad: BadVideos, options: LoaderOptions, args: argparse.Namespace
-) -> tuple[Iterator[Batch], int]:
-    """Returns the split's batches, and how many views each video has in them."""
+def _check_outputs(args: argparse.Namespace) -> None:
+    if not (args.npz or args.png or args.mp4):
+        raise UserError("nothing to write: give --png FILE, --mp4 FILE or --npz FILE")
+    for name, ending in (("png", ".png"), ("mp4", ".mp4"), ("npz", "")):
+        path = getattr(args, name)
+        if path:
+            if not path.name.endswith(ending):
+                raise UserError(f"--{name} {path}: must end in {ending}")
+            check_writable(path, f"--{name}")
+
+
+def _plan(recipe: Recipe, bad: BadVideos, args: argparse.Namespace) -> TrainPlan | EvalPlan:
+    """Returns the split's plan."""
     videos = bad.manifest.videos()
     if args.split == "train":
         # Samples do not depend on the batch: one that divides the list leaves no video out.
         size = max(n for n in range(1, min(len(videos), _LARGEST_BATCH) + 1) if len(videos) % n == 0)
-        plan = TrainPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, seed=args.seed, batch_size=size)
-        return TrainLoader(pipe.train_pipe, plan, options, bad).epoch(args.epoch - 1), 1
+        return TrainPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, seed=args.seed, batch_size=size)
     num_clips = 1 if args.split == "val" else VIEWS["10x3"]
     size = min(
         _LARGEST_BATCH, videos_at_a_time(videos, num_clips * recipe.clip.num_frames, 3 * recipe.crop.size**2), len(videos)
     )
-    views = EvalPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, batch_size=size, num_clips=num_clips)
-    return EvalLoader(pipe.eval_pipe, views, options, bad, views_per_batch=_LARGEST_BATCH).views(), views.num_views
+    return EvalPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, batch_size=size, num_clips=num_clips)
+
+
+def _batches(pipe: PipeFile, plan: TrainPlan | EvalPlan, bad: BadVideos, options: LoaderOptions, epoch: int) -> Iterator[Batch]:
+    if isinstance(plan, TrainPlan):
+        return TrainLoader(pipe.train_pipe, plan, options, bad).epoch(epoch)
+    return EvalLoader(pipe.eval_pipe, plan, options, bad, views_per_batch=_LARGEST_BATCH).views()
 
 
 def _rows(batches: Iterator[Batch], bad: BadVideos) -> Iterator[tuple[Any, dict[str, Any]]]:
@@ -75,50 +102,30 @@ def _rows(batches: Iterator[Batch], bad: BadVideos) -> Iterator[tuple[Any, dict[
             if real:
                 place = int(bad.manifest.kept[index])
                 facts = {"path": bad.manifest.listing.videos[place], "label": label, "index": place, "view": seen[index]}
-                yield clip, facts
+                yield clip.copy(), facts | {"planned": index}  # the batch's memory is the loader's
                 seen[index] += 1
 
 
-def _check_space(path: Path, num_bytes: int) -> None:
-    free = shutil.disk_usage(path.parent).free
-    if 2 * num_bytes > free:  # the clips stand there twice while the archive is written
-        raise UserError(
-            f"--npz {path}: {num_bytes / 1e9:.1f} GB of clips need twice that on disk, and {free / 1e9:.1f} GB are free; "
-            "write fewer with --limit"
-        )
+def _lines(plan: TrainPlan | EvalPlan, facts: dict[str, Any], listing: Listing, epoch: int) -> list[Any]:
+    """Returns what stands above a clip: class, file, and how it was cut out."""
+    index, view = facts["planned"], facts["view"]
+    name = listing.classes[facts["label"]] if listing.classes else f"class {facts['label']}"
+    if isinstance(plan, TrainPlan):
+        sample, how = plan.draw(epoch, index), ""
+    else:
+        sample = plan.views(index)[view]
+        how = f"clip {view % plan.num_clips + 1}, crop {view // plan.num_clips + 1}, " if plan.num_views > 1 else "centre, "
+    texts = [name, facts["path"], how + _frames_of(sample.frames.tolist()), _box_of(sample, plan)]
+    return [(text, INK) for text in texts]
 
 
-def _write(path: Path, rows: Iterator[tuple[Any, dict[str, Any]]], shape: tuple[int, ...], facts: dict[str, Any]) -> int:
-    """Writes the archive, whole or not at all; the clips go through a file, they may be more than the memory holds."""
-    table: list[dict[str, Any]] = []
-    try:
-        with (
-            written_whole(path) as partial,
-            tempfile.TemporaryFile(dir=path.parent) as clips,
-            zipfile.ZipFile(partial, "w") as archive,
-        ):
-            for clip, row in rows:
-                assert clip.shape == shape
-                clips.write(np.ascontiguousarray(clip).data)
-                table.append(row)
-            clips.seek(0)
-            with archive.open("clips.npy", "w", force_zip64=True) as file:
-                header = {"descr": "|u1", "fortran_order": False, "shape": (len(table), *shape)}
-                np.lib.format.write_array_header_1_0(file, header)
-                shutil.copyfileobj(clips, file, 2**20)
-            for name in ("path", "label", "index", "view"):
-                _add(archive, name, np.array([row[name] for row in table]))
-            for name, value in facts.items():
-                _add(archive, name, np.array(value))
-    except OSError as error:
-        raise UserError(f"--npz {path}: cannot be written ({error.strerror}); free the disk or give another file") from error
-    return len(table)
+def _frames_of(frames: Sequence[int]) -> str:
+    if len(frames) == 1:
+        return f"frame {frames[0]}"
+    return f"frames {frames[0]} to {frames[-1]}, {frames[1] - frames[0]} apart"
 
 
-def _add(archive: zipfile.ZipFile, name: str, array: Any) -> None:
-    with archive.open(f"{name}.npy", "w") as file:
-        np.lib.format.write_array(_as_io(file), array, allow_pickle=False)
-
-
-def _as_io(file: IO[bytes]) -> Any:
-    return file  # NumPy's annotation wants a file on disk; it only calls write()
+def _box_of(sample: Sample, plan: TrainPlan | EvalPlan) -> str:
+    width, height = int(plan.videos.width[sample.index]), int(plan.videos.height[sample.index])
+    x0, y0, x1, y1 = (sample.boxes[0] * (width, height, width, height)).round().astype(int).tolist()
+    return f"{x1 - x0}x{y1 - y0} at ({x0}, {y0}) of {width}x{height}{', mirrored' if sample.flip else ''}"

@@ -1,38 +1,112 @@
 """Exports a checkpoint as the flags of `c2d_fast.export` say."""
 
 import argparse
+import json
+from pathlib import Path
+from typing import Any
 
 from c2d_fast.errors import UserError
-from c2d_fast.files import check_writable
+from c2d_fast.files import check_writable, written_whole
 from c2d_fast.model import C2D
-from c2d_fast.model_file import read_model_file, write_safetensors
+from c2d_fast.model_file import CARD_FORMAT, ModelFile, read_model_file, write_safetensors
+from c2d_fast.onnx_file import check_packages, write_onnx
 from c2d_fast.recipe import load_pipe
 from c2d_fast.weights import describe, fit_state, model_for
 
+_MOST_PIXELS = 2**28  # of a clip: 1024 frames of 512 x 512
+
 
 def run_export(args: argparse.Namespace) -> None:
-    """Writes the weights and their card.
+    """Writes the model, its card in it and its card beside it.
 
     Raises:
         UserError: anything that the user can mend.
     """
-    if args.out.suffix != ".safetensors":
-        raise UserError(f"--out {args.out}: must end in .safetensors, the one form that is written so far")
-    check_writable(args.out, "--out")
+    out: Path = args.out
+    form = _form(out, args.to)
+    if args.features and form != "onnx":
+        raise UserError(
+            f"--features: --out {out} holds weights, which are the same with and without; leave it out, and compute features "
+            "with c2d_fast.load_model(PIPE, FILE).features(clips)"
+        )
+    card_path = out.with_name(f"{out.name}.card.json")
+    for path in (out, card_path):
+        check_writable(path, "--out")
+    if form == "onnx":
+        check_packages(f"--out {out}")
     file = read_model_file(args.checkpoint, "--checkpoint")
+    model, card, clip_shape = _model(args, file)
+    name = card["recipe"].get("name")
+    if form == "onnx":
+        differences = write_onnx(model, _checked(clip_shape, args.checkpoint), card, out, features=args.features)
+        print(f"{out}: model of {name} for clips [N, {', '.join(map(str, clip_shape))}, 3], {_size(out)}")
+        print("checked with ONNX Runtime on random clips, batches of 1 and 3:")
+        for one in differences:
+            flat = "; so little that this check says little" if one.is_flat else ""
+            print(
+                f"  {one.name} differ from PyTorch's by {one.difference:.1e} at most; the largest is {one.largest:.3g}, "
+                f"and another clip changes them by up to {one.spread:.2g}{flat}"
+            )
+    else:
+        write_safetensors(model.state_dict(), card, out)
+        print(f"{out}: weights of {name}, {_size(out)}")
+    _write_card(card, card_path, out)
+    print(f"{card_path}: what it is")
+
+
+def _form(out: Path, to: str | None) -> str:
+    """Returns the form that the flags say: onnx or safetensors."""
+    named = {".onnx": "onnx", ".safetensors": "safetensors"}.get(out.suffix.lower())
+    if to and named and to != named:
+        raise UserError(f"--to {to}: --out {out} is the name of the other form; leave --to out, or name it {out.stem}.{to}")
+    if not to and not named:
+        raise UserError(f"--out {out}: must end in .onnx or .safetensors; or say the form with --to")
+    return to or str(named)
+
+
+def _model(args: argparse.Namespace, file: ModelFile) -> tuple[C2D, dict[str, Any], tuple[Any, Any, Any]]:
+    """Returns the model, its card, and T, H, W of its clips (as a file says them: not checked)."""
     what = f"--checkpoint {args.checkpoint}"
     if args.pipe:
         model, recipe = model_for(load_pipe(args.pipe).recipe, file, what, args.num_classes)
         print(describe(file, recipe))
         card = {"recipe": recipe.as_dict(), **file.card}  # what a file says of itself stands
-    elif file.form == "ours":
-        if args.num_classes not in (None, file.num_classes):
-            raise UserError(f"--num-classes {args.num_classes}: {what} has {file.num_classes}; leave it out")
-        if file.model is None or file.num_classes != file.model.num_classes:
-            raise UserError(f"{what}: its recipe is not of its weights; give the recipe with --pipe FILE")
-        model, card = C2D(file.model), file.card
-        fit_state(model, file.state, what)
-    else:
+        return model, card, (recipe.clip.num_frames, recipe.crop.size, recipe.crop.size)
+    if file.form != "ours":
         raise UserError(f"{what}: does not say of which recipe it is; give it with --pipe FILE")
-    write_safetensors(model.state_dict(), card, args.out)
-    print(f"{args.out}: weights of {card['recipe'].get('name')}, {args.out.stat().st_size / 1e6:.1f} MB")
+    if args.num_classes not in (None, file.num_classes):
+        raise UserError(f"--num-classes {args.num_classes}: {what} has {file.num_classes}; leave it out")
+    if file.model is None or file.num_classes != file.model.num_classes:
+        raise UserError(f"{what}: its recipe is not of its weights; give the recipe with --pipe FILE")
+    model = C2D(file.model)
+    fit_state(model, file.state, what)
+    frames, size = _number(file, "clip", "num_frames"), _number(file, "crop", "size")
+    return model, file.card, (frames, size, size)
+
+
+def _number(file: ModelFile, part: str, name: str) -> Any:
+    values = file.recipe.get(part)
+    return values.get(name) if isinstance(values, dict) else None
+
+
+def _checked(clip_shape: tuple[Any, Any, Any], checkpoint: Path) -> tuple[int, int, int]:
+    """Returns the shape of clips, once it is known to be one."""
+    frames, height, width = clip_shape
+    if not all(type(number) is int and number > 0 for number in clip_shape) or frames * height * width > _MOST_PIXELS:
+        raise UserError(
+            f"--checkpoint {checkpoint}: its recipe's clips are {frames!r:.20} frames of {width!r:.20} pixels; give the recipe "
+            "with --pipe FILE"
+        )
+    return frames, height, width
+
+
+def _write_card(card: dict[str, Any], path: Path, out: Path) -> None:
+    try:
+        with written_whole(path) as partial:
+            partial.write_text(json.dumps({"format": CARD_FORMAT, **card}, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"--out {out}: is written, but {path.name} cannot be ({error}); give another name") from error
+
+
+def _size(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.1f} MB"

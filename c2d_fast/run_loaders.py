@@ -9,6 +9,7 @@ from c2d_fast.bad_videos import BadVideos
 from c2d_fast.dataset import videos_at_a_time
 from c2d_fast.distributed import Group
 from c2d_fast.evaluate import Scores, evaluate
+from c2d_fast.gallery import Gallery
 from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
 from c2d_fast.plan import EvalPlan, TrainPlan
 from c2d_fast.precision import Precision
@@ -62,10 +63,10 @@ def make_scorer(
     precision: Precision,
     group: Group,
     watchdog: Watchdog,
-) -> Callable[[Callable[[], bool]], Scores | None]:
+) -> Callable[[Callable[[], bool], Gallery | None], Scores | None]:
     """Returns what the trainer calls after each epoch."""
 
-    def score(asked_to_stop: Callable[[], bool]) -> Scores | None:
+    def score(asked_to_stop: Callable[[], bool], gallery: Gallery | None) -> Scores | None:
         def gives_up() -> bool:
             watchdog.beat("while validating")
             return asked_to_stop()
@@ -79,6 +80,7 @@ def make_scorer(
             num_listed=len(bad.manifest.listing),
             group=group,
             gives_up=gives_up,
+            gallery=gallery,
         )
 
     return score

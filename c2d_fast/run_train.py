@@ -18,13 +18,14 @@ from c2d_fast.dataset import choose_device, loader_options
 from c2d_fast.determinism import make_deterministic
 from c2d_fast.distributed import Group, group_of_environment
 from c2d_fast.errors import EndedError, UserError
-from c2d_fast.loader import TrainLoader
+from c2d_fast.gauges import Gauges
+from c2d_fast.loader import EvalLoader, TrainLoader
 from c2d_fast.model import C2D, compile_model
 from c2d_fast.model_file import of_checkpoint
 from c2d_fast.precision import Precision
 from c2d_fast.quarantine import Quarantine
 from c2d_fast.recipe import Recipe
-from c2d_fast.records import NoRecords, Records
+from c2d_fast.records import NoRecords, Pictures, Records
 from c2d_fast.resume import note_changes, restore
 from c2d_fast.run_data import RunData, prepare_data
 from c2d_fast.run_folder import describe_run, write_config
@@ -132,16 +133,9 @@ def _train(args: argparse.Namespace, group: Group) -> None:
     )
     if content:
         group.together(lambda: restore(trainer, content))
-    watchdog = Watchdog(
-        60 * args.stall_minutes,
-        data.folder,
-        group.rank,
-        samples=lambda: videos_in_work(source, val_source),
-        rescue=trainer.rescue,
-    )
-    trainer.beat = watchdog.beat
-    watchdog.dead = lambda: source.long_dead() or (val_source.long_dead() if val_source else "")
+    watchdog = _watchdog(args, data, trainer, source, val_source)
     if val_source and data.val:
+        trainer.val_name = val_source.name
         trainer.validate = make_scorer(val_source, recipe, data.val, compiled, precision, group, watchdog)
     with watchdog:
         _run(trainer, epochs, quarantine)
@@ -189,6 +183,22 @@ def _averaging(model: nn.Module, device: torch.device, group: Group) -> nn.Modul
     return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True, **{sync: False})  # type: ignore[arg-type]
 
 
+def _watchdog(
+    args: argparse.Namespace, data: RunData, trainer: Trainer, source: TrainLoader, val_source: EvalLoader | None
+) -> Watchdog:
+    """Returns what ends the run when it gets no further; the trainer tells it that it does."""
+    watchdog = Watchdog(
+        60 * args.stall_minutes,
+        data.folder,
+        trainer.group.rank,
+        samples=lambda: videos_in_work(source, val_source),
+        rescue=trainer.rescue,
+    )
+    trainer.beat = watchdog.beat
+    watchdog.dead = lambda: source.long_dead() or (val_source.long_dead() if val_source else "")
+    return watchdog
+
+
 def _base_lr(args: argparse.Namespace, recipe: Recipe, global_batch: int) -> float:
     training = recipe.training
     if not args.auto_scale_lr:
@@ -211,16 +221,25 @@ def _records(
         return NoRecords()
     write_config(data.folder, config)
     left = (epochs - progress.epoch) * source.steps_per_epoch - progress.clips // source.clips_per_step
-    records = Records(data.folder, first_step=progress.step, total_steps=progress.step + max(left, 0))
+    pictures = Pictures(
+        epochs=epochs,
+        every=config["flags"]["pictures_every"],
+        classes=data.classes or (),
+        published=data.recipe.reference,
+    )
+    total = progress.step + max(left, 0)
+    records = Records(data.folder, first_step=progress.step, total_steps=total, pictures=pictures, gauges=Gauges())
     records.config(config)
     return records
 
 
 def _run(trainer: Trainer, epochs: int, quarantine: Quarantine) -> None:
     records, last = trainer.records, trainer.checkpoints.last
+    finished = False
     try:
         with trainer.signals, trainer.profile or nullcontext():
             trainer.run(epochs)
+        finished = True
     except StoppedError as stopped:
         records.say(f"{last} holds step {trainer.progress.step}; go on from there with --resume auto --out {last.parent}")
         word = "interrupted" if stopped.number == signal.SIGINT else f"stopped by {signal.Signals(stopped.number).name}"
@@ -229,7 +248,7 @@ def _run(trainer: Trainer, epochs: int, quarantine: Quarantine) -> None:
         if trainer.group.world == 1:  # what ended the run may have been a broken video too many
             quarantine.write_own()
         quarantine.close()
-        records.close()
+        records.close(finished=finished)
 
 
 def _finish(trainer: Trainer, data: RunData) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast import worker_stacks
+from c2d_fast import worker_counts, worker_stacks
 from c2d_fast.crops import cut_crop, cut_region
 from c2d_fast.errors import UserError
 from c2d_fast.packet_table import PacketTable, open_table
@@ -38,7 +38,7 @@ TOLD_TO_END = 143
 
 
 @lru_cache(maxsize=1)
-def _settle_in_worker(inbox: str) -> None:
+def _settle_in_worker(inbox: str, counts: str) -> None:
     """Makes this process one that ends with its parent, and by nobody else's signals; called again it does nothing."""
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -51,6 +51,7 @@ def _settle_in_worker(inbox: str) -> None:
     threading.Thread(target=_end_when_told_by, args=(parent.pid,), daemon=True).start()
     if inbox:
         worker_stacks.answer_to(inbox)
+    worker_counts.count_in(counts)
 
 
 def _end_with(sentinel: int) -> None:
@@ -117,11 +118,13 @@ class ClipSource:
     """The place in the plan's batch that the pipeline's first sample holds."""
     inbox: str = ""
     """Where workers write their stacks to when asked, see worker_stacks.py."""
+    counts: str = ""
+    """Where they count decoded frames, see worker_counts.py."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrives in a worker process, which from now on ends with its parent, and not by signals that are meant for it."""
         self.__dict__.update(state)
-        _settle_in_worker(self.inbox)
+        _settle_in_worker(self.inbox, self.counts)
 
     @property
     def crops_on_cpu(self) -> bool:

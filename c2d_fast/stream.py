@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from c2d_fast import orphaned_locks, worker_stacks
+from c2d_fast import orphaned_locks, worker_counts, worker_stacks
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.children import Lost, run_in_children
 from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError
@@ -133,6 +133,7 @@ class Stream:
             first_step=step,
             first_slot=slot,
             inbox=worker_stacks.inbox(),
+            counts=worker_counts.board(),
         )
 
     def _build(self, source: ClipSource, workers: int, batch_size: int) -> Any:

@@ -46,6 +46,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     run.add_argument(
         "--seed", type=cli.not_negative, default=0, metavar="N", help="decides order, sampling and dropout (default 0)"
     )
+    run.add_argument("--pictures-every", type=cli.not_negative, metavar="N",
+                     help="epochs between pictures in TensorBoard, 0: none (default: a tenth of the run)")  # fmt: skip
     run.add_argument("--profile", action="store_true", help="trace a few steps into the run folder, and say what bounds them")
     run.add_argument("--deterministic", action="store_true", help="the same weights from the same seed, on a GPU at a cost")
     safety = parser.add_argument_group("never lose a run")

@@ -15,6 +15,7 @@ from c2d_fast.batch import Batch
 from c2d_fast.batch_norm import RunningStatistics
 from c2d_fast.distributed import Group
 from c2d_fast.errors import UserError
+from c2d_fast.gallery import Gallery
 from c2d_fast.metrics import Tally, figures
 from c2d_fast.precision import Precision
 
@@ -50,6 +51,8 @@ class TrainStep:
     group: Group
     accumulate: int = 1
     """Batches that a step takes; their gradients are averaged."""
+    gallery: Gallery | None = None
+    """Is shown what the model is fed, while there is one."""
     before: Tensor | None = None
     """Running statistics before the step."""
     stage: str = "idle"
@@ -88,7 +91,7 @@ class TrainStep:
             raise
 
     def _take(self, batches: Iterator[Batch], step: int, tally: Tally, taken: list[Batch]) -> Outcome:
-        losses, sums = [], torch.zeros(3, dtype=torch.float64, device=self.device)
+        losses, sums = [], torch.zeros(4, dtype=torch.float64, device=self.device)
         self.before = before = self.statistics.vector()
         self.optimizer.zero_grad(set_to_none=True)
         for place in range(self.accumulate):
@@ -103,6 +106,8 @@ class TrainStep:
                 loss = F.cross_entropy(logits, batch.label)
                 # With several ranks the last backward also averages the gradients over them.
                 self.scaler.scale(loss / self.accumulate).backward()
+            if self.gallery:
+                self.gallery.see(batch, logits)
             losses.append(loss.detach())
             sums += figures(loss, logits, batch.label)
         self.scaler.unscale_(self.optimizer)
@@ -113,7 +118,7 @@ class TrainStep:
         self.stage = "updating"
         self._apply(good)
         self.statistics.keep_if(good, before)
-        tally.add(torch.where(good, sums, 0))
+        tally.add(torch.where(good, sums, 0), torch.where(good, norm, 0), good)
         return Outcome(step, _to_host(good), torch.stack(losses), [batch.index for batch in taken])
 
     def _apply(self, good: Tensor) -> None:

@@ -12,6 +12,7 @@ from c2d_fast.checkpoints import Checkpoints
 from c2d_fast.distributed import Group, Votes
 from c2d_fast.errors import ToldElsewhereError, UserError
 from c2d_fast.evaluate import Scores
+from c2d_fast.gallery import Gallery
 from c2d_fast.metrics import Tally
 from c2d_fast.pace import Meter, Pace
 from c2d_fast.recipe import Training
@@ -24,6 +25,7 @@ from c2d_fast.train_step import Outcome, TrainStep
 _RECORD_EVERY_STEPS = 20
 _MOST_SKIPPED_IN_A_ROW = 3
 _LEAST_SCALE = 1.0
+_SHOWN = 16  # clips of a picture
 
 
 class StoppedError(Exception):
@@ -72,8 +74,9 @@ class Trainer:
     training: Training
     base_lr: float
     source: TrainSource
-    validate: Callable[[Callable[[], bool]], Scores | None] | None
-    """Scores the model; gives up and returns None when what it is given says, on any rank, that a signal has come."""
+    validate: Callable[[Callable[[], bool], Gallery | None], Scores | None] | None
+    """Scores the model; gives up and returns None when what it is given says, on any rank, that a signal has come. Shows its
+    clips to the gallery, if it is given one."""
     records: Records
     checkpoints: Checkpoints
     identity: dict[str, Any]
@@ -81,12 +84,14 @@ class Trainer:
     progress: Progress
     group: Group
     signals: StopSignals
+    val_name: Callable[[int], str] = str
+    """Says which video of the validation list has a place in the plan."""
     problems: Problems | None = None
     beat: Callable[[str], None] = lambda doing: None
     """Called whenever the run gets on, with what it does next."""
     profile: StepProfile | None = None
     """Records some of the first steps; open while the run goes on."""
-    tally_before: Sequence[float] = (0, 0, 0)
+    tally_before: Sequence[float] = ()
     """What a resumed run had summed up since its last record."""
 
     @property
@@ -100,21 +105,23 @@ class Trainer:
         Raises:
             StoppedError: a signal has come; the run can be resumed from the step that it was in.
         """
-        self._tally = Tally(self.step.device, self.tally_before if self.group.is_first else (0, 0, 0))
+        self._tally = Tally(self.step.device, self.tally_before if self.group.is_first else ())
         self._skipped_in_a_row, self._save_is_voted = 0, False
         has_best, has_last = self.group.first((self.checkpoints.best.exists(), self.checkpoints.last.exists()))
         if not (has_best and has_last):
             # A run stopped before its first checkpoint is due can be resumed, too; and the folder has both from the start on.
             self._save(best=not has_best)
+        self.records.start()
         while self.progress.epoch < epochs:
+            pictured = self.records.wants_pictures(self.progress.epoch + 1)
             if self._steps_taken() < self.source.steps_per_epoch:
-                stop = self._train_epoch(epochs)
+                stop = self._train_epoch(epochs, Gallery(_SHOWN, batches=1) if pictured else None)
                 self.step.statistics.average(self.group)
                 if self.validate or stop:
                     self._save()  # whatever happens in validation, the epoch is not lost
                 if stop:
                     raise StoppedError(stop)
-            best = self._validate_epoch(epochs)
+            best = self._validate_epoch(epochs, Gallery(_SHOWN) if pictured else None)
             self.progress.epoch, self.progress.clips = self.progress.epoch + 1, 0
             self._save(best=best)
 
@@ -147,7 +154,7 @@ class Trainer:
     def _steps_taken(self) -> int:
         return self.progress.clips // self.source.clips_per_step
 
-    def _train_epoch(self, epochs: int) -> int:
+    def _train_epoch(self, epochs: int, gallery: Gallery | None) -> int:
         """Returns the signal that came with the epoch's last step, 0 without."""
         progress, epoch, per_epoch = self.progress, self.progress.epoch, self.source.steps_per_epoch
         meter, pace = Meter(), Pace(self.step.device)
@@ -155,6 +162,7 @@ class Trainer:
         for group in self.step.optimizer.param_groups:
             group["lr"] = lr
         self.step.forward.train()
+        self.step.gallery = gallery
         first = self._steps_taken()
         batches = meter.waiting(self.source.epoch(epoch, first), self.beat)
         for step_in_epoch in range(first + 1, per_epoch + 1):
@@ -168,9 +176,10 @@ class Trainer:
             self.records.step(f"epoch {epoch + 1}/{epochs}")
             last = step_in_epoch == per_epoch
             if last or step_in_epoch % _RECORD_EVERY_STEPS == 0:
-                loss, top1 = self._tally.read(self.group)  # waits for the device
-                figures = {"loss": loss, "top1": top1, "lr": lr, **meter.read()}
+                figures = self._tally.read(self.group) | {"lr": lr, **meter.read()}  # waits for the device
                 self.records.train(progress.step, epoch + 1, figures, last=last)
+            if last and gallery:
+                self.records.clips("train", progress.step, gallery, self.source.name)
             stop = self._agree(pace, last=last)
         return stop
 
@@ -222,12 +231,12 @@ class Trainer:
                 )
                 raise problem if self.group.is_first else ToldElsewhereError(str(problem))
 
-    def _validate_epoch(self, epochs: int) -> bool:
+    def _validate_epoch(self, epochs: int, gallery: Gallery | None) -> bool:
         """Says whether the epoch's model is the best so far; without validation each one is."""
         if self.validate is None:
             return True
         epoch = self.progress.epoch
-        scores = self.validate(lambda: bool(self.signals.received))
+        scores = self.validate(lambda: bool(self.signals.received), gallery)
         if self.problems:
             self.problems.exchange()
         if scores is None:
@@ -246,6 +255,11 @@ class Trainer:
             "videos": scores.num_scored,
         }
         self.records.validation(self.progress.step, epoch + 1, figures, text)
+        if better:
+            self.records.best(self.progress.step, epoch + 1, figures)
+        if gallery:
+            self.records.clips("val", self.progress.step, gallery, self.val_name)
+            self.records.score_figures(self.progress.step, scores)
         return better
 
     def _save(self, *, best: bool = False) -> None:

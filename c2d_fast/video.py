@@ -16,6 +16,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from c2d_fast import worker_counts
 from c2d_fast.packets import WHOLE, Groups, Stored, from_container, from_table, remux
 
 # What is wrong with a file reaches the user as an exception. A log level, any, would make FFmpeg's threads wait for
@@ -90,7 +91,9 @@ def _decode_groups(context: VideoCodecContext, groups: Groups, wanted: NDArray[n
     numbers = set(wanted.tolist())
     for group in groups:
         for packet in [*group, None]:
-            found.update((frame.pts, frame) for frame in context.decode(packet) if frame.pts in numbers)
+            frames = context.decode(packet)
+            worker_counts.add(len(frames))
+            found.update((frame.pts, frame) for frame in frames if frame.pts in numbers)
         context.flush_buffers()
     return [found[number] for number in wanted.tolist()] if len(found) == len(wanted) else None
 
@@ -104,6 +107,7 @@ def _decode_whole(path: Path, wanted: NDArray[np.int64], threads: int) -> list[a
         _use_threads(stream.codec_context, threads)
         with closing(container.demux(stream)) as packets:  # type: ignore[type-var]  # see packets.from_container
             for frame in (frame for packet in packets for frame in packet.decode()):
+                worker_counts.add(1)
                 if count == wanted[len(taken)]:
                     taken.append(frame)
                     if len(taken) == len(wanted):
@@ -162,16 +166,24 @@ def read_clip(path: Path, frames: NDArray[np.int64], stored: Stored) -> tuple[ND
         DecodeError: it cannot be read.
     """
     if not stored.entries:
-        return read_bytes(path), frames.astype(np.int32)
+        return _whole(path, frames)
     try:
         wanted = np.unique(frames)
         groups = from_table(path, stored, wanted)
         with open_video(path) as container:
             stream = video_stream(container)
             groups = from_container(container, stream, stored, wanted) if groups is None else groups
-            return remux(groups, stream, frames) if groups else (read_bytes(path), frames.astype(np.int32))
+            if not groups:
+                return _whole(path, frames)
+            worker_counts.add(sum(map(len, groups)))
+            return remux(groups, stream, frames)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(reason(error)) from error
+
+
+def _whole(path: Path, frames: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    worker_counts.add(int(frames.max()) + 1)  # a decoder goes through all to the last one
+    return read_bytes(path), frames.astype(np.int32)
 
 
 def open_video(path: Path) -> av.container.InputContainer:

@@ -68,7 +68,7 @@ def test_a_run_resumed_into_another_folder_has_a_best_of_its_own(tmp_path):
 
 def test_an_epoch_outlives_a_validation_that_fails_and_is_validated_later(tmp_path):
     trainer = make_trainer(tmp_path, top1s=[1])
-    trainer.validate = lambda asked: (_ for _ in ()).throw(UserError("a broken video"))
+    trainer.validate = lambda asked, gallery: (_ for _ in ()).throw(UserError("a broken video"))
     with pytest.raises(UserError, match="a broken video"):
         trainer.run(2)
     progress = checkpoint.load(tmp_path / "last.pt", "--resume")["progress"]

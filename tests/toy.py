@@ -46,7 +46,7 @@ def make_trainer(folder, *, top1s=(), precision="fp32", start_step=0, training=T
     source, group = source or Toy(), group or Group()
     rounds = iter(top1s)
 
-    def validate(asked_to_stop):
+    def validate(asked_to_stop, gallery):
         if asked_to_stop():
             return None
         right = next(rounds)
