@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer import event_file_writer
 from torch.utils.tensorboard import SummaryWriter
@@ -34,10 +35,13 @@ _LAYOUT = {
     "4 machine": {
         "CPUs busy, %": ["Multiline", [r"machine/cpu_percent$"]],
         "memory of the run's processes (RSS), MB": ["Multiline", [r"machine/rss_mb$"]],
-        "GPU and its video decoders busy, %": ["Multiline", [r"machine/gpu_percent$", r"machine/decoder_percent$"]],
-        "GPU memory, MB": ["Multiline", [r"machine/gpu_memory_mb$"]],
     },
 }
+_GPU_CHARTS = {
+    "GPU and its video decoders busy, %": ["Multiline", [r"machine/gpu_percent$", r"machine/decoder_percent$"]],
+    "GPU memory, MB": ["Multiline", [r"machine/gpu_memory_mb$"]],
+}
+_STRIP_PX = 940  # what TensorBoard shows without scrolling
 
 
 class Board:
@@ -55,7 +59,8 @@ class Board:
         """
         threading.excepthook = _quieter_hook
         self._writer = SummaryWriter(str(folder), purge_step=purge_step)
-        self._writer.add_custom_scalars(_LAYOUT)
+        machine = _LAYOUT["4 machine"] | (_GPU_CHARTS if torch.cuda.is_available() else {})
+        self._writer.add_custom_scalars(_LAYOUT | {"4 machine": machine})
         self._session_end: Any = None
 
     def config(self, config: dict[str, Any], metrics: Sequence[str]) -> None:
@@ -92,7 +97,7 @@ class Board:
             if guess != label:
                 verdict += f", is {classes[label]} {100 * label_score:.0f} %"
             cards.append(Card(clip, [(verdict, GREEN if guess == label else RED), (name, INK)]))
-        picture = draw_sheet(cards, frame_px=min(112, max(shown.clips.shape[2:4])))
+        picture = draw_sheet(cards, width=_STRIP_PX)
         self.image(tag, jpeg(picture), picture.shape[:2], step)
 
     def image(self, tag: str, file: bytes, size: tuple[int, ...], step: int) -> None:

@@ -40,6 +40,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Runs the command."""
     args = parse()
+    cli.begin(args)
     from c2d_fast.run_browse import run_browse
 
     run_browse(args)

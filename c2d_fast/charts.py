@@ -66,8 +66,8 @@ def confusion_figure(counts: NDArray[np.int64], classes: Sequence[str]) -> "Figu
     figure = new_figure(max(left + side + right, 400), below + side + top)
     axes = axes_at(figure, left, below, side, side)
     image = axes.imshow(shares, cmap=_colours(), norm=_norm(), interpolation="nearest", aspect="auto")
-    title = dict(zip(("x", "y"), figure.transFigure.inverted().transform((14, below + side + 10)), strict=True))
-    figure.text(**title, s=_confusion_title(counts), fontsize=10, color=INK)
+    # A narrow matrix has no room for it above the axes alone. transform=None: the place is in pixels.
+    figure.text(14, below + side + 10, _confusion_title(counts), fontsize=10, color=INK, transform=None)
     axes.set_ylabel("label (videos)" if named else "label, by number", fontsize=9)
     axes.set_xlabel("guess" if named else "guess, by number", fontsize=9)
     _bare(axes)

@@ -3,31 +3,87 @@
 import argparse
 import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from c2d_fast import console
 from c2d_fast.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, EndedError, ToldElsewhereError, UserError
+
+_EXIT_CODES = "exit codes: 0 done; 2 something that you can mend, said in one line; 130 Ctrl-C"
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose help fits a screen and whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
         """Raises the message as a UserError, without the usage text."""
         raise UserError(f"{message}; see python -m {self.prog} --help")
 
+    def format_help(self) -> str:
+        """Returns the help: usage in one line, a line for each flag where the terminal is wide, groups close together."""
+        if self.usage is None:
+            self.usage = f"python -m {self.prog} {self._needed()} [flags]"
+        return re.sub(r"\n\n(?=[^\n]+:\n  )", "\n", super().format_help())
 
-def command(name: str, description: str, example: str) -> Parser:
-    """Returns the parser of `python -m c2d_fast.NAME`."""
-    return Parser(
+    def _needed(self) -> str:
+        needed = [action for action in self._actions if action.required]
+        words = [[*action.option_strings[:1], _metavar(action)] for action in needed if action.option_strings]
+        places = [_metavar(action) + ("..." if action.nargs == "+" else "") for action in needed if not action.option_strings]
+        return " ".join([*places, *(word for pair in words for word in pair)])
+
+
+def _metavar(action: argparse.Action) -> str:
+    return str(action.metavar or action.dest.upper())
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=34)
+
+
+def command(name: str, description: str, example: str, *, exit_codes: str = "", quiet: bool = True) -> Parser:
+    """Returns the parser of `python -m c2d_fast.NAME`.
+
+    Args:
+        name: of the command.
+        description: what it does.
+        example: a command line that works.
+        exit_codes: further ones than all commands have.
+        quiet: whether it has the flag --quiet itself; otherwise its subcommands have, see add_quiet.
+    """
+    parser = Parser(
         prog=f"c2d_fast.{name}",
         description=description,
-        epilog=f"example: {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"example: {example}\n{_EXIT_CODES}{exit_codes}",
+        formatter_class=_Help,
         allow_abbrev=False,
     )
+    if quiet:
+        add_quiet(parser)
+    return parser
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag that begin() heeds."""
+    parser.add_argument("--quiet", action="store_true", help="show results and errors only")
+
+
+def add_subcommand(commands: Any, name: str, *, summary: str, description: str, example: str) -> Parser:
+    """Returns the parser of a subcommand: of `python -m c2d_fast.prepare NAME`."""
+    parser: Parser = commands.add_parser(
+        name, help=summary, description=description, epilog=f"example: {example}\n{_EXIT_CODES}", formatter_class=_Help
+    )
+    add_quiet(parser)
+    return parser
+
+
+def begin(args: argparse.Namespace, *, quiet: bool = False) -> None:
+    """Called by a command once its flags are parsed, and before anything is printed: heeds --quiet."""
+    if args.quiet or quiet:
+        console.quieten()
 
 
 def add_list_flags(group: "argparse._ActionsContainer") -> None:
@@ -39,8 +95,8 @@ def add_list_flags(group: "argparse._ActionsContainer") -> None:
     group.add_argument("--video-name", metavar="TEMPLATE", help=names)
 
 
-def add_loader_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say how videos are read."""
+def add_loader_flags(parser: argparse.ArgumentParser, *, of_list: bool = True) -> None:
+    """Adds the flags that say how videos are read, those of a list or others."""
     group = parser.add_argument_group("reading videos")
     group.add_argument("--decoder", default="auto", choices=("auto", "nvdec", "dali", "ffmpeg"),
                        help="auto (default): nvdec where GPU, driver and every video allow it, else ffmpeg")  # fmt: skip
@@ -49,8 +105,9 @@ def add_loader_flags(parser: argparse.ArgumentParser) -> None:
                        help="threads of an ffmpeg decoder (default 1), or of nvdec (8) and dali (all CPUs)")  # fmt: skip
     group.add_argument("--whole-files", action="store_true",
                        help="read and decode files whole, not only what a clip needs: for comparison")  # fmt: skip
-    group.add_argument("--allow-missing", action="store_true",
-                       help="go on without missing files; when scoring, without any file that does not decode")  # fmt: skip
+    if of_list:
+        group.add_argument("--allow-missing", action="store_true",
+                           help="go on without missing files; when scoring, without any file that does not decode")  # fmt: skip
 
 
 def add_compute_flags(parser: argparse.ArgumentParser) -> None:
@@ -129,7 +186,7 @@ def run(main: Callable[[], None]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # `... | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and written: Ctrl-C while workers end changes nothing
     sys.exit(0)

@@ -3,8 +3,10 @@
 import os
 import shutil
 import sys
+from typing import TextIO
 
 _silent = False
+_results: TextIO | None = None
 
 
 def shows_bars() -> bool:
@@ -12,8 +14,20 @@ def shows_bars() -> bool:
     return not _silent and sys.stderr.isatty() and shutil.get_terminal_size((0, 0)).columns > 0
 
 
+def result(text: str) -> None:
+    """Shows what a command was run for, also when it was told to be quiet."""
+    print(text, file=_results or sys.stdout)
+
+
+def quieten() -> None:
+    """From now on shows results and errors only."""
+    global _silent, _results
+    _silent, _results = True, sys.stdout
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
 def silence() -> None:
     """Shows nothing more of this process but its errors: of several ranks one is enough."""
-    global _silent  # noqa: PLW0603
-    _silent = True
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    quieten()
+    global _results  # noqa: PLW0603
+    _results = sys.stdout

@@ -10,9 +10,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parses the command's flags."""
     parser = cli.command(
         "export",
-        "Writes a checkpoint's weights as safetensors, in torchvision's ResNet names, or its model as ONNX: uint8 clips "
-        "[N, T, H, W, 3], RGB,\nin, logits [N, K] out, checked against PyTorch. A card that says what it is (recipe, classes, "
-        "scores, lists, versions) goes into the\nfile, and beside it as OUT.card.json. The optimizer stays behind.",
+        "Writes a checkpoint's weights as safetensors, in torchvision's ResNet names, or its model as ONNX: clips, RGB, uint8\n"
+        "[N, T, H, W, 3], in; logits [N, K] out; checked against PyTorch. A card that says what it is (recipe, classes,\n"
+        "scores, lists, versions) goes into the file, and beside it as OUT.card.json. The optimizer stays behind.",
         "python -m c2d_fast.export --checkpoint runs/R/best.pt --out model.onnx",
     )
     parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help="ours, or a published .pth")
@@ -28,6 +28,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Runs the command."""
     args = parse()
+    cli.begin(args)
     from c2d_fast.run_export import run_export
 
     run_export(args)

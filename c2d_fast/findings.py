@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from c2d_fast import console
 from c2d_fast.errors import UserError
 from c2d_fast.facts import DEPTHS, DTYPE
 from c2d_fast.files import check_writable, written_whole
@@ -29,7 +30,7 @@ def run_show(args: argparse.Namespace) -> None:
         UserError: anything that the user can mend.
     """
     manifest = read_manifest_file(args.manifest)
-    print("\n".join(report(manifest, named=len(manifest.videos))))
+    console.result("\n".join(report(manifest, named=len(manifest.videos))))
     if args.csv:
         check_writable(args.csv, "--csv")
         try:

@@ -10,9 +10,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parses the command's flags."""
     parser = cli.command(
         "info",
-        "Shows what this machine can do: versions, CPU, memory, GPUs, decoders, encoders. With a recipe, first what that says, and "
-        "its model's\nparts, parameters and multiply-accumulates for each clip as counted here, beside the published figures. "
-        "With a checkpoint, what\nit is. A bug report starts with this.",
+        "Shows what this machine can do: versions, CPU, memory, GPUs, decoders, encoders. A bug report starts with this.\n"
+        "With a recipe, first what it decides, its model by parts, and parameters and multiply-accumulates for each clip as\n"
+        "counted here, beside the published figures. With a checkpoint, what it is.",
         "python -m c2d_fast.info --pipe dali_pipes/k400_8x8.py",
     )
     parser.add_argument("--pipe", metavar="FILE", help="a recipe")
@@ -24,6 +24,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Runs the command."""
     args = parse()
+    cli.begin(args, quiet=args.json)
     from c2d_fast.run_info import run_info
 
     run_info(args)

@@ -64,7 +64,7 @@ class C2D(nn.Module):
         return self.classify(self.features(clip_NTHWC))
 
     def classify(self, features: Tensor) -> Tensor:
-        """Classifies features, float32 [N, C]: dropout (while training) and the classifier. Logits, float32 [N, num_classes]."""
+        """Classifies features, float32 [N, C], after dropout while training. Logits, float32 [N, num_classes]."""
         logits: Tensor = self.fc(self.dropout(features))
         return logits.float()
 

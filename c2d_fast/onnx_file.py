@@ -26,8 +26,8 @@ CARD_KEY = "c2d_fast.card"
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _OPSET = 18  # what PyTorch's exporter writes without converting, and the oldest that it can
 _TOLERANCE = 1e-4  # of the largest number put out, or of 1
-_OF_SPREAD = 0.01  # of what different clips make of it, for a classifier whose logits are all small
-_FLAT = 1e-3  # clips that differ by less than this part of the largest number tell little
+_OF_SPREAD = 0.01  # of what another clip changes, where all numbers are small
+_FLAT = 0.01  # what another clip changes less than by this part of the largest number tells little
 _BATCHES = (1, 3)
 
 

@@ -11,7 +11,7 @@ from c2d_fast.facts import DEPTHS
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parses the command's flags."""
-    parser = cli.command("prepare", "Makes data sets.", "python -m c2d_fast.prepare demo --out data/demo")
+    parser = cli.command("prepare", "Makes data sets.", "python -m c2d_fast.prepare demo --out data/demo", quiet=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_list(commands)
     _add_scan(commands)
@@ -22,14 +22,22 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def _add_demo(commands: Any) -> None:
-    demo = commands.add_parser("demo", help="generate the demo data set", description="Generates the demo data set.")
+    demo = cli.add_subcommand(
+        commands,
+        "demo",
+        example="python -m c2d_fast.prepare demo --out data/demo",
+        summary="generate the demo data set",
+        description="Generates the demo data set.",
+    )
     demo.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for videos, lists and labels.txt")
 
 
 def _add_list(commands: Any) -> None:
-    lists = commands.add_parser(
+    lists = cli.add_subcommand(
+        commands,
         "list",
-        help="make lists and a label map",
+        example="python -m c2d_fast.prepare list --train videos/train --val videos/val --out lists",
+        summary="make lists and a label map",
         description="Writes train.txt, val.txt and labels.txt (and missing.txt) for a folder of videos for each class, or for "
         "Kinetics' CSV files and the videos that are there. Nothing else is written, moved or deleted.",
     )
@@ -49,9 +57,11 @@ def _add_list(commands: Any) -> None:
 
 
 def _add_scan(commands: Any) -> None:
-    scan = commands.add_parser(
+    scan = cli.add_subcommand(
+        commands,
         "scan",
-        help="examine every video of a list, write a manifest",
+        example="python -m c2d_fast.prepare scan --list train.txt --data-root DIR --out train.npz",
+        summary="examine every video of a list, write a manifest",
         description="Opens and decodes every video of a list, and writes what it finds to a manifest, which training and\n"
         "testing take in place of the list. It only reads: no video is moved, changed or deleted. It can be interrupted\n"
         "in any way; the same command goes on, and later reads only what is new or has changed.\n\n"
@@ -60,7 +70,6 @@ def _add_scan(commands: Any) -> None:
         "--depth keyframes decodes key frames only. Misses damage in the frames between, which are most.\n"
         "--depth packets   decodes the first frame, reads the rest. Misses all damage that leaves the file's structure whole.\n"
         "All find files that do not open, hold no video or are cut short (mp4, Matroska, WebM, AVI), and count frames exactly.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = "`path.mp4 label` lines, ids, Kinetics' CSV, a folder for each class, or a manifest to bring up to date"
     scan.add_argument("--list", type=Path, required=True, metavar="LIST", help=what)
@@ -82,15 +91,16 @@ def _add_children(command: argparse.ArgumentParser) -> None:
 
 
 def _add_transcode(commands: Any) -> None:
-    transcode = commands.add_parser(
+    transcode = cli.add_subcommand(
+        commands,
         "transcode",
-        help="rewrite videos for fast random access",
+        example="python -m c2d_fast.prepare transcode --list train.npz --out /fast/kinetics400",
+        summary="rewrite videos for fast random access",
         description="Rewrites the videos of a list into another folder: smaller, in few sizes that are multiples of\n"
         "16, 8 bits 4:2:0, without sound, with key frames where training needs them. Frame k stays frame k, and all frames\n"
         "last equally long: a variable frame rate becomes its average. Every result is decoded and its frames are counted.\n"
         "Sources are only read. It can be interrupted in any way; the same command goes on.\n\n"
         "DIR gets a folder, a manifest (.npz), a plain list (.txt) and a journal, each called like the list.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = "a list of any form; best a manifest of prepare scan, which knows the broken videos"
     transcode.add_argument("--list", type=Path, required=True, metavar="LIST", help=what)
@@ -113,7 +123,13 @@ def _add_transcode(commands: Any) -> None:
 
 
 def _add_show(commands: Any) -> None:
-    show = commands.add_parser("show", help="what a manifest says", description="Prints what a scan has found.")
+    show = cli.add_subcommand(
+        commands,
+        "show",
+        example="python -m c2d_fast.prepare show train.npz",
+        summary="what a manifest says",
+        description="Prints what a scan has found.",
+    )
     show.add_argument("manifest", type=Path, metavar="MANIFEST", help="made by prepare scan or prepare transcode")
     show.add_argument("--csv", type=Path, metavar="FILE", help="also write a table, one line for each video")
 
@@ -121,6 +137,7 @@ def _add_show(commands: Any) -> None:
 def main() -> None:
     """Runs the command."""
     args = parse()
+    cli.begin(args)
     if args.command == "demo":
         from c2d_fast.demo_data import make_demo_data
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure  # now: the first picture would pay for it
 from tqdm import tqdm
 
 from c2d_fast import charts
@@ -24,6 +24,7 @@ from c2d_fast.metrics_file import open_without_later_steps
 _LINE_EVERY_S = 10.0
 _MOST_PERCENT = 0.8  # of the time that recording may take, before pictures are left out
 _BEST = ("best/top1", "best/top5", "best/epoch")
+_SCORES = ("best/top1", "best/top5", "val/top1", "val/top5")  # beside the hyperparameters; of several the last value is shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ class Records:
 
     def config(self, config: dict[str, Any]) -> None:
         """Writes the configuration of the run to TensorBoard: as text, and as hyperparameters."""
-        self._try(lambda: self._board.config(config, _BEST))
+        self._try(lambda: self._board.config(config, _SCORES))
 
     def start(self) -> None:
         """Starts the clocks: the first step is next."""

@@ -44,7 +44,9 @@ def run_browse(args: argparse.Namespace) -> None:
     pictures = args.png or args.mp4
     limit = args.limit or (_SHOWN_VIDEOS[args.split] if pictures else len(listing))
     num_clips = min(len(bad.manifest.kept), limit) * num_views
-    rows = islice(_rows(_batches(pipe, plan, bad, options, args.epoch - 1), bad), num_clips)
+    rows: Iterator[tuple[Any, dict[str, Any]]] = islice(
+        _rows(_batches(pipe, plan, bad, options, args.epoch - 1), bad), num_clips
+    )
     if pictures:  # what is looked at is little: it is held
         rows = iter(kept := list(rows))
         cards = [Card(clip, _lines(plan, facts, listing, args.epoch - 1)) for clip, facts in kept]

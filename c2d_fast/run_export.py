@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from c2d_fast.console import result
 from c2d_fast.errors import UserError
 from c2d_fast.files import check_writable, written_whole
 from c2d_fast.model import C2D
@@ -39,17 +40,17 @@ def run_export(args: argparse.Namespace) -> None:
     name = card["recipe"].get("name")
     if form == "onnx":
         differences = write_onnx(model, _checked(clip_shape, args.checkpoint), card, out, features=args.features)
-        print(f"{out}: model of {name} for clips [N, {', '.join(map(str, clip_shape))}, 3], {_size(out)}")
-        print("checked with ONNX Runtime on random clips, batches of 1 and 3:")
+        result(f"{out}: model of {name} for clips [N, {', '.join(map(str, clip_shape))}, 3], {_size(out)}")
+        result("checked with ONNX Runtime on random clips, batches of 1 and 3:")
         for one in differences:
             flat = "; so little that this check says little" if one.is_flat else ""
-            print(
+            result(
                 f"  {one.name} differ from PyTorch's by {one.difference:.1e} at most; the largest is {one.largest:.3g}, "
                 f"and another clip changes them by up to {one.spread:.2g}{flat}"
             )
     else:
         write_safetensors(model.state_dict(), card, out)
-        print(f"{out}: weights of {name}, {_size(out)}")
+        result(f"{out}: weights of {name}, {_size(out)}")
     _write_card(card, card_path, out)
     print(f"{card_path}: what it is")
 

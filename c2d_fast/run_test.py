@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+from c2d_fast import console
 from c2d_fast.data_flags import label_names, one_list, require_list
 from c2d_fast.dataset import choose_device, loader_options, scored_videos, videos_at_a_time
 from c2d_fast.distributed import Group, group_of_environment
@@ -84,11 +85,15 @@ def _test(args: argparse.Namespace, group: Group) -> None:
     result = _result(scores, listing.facts(), how)
     try:
         if args.dump and group.is_first:
-            config = describe_run(vars(args), recipe=recipe.as_dict(), left_out=bad.found, result=result)
+            config = describe_run(
+                vars(args), recipe=recipe.as_dict(), classes=listing.classes, left_out=bad.found, result=result
+            )
             _dump(args.dump, scores, bad.manifest, config)
     finally:  # whatever becomes of the dump, the scores are not lost
         share = scores.share()
-        print(f"list {listing.summary()}; views {args.views}; decoder {options.decoder}; precision {precision.name}{share}")
+        console.result(
+            f"list {listing.summary()}; views {args.views}; decoder {options.decoder}; precision {precision.name}{share}"
+        )
         _print_scores(result, recipe, args.views, share)
     group.together(bad.check_late)
 
@@ -107,11 +112,13 @@ def _result(scores: Scores, listing: dict[str, Any], how: dict[str, Any]) -> dic
 
 def _print_scores(result: dict[str, Any], recipe: Recipe, views: str, share: str) -> None:
     if recipe.published:
-        print(f"published (Kinetics-400, 10x3): top-1 {recipe.published.top1:.2f} %, top-5 {recipe.published.top5:.2f} %")
-    print(f"mean class accuracy {result['mean_class_accuracy']:.1f} %{share}")
-    print(f"top-5 {result['top5']:.1f} %{share}")
+        console.result(
+            f"published (Kinetics-400, 10x3): top-1 {recipe.published.top1:.2f} %, top-5 {recipe.published.top5:.2f} %"
+        )
+    console.result(f"mean class accuracy {result['mean_class_accuracy']:.1f} %{share}")
+    console.result(f"top-5 {result['top5']:.1f} %{share}")
     name = "validation" if views == "1x1" else views
-    print(f"{name} top-1 {result['top1']:.1f} % (chance {100 / recipe.model.num_classes:.1f} %){share}")
+    console.result(f"{name} top-1 {result['top1']:.1f} % (chance {100 / recipe.model.num_classes:.1f} %){share}")
 
 
 def _check_dump(path: Path | None) -> None:

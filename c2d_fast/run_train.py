@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from c2d_fast import console
 from c2d_fast.batch_finder import find_batch_size
 from c2d_fast.batch_log import BatchLog
 from c2d_fast.checkpoints import Checkpoints
@@ -261,9 +262,11 @@ def _finish(trainer: Trainer, data: RunData) -> None:
     if profile and not profile.verdict:
         print(f"note: --profile needs {STEPS} steps at least in one go: this run had too few, and nothing was traced")
     if progress.skipped:
-        print(f"{progress.skipped} steps were not applied, because a gradient was not finite: {folder / 'nonfinite.jsonl'}")
+        where = folder / "nonfinite.jsonl"
+        console.result(f"{progress.skipped} steps were not applied, because a gradient was not finite: {where}")
     if progress.best_epoch:
-        print(f"best validation top-1 {progress.best_top1:.1f} % after epoch {progress.best_epoch}: {folder / 'best.pt'}")
+        epoch = progress.best_epoch
+        console.result(f"best validation top-1 {progress.best_top1:.1f} % after epoch {epoch}: {folder / 'best.pt'}")
     print(f"look at it: tensorboard --logdir {folder.parent}")
     if data.val:
         trainer.group.together(data.val.check_late)

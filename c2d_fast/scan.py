@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from c2d_fast import console
 from c2d_fast.children import Lost, run_in_children
 from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
@@ -104,7 +105,7 @@ def run_scan(args: argparse.Namespace) -> None:
             raise UserError(f"--out {out}: cannot be written ({error.strerror}); the same command goes on from here") from error
         journal.remove()
         store_path(out).unlink(missing_ok=True)  # also of an earlier scan, which wanted packets and was interrupted
-    print("\n".join(report(manifest)))
+    console.result("\n".join(report(manifest)))
     print(f"manifest: {out}" + (f", packet table: {table_path(out)}" if args.packets else ""))
     print(f"give it in place of the list: --train-list {out} or --list {out}")
 

@@ -13,7 +13,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 GREEN, RED, INK, PAPER = (20, 120, 40), (190, 30, 30), (30, 30, 30), (255, 255, 255)
 _GAP, _TEXT_PX, _LINE_PX = 8, 13, 17
-_WIDTH = 1860  # of a sheet with clips side by side; a longer clip makes it wider
 _CELL_PX = 300  # for the words, where a clip is short
 
 Colour = tuple[int, int, int]
@@ -28,22 +27,23 @@ class Card:
     lines: Sequence[tuple[str, Colour]]
 
 
-def draw_sheet(cards: Sequence[Card], *, frame_px: int = 112, title: str = "") -> NDArray[np.uint8]:
+def draw_sheet(cards: Sequence[Card], *, frame_px: int = 112, width: int = 1860, title: str = "") -> NDArray[np.uint8]:
     """Draws clips, their frames from left to right.
 
     Args:
         cards: one at least, clips of one length.
         frame_px: shorter side of a frame in the picture.
+        width: of the picture, in pixels, as far as one clip fits it.
         title: stands above all.
 
     Returns:
         RGB, uint8 [H, W, C].
     """
     strips = [_strip(card.clip, frame_px) for card in cards]
-    width, height = max(strips[0].width, _CELL_PX), strips[0].height
+    cell_px, height = max(strips[0].width, _CELL_PX), strips[0].height
     num_lines = max(len(card.lines) for card in cards)
-    cell_w, cell_h = width + _GAP, num_lines * _LINE_PX + height + 2 * _GAP
-    columns = min(max(_WIDTH // cell_w, 1), len(cards))
+    cell_w, cell_h = cell_px + _GAP, num_lines * _LINE_PX + height + 2 * _GAP
+    columns = min(max(width // cell_w, 1), len(cards))
     top = _LINE_PX + _GAP if title else 0
     size = (max(columns * cell_w + _GAP, _GAP + text_width(title)), top + -(-len(cards) // columns) * cell_h)
     sheet = Image.new("RGB", size, PAPER)
@@ -52,7 +52,7 @@ def draw_sheet(cards: Sequence[Card], *, frame_px: int = 112, title: str = "") -
     for place, (card, strip) in enumerate(zip(cards, strips, strict=True)):
         x, y = _GAP + place % columns * cell_w, top + place // columns * cell_h
         for number, (text, colour) in enumerate(card.lines):
-            draw.text((x, y + number * _LINE_PX), fitted(text, width), colour, font())
+            draw.text((x, y + number * _LINE_PX), fitted(text, cell_px), colour, font())
         sheet.paste(strip, (x, y + num_lines * _LINE_PX))
     return np.asarray(sheet)
 

@@ -39,6 +39,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Runs the command."""
     args = parse()
+    cli.begin(args)
     from c2d_fast.run_test import run_test
 
     run_test(args)

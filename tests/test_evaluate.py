@@ -88,8 +88,11 @@ def test_hits_and_tally():
     assert hits(logits, label, 1).tolist() == [True, False, False]
     assert hits(logits, label, 2).tolist() == [True, False, True]
     tally, alone = Tally(torch.device("cpu")), Group()
-    tally.add(figures(torch.tensor(2.0), logits, label))
-    tally.add(figures(torch.tensor(6.0), logits[:1], label[:1]))
+    one = torch.tensor(1.0)
+    tally.add(figures(torch.tensor(2.0), logits, label), 3 * one, one)
+    tally.add(figures(torch.tensor(6.0), logits[:1], label[:1]), 7 * one, one)
     again = Tally(torch.device("cpu"), tally.sums(alone))
-    assert tally.read(alone) == again.read(alone) == (3.0, 50.0)
-    assert all(map(math.isnan, tally.read(alone)))
+    expected = {"loss": 3.0, "top1": 50.0, "top5": 100.0, "gradient_norm": 5.0}
+    assert tally.read(alone) == again.read(alone) == expected
+    assert all(map(math.isnan, tally.read(alone).values()))
+    assert all(map(math.isnan, Tally(torch.device("cpu"), [1.0, 1.0, 1.0]).read(alone).values()))  # of an earlier version

@@ -16,7 +16,6 @@ from c2d_fast.model import C2D
 from c2d_fast.model_file import published_name
 from c2d_fast.recipe import load_pipe
 
-safe_open = pytest.importorskip("safetensors").safe_open
 STROKES = ("back_hand", "fore hand", "serve")
 DEMO = load_pipe("dali_pipes/demo.py").recipe
 
@@ -156,71 +155,6 @@ def test_an_optimizer_of_another_run_is_refused(tennis, tmp_path, run_command):
     refused = run_command("train", *args, "--resume", path, "--epochs", 2, "--out", tmp_path / "run")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
     assert "its optimizer or scaler is not of this run" in refused.stderr
-
-
-def test_exported_weights_are_the_checkpoint_s_and_carry_a_card(tmp_path, run_command):
-    torch.manual_seed(0)
-    model = C2D(DEMO.with_num_classes(3).model)
-    content = {"model": model.state_dict(), "optimizer": {"state": {}}, "scaler": {}, "classes": ["a", "b", "c"],
-               "progress": {"epoch": 7, "best_top1": 50.0, "best_epoch": 6}, "recipe": DEMO.with_num_classes(3).as_dict(),
-               "lists": [{"path": "train.txt", "sha256": "0" * 64}]}  # fmt: skip
-    checkpoint.save(content, tmp_path / "best.pt")
-    out = tmp_path / "model.safetensors"
-    done = run_command("export", "--checkpoint", tmp_path / "best.pt", "--out", out)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    with safe_open(out, framework="pt") as file:
-        card = json.loads(file.metadata()["c2d_fast.card"])
-        assert set(file.keys()) == set(model.state_dict())
-    assert (card["recipe"]["name"], card["classes"], card["progress"]["best_top1"]) == ("demo", ["a", "b", "c"], 50.0)
-    assert card["lists"] == content["lists"]
-    assert "optimizer" not in card
-    loaded = c2d_fast.load_model("dali_pipes/demo.py", out, device="cpu")
-    assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in model.state_dict().items())
-    clip = torch.randint(0, 256, (1, 2, 56, 56, 3), dtype=torch.uint8)
-    assert torch.equal(loaded(clip), model.eval()(clip))
-    again = run_command("export", "--checkpoint", out, "--out", tmp_path / "again.safetensors")
-    assert again.returncode == 0, again.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.safetensors", "best.pt", "model.safetensors"]
-
-
-def test_a_published_file_is_exported_with_its_recipe(tmp_path, run_command):
-    model = C2D(DEMO.model)
-    torch.save({published_name(key): value for key, value in model.state_dict().items()}, tmp_path / "x.pth")
-    args = ["--checkpoint", tmp_path / "x.pth", "--out", tmp_path / "x.safetensors"]
-    for more, part in (
-        ([], "does not say of which recipe it is; give it with --pipe FILE"),
-        (["--out", tmp_path / "x.onnx"], "must end in .safetensors"),
-        (["--out", tmp_path / "none" / "x.safetensors"], "its folder does not exist"),
-        (["--pipe", "dali_pipes/demo.py", "--num-classes", 5], "its classifier has 8 classes, the model 5"),
-    ):
-        refused = run_command("export", *args, *more)
-        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
-        assert part in refused.stderr
-    done = run_command("export", *args, "--pipe", "dali_pipes/demo.py")
-    assert done.returncode == 0, done.stderr
-    assert c2d_fast.load_model("dali_pipes/demo.py", tmp_path / "x.safetensors").fc.out_features == 8
-
-
-@pytest.mark.parametrize(
-    ("pipe", "parameters", "gmac", "published"),
-    [
-        ("k400_8x8", "24.327632 M", "19.29", True),
-        ("k400_8x8_nopool", "24.327632 M", "32.70", True),
-        ("k400_8x8_nopool_r101", "43.319760 M", "62.40", True),
-        ("k400_16x4", "24.327632 M", "38.58", True),
-        ("k400_8x8_nonlocal", "31.686096 M", "27.42", False),
-    ],
-)
-def test_info_counts_what_is_published(run_command, pipe, parameters, gmac, published):
-    done = run_command("info", "--pipe", f"dali_pipes/{pipe}.py")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    rows = dict(re.findall(r"^(parameters|GMAC / clip) +(.*)$", done.stdout, re.MULTILINE))
-    assert rows["parameters"].split("   ")[0] == parameters
-    assert re.split(r"  +", rows["parameters"]) == [parameters, parameters if published else "-"]
-    assert re.split(r"  +", rows["GMAC / clip"]) == [gmac, gmac if published else "-"]
-    assert ("top-1" in done.stdout) == published
 
 
 def test_kinetics_lists_train_and_are_stored(tmp_path, run_command):
