@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from c2d_fast.errors import UserError
 from c2d_fast.files import check_writable, written_whole
 from c2d_fast.model import C2D
 from c2d_fast.model_file import CARD_FORMAT, ModelFile, read_model_file, write_safetensors
-from c2d_fast.onnx_file import check_packages, write_onnx
+from c2d_fast.onnx_file import check_packages, refuse_onnx, write_onnx
 from c2d_fast.recipe import load_pipe
 from c2d_fast.weights import describe, fit_state, model_for
 
@@ -33,8 +34,10 @@ def run_export(args: argparse.Namespace) -> None:
     card_path = out.with_name(f"{out.name}.card.json")
     for path in (out, card_path):
         check_writable(path, "--out")
+        _check_length(path)
     if form == "onnx":
         check_packages(f"--out {out}")
+    refuse_onnx(args.checkpoint)
     file = read_model_file(args.checkpoint, "--checkpoint")
     model, card, clip_shape = _model(args, file)
     name = card["recipe"].get("name")
@@ -63,6 +66,14 @@ def _form(out: Path, to: str | None) -> str:
     if not to and not named:
         raise UserError(f"--out {out}: must end in .onnx or .safetensors; or say the form with --to")
     return to or str(named)
+
+
+def _check_length(path: Path) -> None:
+    longest = os.pathconf(path.parent, "PC_NAME_MAX")
+    if len(os.fsencode(path.name)) > longest:
+        raise UserError(
+            f"--out: the name {path.name} is longer than the {longest} bytes that its folder takes; give a shorter one"
+        )
 
 
 def _model(args: argparse.Namespace, file: ModelFile) -> tuple[C2D, dict[str, Any], tuple[Any, Any, Any]]:

@@ -1,12 +1,19 @@
 """What the model is really fed, through the browse command: real processes, real files."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from media import decode_all, make_dataset
+from PIL import Image
 from torch.nn import functional as F
 
 from c2d_fast import sampler
+from c2d_fast.listing import Listing
+from c2d_fast.plan import EvalPlan, TrainPlan, Videos
+from c2d_fast.recipe import load_pipe
+from c2d_fast.run_browse import _lines
 
 DEMO, K400 = "dali_pipes/demo.py", "dali_pipes/k400_8x8.py"
 
@@ -86,6 +93,58 @@ def test_index_is_the_place_in_the_list_also_when_videos_are_missing(tmp_path, r
     assert set(data["path"][30:]) == {"some videos/clip 2.mp4"}
 
 
+@pytest.mark.parametrize(("split", "clips"), [("train", 7), ("val", 7), ("test", 30)])
+def test_pictures_show_the_clips_that_are_fed(tmp_path, run_command, split, clips):
+    path = make_dataset(tmp_path, count=7, num_frames=(20,))
+    args = ["--pipe", DEMO, "--num-classes", 2, "--list", path, "--split", split]
+    outputs = ["--png", tmp_path / "x.png", "--mp4", tmp_path / "x.mp4"]
+    data = browse(run_command, tmp_path, *args, *outputs)
+    assert len(data["clips"]) == clips  # the pictures' number of videos holds for all
+    sheet = np.asarray(Image.open(tmp_path / "x.png"))
+    frames = decode_all(tmp_path / "x.mp4")
+    assert len(frames) == 24
+    assert np.abs(frames[0].astype(int) - frames[2]).mean() < 3 < np.abs(frames[0].astype(int) - frames[1]).mean()
+    for clip in data["clips"]:  # each is there, as large as it is drawn
+        strip = np.concatenate(
+            [np.asarray(Image.fromarray(frame).resize((112, 112), Image.Resampling.BILINEAR)) for frame in clip[:1]], 1
+        )
+        rows, columns = np.nonzero((sheet[: -len(strip) + 1, : -strip.shape[1] + 1] == strip[0, 0]).all(2))
+        assert any((sheet[y : y + 112, x : x + 112] == strip).all() for y, x in zip(rows, columns, strict=True))
+
+
+def test_captions_state_frames_box_and_mirror(tmp_path):
+    columns = {"num_frames": 100, "width": 340, "height": 256, "labels": 1, "size": 1, "mtime_ns": -1, "path_ends": 0}
+    columns = {name: np.array([value]) for name, value in columns.items()}
+    videos = Videos(root="", paths=np.zeros(0, np.uint8), stored=np.zeros(1), **columns)
+    recipe = load_pipe(K400).recipe
+    plan = TrainPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, seed=3, batch_size=1)
+    listing = Listing(tmp_path, tmp_path, ("a.mp4",), (1,), (1,), "", ("nothing", "something"))
+    facts = {"path": "a.mp4", "label": 1, "planned": 0, "view": 0}
+    mirrored = 0
+    for epoch in range(20):
+        sample = plan.sample(epoch, 0)
+        name, path, frames, box = (text for text, _ in _lines(plan, facts, listing, epoch))
+        assert (name, path) == ("something", "a.mp4")
+        assert frames == f"frames {sample.frames[0]} to {sample.frames[-1]}, 8 apart"
+        width, height, x, y = map(int, re.findall(r"\d+", box)[:4])
+        assert np.allclose(np.array([x, y, x + width, y + height]) / [340, 256, 340, 256], sample.boxes[0], atol=0.01)
+        assert box.endswith(", mirrored") == sample.flip
+        mirrored += sample.flip
+    assert 0 < mirrored < 20
+    views = EvalPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, batch_size=1, num_clips=10)
+    texts = [_lines(views, facts | {"view": view}, listing, 0)[2][0] for view in range(30)]
+    assert texts[13].startswith("clip 4, crop 2, frames ")
+    assert [sample.frames.tolist() for sample in views.views(0)] == 3 * sampler.test_frames(100, 8, 8, 10).tolist()
+
+
+def test_many_clips_go_on_several_sheets(tmp_path, run_command):
+    path = make_dataset(tmp_path, count=31, num_frames=(20,))
+    done = run_command("browse", "--pipe", DEMO, "--num-classes", 2, "--list", path, "--limit", 31, "--png", tmp_path / "x.png")
+    assert done.returncode == 0, done.stderr
+    heights = [Image.open(tmp_path / name).height for name in ("x.png", "x-2.png")]
+    assert heights[0] > 3 * heights[1]
+
+
 def test_wrong_arguments(tmp_path, run_command):
     path = make_dataset(tmp_path, count=1, num_frames=(20,))
     for args, part in (
@@ -94,6 +153,9 @@ def test_wrong_arguments(tmp_path, run_command):
         (["--list", path, "--npz", tmp_path / "x.npz", "--split", "all"], "invalid choice: 'all'"),
         (["--list", tmp_path / "none.txt", "--npz", tmp_path / "x.npz"], "cannot be read"),
         (["--data-root", tmp_path, "--npz", tmp_path / "x.npz"], "--list is missing"),
+        (["--list", path], "give --png FILE, --mp4 FILE or --npz FILE"),
+        (["--list", path, "--png", tmp_path / "x.jpg"], "must end in .png"),
+        (["--list", path, "--mp4", tmp_path / "x.avi"], "must end in .mp4"),
     ):
         done = run_command("browse", "--pipe", DEMO, *args)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr

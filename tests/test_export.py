@@ -179,7 +179,9 @@ def test_what_cannot_be_exported_is_refused_in_one_line(exported, tmp_path, run_
         (["--out", tmp_path / "none" / "x.onnx"], "its folder does not exist"),
         (["--out", tmp_path / "folder.onnx"], "is a folder"),
         (["--out", tmp_path / "x.onnx"], "x.onnx.card.json: is a folder"),
+        (["--out", tmp_path / ("x" * 245 + ".onnx")], "is longer than the 255 bytes"),
         (["--out", tmp_path / "y.onnx", "--num-classes", 4], "has 3; leave it out"),
+        (["--out", tmp_path / "y.onnx", "--checkpoint", folder / "model.onnx"], "is an ONNX file, which cannot be read back"),
     ):
         with pytest.raises(UserError) as refused:
             run("--checkpoint", folder / "best.pt", *more)
