@@ -3,7 +3,7 @@
     python benchmarks/report.py                                      # all benchmarks/results/throughput-*.json, and the README
     python benchmarks/report.py benchmarks/results/throughput-cpu.json --plots /tmp/plots --no-readme
 
-Plots: clips per second against published accuracy, a bar for each stage, clips per second over workers.
+Plots: loaders side by side, clips per second against published accuracy, a bar for each stage, clips per second over workers.
 """
 
 import argparse
@@ -113,12 +113,39 @@ def draw(result: dict[str, Any], folder: Path, name: str) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     where = result["machine"]["gpu"] or f"{result['machine']['cpus']} CPUs, no GPU"
     drawn = []
-    for title, function in (("accuracy", draw_accuracy), ("stages", draw_stages), ("workers", draw_workers)):
+    for title, function in _PLOTS.items():
         figure = function(result, where)
         if figure is not None:
             drawn.append(folder / f"{name}-{title}.png")
             figure.savefig(drawn[-1], dpi=120, bbox_inches="tight")
     return drawn
+
+
+def draw_loaders(result: dict[str, Any], where: str) -> Any:
+    """Our loader beside the peers', by stored form; without a peer there is nothing to compare."""
+    from matplotlib import pyplot as plt
+
+    rows = [row for row in result.get("loaders", []) if "clips_per_s" in row]
+    rows = [row for row in rows if row["name"] == "c2d-fast" or not row["name"].startswith("c2d-fast")]  # not our own variants
+    names, forms = (list(dict.fromkeys(row[key] for row in rows)) for key in ("name", "form"))
+    if len(names) < 2:
+        return None
+    figure, parts = plt.subplots(1, len(forms), figsize=(9, 0.33 * len(names) + 1.2), sharey=True, squeeze=False)
+    for axes, form in zip(parts[0], forms, strict=True):
+        rates = {row["name"]: row["clips_per_s"] for row in rows if row["form"] == form}
+        for place, name in enumerate(names):
+            axes.barh(place, rates.get(name, 0), color=OURS if name == "c2d-fast" else GREY)
+            axes.annotate(f"{rates[name]:.0f}" if name in rates else "-", (rates.get(name, 0), place), xytext=(4, -3),
+                          textcoords="offset points", fontsize=9)  # fmt: skip
+        axes.set_yticks(range(len(names)), names, fontsize=9)
+        axes.set_title(form_title(form).replace("`", ""), fontsize=10)
+        axes.set_xlabel("clips/s")
+        axes.margins(x=0.18)
+        axes.spines[["top", "right"]].set_visible(False)
+    parts[0][0].invert_yaxis()
+    figure.suptitle(f"Loading clips of 8 frames from H.264 files ({where})", fontsize=11)
+    figure.tight_layout()
+    return figure
 
 
 def draw_accuracy(result: dict[str, Any], where: str) -> Any:
@@ -188,6 +215,9 @@ def draw_workers(result: dict[str, Any], where: str) -> Any:
     axes.set_title(f"Scaling of the loader ({where})", fontsize=10)
     axes.legend(fontsize=7)
     return figure
+
+
+_PLOTS = {"loaders": draw_loaders, "accuracy": draw_accuracy, "stages": draw_stages, "workers": draw_workers}
 
 
 if __name__ == "__main__":

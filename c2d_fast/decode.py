@@ -11,10 +11,10 @@ from c2d_fast.errors import UserError
 from c2d_fast.manifest import Manifest
 from c2d_fast.source import ClipSource
 
-_DALI_CPU_CODECS = dict.fromkeys(("vp8", "vp9", "mjpeg"), (1, 1))
+DALI_CPU_CODECS = dict.fromkeys(("vp8", "vp9", "mjpeg"), (1, 1))
 # Codec -> smallest (width, height) that NVDEC takes, as NVIDIA documents it. Which codecs a given card has is not asked
 # yet: the oldest lack AV1.
-_NVDEC_CODECS = {
+NVDEC_CODECS = {
     "h264": (48, 16),
     "hevc": (144, 144),
     "mpeg4": (48, 16),
@@ -115,7 +115,7 @@ def choose_decoder(requested: str, manifest: Manifest, *, gpu: bool) -> tuple[st
     if requested == "nvdec" and no_nvdec:
         raise UserError(f"--decoder nvdec: {no_nvdec}; use --decoder auto or ffmpeg")
     if requested == "dali":
-        unfit = _first_unfit(manifest, _DALI_CPU_CODECS, None)
+        unfit = _first_unfit(manifest, DALI_CPU_CODECS, None)
         if unfit:
             raise UserError(
                 f"--decoder dali: {unfit}; DALI's CPU decoder has VP8, VP9 and MJPEG only: use --decoder auto or ffmpeg"
@@ -137,7 +137,7 @@ def _why_no_nvdec(manifest: Manifest, gpu: bool) -> str:
         return "there is no CUDA GPU"
     if not nvdec_library():
         return "the driver's video decoding library (libnvcuvid.so.1) is missing"
-    return _first_unfit(manifest, _NVDEC_CODECS, _NVDEC_PIXELS)
+    return _first_unfit(manifest, NVDEC_CODECS, _NVDEC_PIXELS)
 
 
 def _colour_note(manifest: Manifest) -> str:

@@ -53,6 +53,13 @@ class Gallery:
             return
         started_s = time.perf_counter()
         self._left = None if self._left is None else self._left - 1
+        try:
+            self._look(batch, logits)
+        except RuntimeError:  # such as a GPU's memory that is full: a picture is not worth a run
+            self._left = 0
+        self.spent_s += time.perf_counter() - started_s
+
+    def _look(self, batch: Batch, logits: Tensor) -> None:
         with torch.no_grad():
             probabilities = logits.detach().float().softmax(1)
             of_label = probabilities.gather(1, batch.label[:, None])[:, 0]
@@ -63,7 +70,6 @@ class Gallery:
                 columns = tuple(torch.cat(pair) for pair in zip(self._kept, columns, strict=True))
             worst = columns[0].topk(min(self._size, len(columns[0]))).indices
             self._kept = tuple(column[worst] for column in columns)  # copies: the batch's memory is the loader's
-        self.spent_s += time.perf_counter() - started_s
 
     def take(self) -> Shown | None:
         """Returns what was kept, or None if nothing was seen. Waits for the device."""

@@ -21,6 +21,7 @@ from c2d_fast.recipe import Model
 
 CARD_FORMAT = "c2d_fast.card/1"
 _CARD_KEY = "c2d_fast.card"
+_ORDINARY = 0o666  # of a new file, as far as the user's mask allows
 _NOT_ON_CARD = ("format", "model", "optimizer", "scaler")
 _FORMS = "a checkpoint of ours (.pt, .safetensors), a published one, or a torchvision ResNet's state dict"
 
@@ -106,10 +107,17 @@ def write_safetensors(state: dict[str, Tensor], card: dict[str, Any], path: Path
         metadata = {"format": "pt", _CARD_KEY: json.dumps({"format": CARD_FORMAT, **card})}
         with written_whole(path) as partial:
             safetensors.torch.save_file(tensors, partial, metadata)
+            partial.chmod(_ORDINARY & ~_umask())  # the library's are readable by their owner only
     except (OSError, SafetensorError) as error:
         raise UserError(f"--out {path}: cannot be written ({error}); give another file") from error
     except (TypeError, ValueError) as error:  # something else than plain values on the card
         raise UserError(f"--out {path}: the checkpoint's recipe, lists or scores are no plain values ({error})") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def our_name(name: str) -> str:

@@ -1,7 +1,7 @@
 """ONNX files of a model: written, and believed only once another runtime computes the same from them."""
 
 import contextlib
-import importlib.util
+import importlib
 import json
 import logging
 import os
@@ -60,12 +60,17 @@ def check_packages(what: str) -> None:
     """Says early that a package is missing: everything else works without them.
 
     Raises:
-        UserError: it is.
+        UserError: one does not import.
     """
-    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    missing = {}
+    for name in _PACKAGES:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            missing[name] = str(error)
     if missing:
-        names, them = ", ".join(missing), " ".join(missing)
-        raise UserError(f"{what}: an ONNX file needs packages that are not installed: {names}; pip install {them}")
+        reasons = ", ".join(f"{name} ({reason:.100})" for name, reason in missing.items())
+        raise UserError(f"{what}: ONNX needs packages that do not import: {reasons}; pip install {' '.join(missing)}")
 
 
 def refuse_onnx(path: Path) -> None:

@@ -1,15 +1,15 @@
 """What a run tells: the console, JSON lines and TensorBoard, from the same figures. It keeps account of its own time."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure  # now: the first picture would pay for it
 from tqdm import tqdm
 
 from c2d_fast import charts
@@ -21,8 +21,12 @@ from c2d_fast.gallery import Gallery
 from c2d_fast.gauges import Gauges
 from c2d_fast.metrics_file import open_without_later_steps
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _LINE_EVERY_S = 10.0
-_MOST_PERCENT = 0.8  # of the time that recording may take, before pictures are left out
+_MOST_PERCENT = 0.5  # of the time that recording may have taken with an epoch's pictures; otherwise they are left out
+_PICTURES_S = 0.2  # that these take, about
 _BEST = ("best/top1", "best/top5", "best/epoch")
 _SCORES = ("best/top1", "best/top5", "val/top1", "val/top5")  # beside the hyperparameters; of several the last value is shown
 
@@ -32,9 +36,9 @@ class Pictures:
     """Which pictures of the data and of the scores a run records, and what is said of them."""
 
     epochs: int
-    """Of the whole run: the first and the last one always have pictures."""
+    """Of the whole run: the last one always has pictures."""
     every: int | None = None
-    """Epochs from one to the next; 0: none at all. None: a tenth of the run, as far as that takes little of its time."""
+    """Epochs from one to the next; 0: none at all. None: the first and every tenth of the run, as far as that takes little."""
     classes: Sequence[str] = ()
     """Names by label."""
     published: dict[str, float] = field(default_factory=dict)
@@ -70,6 +74,9 @@ class Records:
         self._first_step, self._step, self._total_steps = first_step, first_step, total_steps
         self._started_s = self._last_line_s = time.monotonic()
         self._spent_s, self._depth = 0.0, 0
+        self._affords: bool | None = True
+        if self._pictures.every != 0:  # while the first videos are read; otherwise the first picture would pay for it
+            threading.Thread(target=charts.warm_up, name="warm-up", daemon=True).start()
         self._last = (first_step, self._started_s)
 
     def config(self, config: dict[str, Any]) -> None:
@@ -128,14 +135,12 @@ class Records:
                 self._try(lambda tag=tag, value=value: self._board.scalar(tag, value, step))  # type: ignore[misc]
 
     def wants_pictures(self, epoch: int) -> bool:
-        """Says whether an epoch, counted from 1, has pictures."""
-        pictures = self._pictures
-        if not pictures.every and pictures.every is not None:
+        """Says whether clips of an epoch, counted from 1, are to be kept for pictures. Called when it begins."""
+        every, epochs = self._pictures.every, self._pictures.epochs
+        if every == 0:
             return False
-        if epoch in (1, pictures.epochs):
-            return True
-        every = pictures.every or max(round(pictures.epochs / 10), 1)
-        return epoch % every == 0 and (pictures.every is not None or self.percent() < _MOST_PERCENT)
+        self._affords = True if every or epoch == epochs else None
+        return epoch in (1, epochs) or epoch % (every or max(round(epochs / 10), 1)) == 0
 
     def clips(self, kind: str, step: int, gallery: Gallery, name: Callable[[int], str]) -> None:
         """Writes a strip of clips that the model was fed.
@@ -146,22 +151,30 @@ class Records:
             gallery: has seen them; its time is recording's, too.
             name: says which video has a place in the plan.
         """
-        with self._timed():
-            self._spent_s += gallery.spent_s
+
+        def draw() -> None:
             shown = gallery.take()
             if shown and shown.labels:
                 classes = self._classes(max(*shown.labels, *shown.guesses) + 1)
                 names = [name(index).rpartition(": ")[2] for index in shown.indices]
                 self._try(lambda: self._board.clips(f"{kind}/clips", shown, classes, names, step))
 
+        with self._timed():
+            self._spent_s += gallery.spent_s
+            self._draw(draw)
+
     def score_figures(self, step: int, scores: Scores) -> None:
         """Draws the confusion matrix and the accuracy of each class."""
-        with self._timed():
+
+        def draw() -> None:
             guesses, labels = scores.scores[scores.scored].argmax(1), scores.labels[scores.scored]
             counts = charts.confusion_counts(labels.numpy(), guesses.numpy(), scores.scores.shape[1])
             classes = self._classes(len(counts))
-            for name, draw in (("confusion", charts.confusion_figure), ("classes", charts.class_accuracy_figure)):
-                self._figure(f"val/{name}", draw(counts, classes), step)
+            for name, figure_of in (("confusion", charts.confusion_figure), ("classes", charts.class_accuracy_figure)):
+                self._figure(f"val/{name}", figure_of(counts, classes), step)
+
+        with self._timed():
+            self._draw(draw)
 
     def skipped(self, line: dict[str, Any]) -> None:
         """Notes in nonfinite.jsonl a step that was not applied, with the loss and the videos of each rank."""
@@ -194,7 +207,19 @@ class Records:
             spent = f"{1000 * self._spent_s / steps:.2f} ms for each step of {elapsed_ms / steps:.0f} ms"
             self.say(f"recording took {self.percent():.2f} % of the time: {spent}, validation and pictures included")
 
-    def _figure(self, tag: str, figure: Figure, step: int) -> None:
+    def _draw(self, draw: Callable[[], None]) -> None:
+        if self._affords is None:  # known at the end of an epoch, and the same for all of its pictures
+            spent_s, elapsed_s = self._spent_s + _PICTURES_S, time.monotonic() - self._started_s
+            self._affords = 100 * spent_s < _MOST_PERCENT * elapsed_s
+        if not self._affords:
+            return
+        try:
+            draw()
+        except Exception as error:  # whatever it is: a picture is not worth a run
+            self._pictures, self._affords = replace(self._pictures, every=0), False
+            self.say(f"warning: pictures can no longer be drawn ({type(error).__name__}: {error}); the run goes on")
+
+    def _figure(self, tag: str, figure: "Figure", step: int) -> None:
         width, height = (figure.get_size_inches() * figure.dpi).round().astype(int).tolist()
         file = charts.png(figure)
         self._try(lambda: self._board.image(tag, file, (height, width), step))

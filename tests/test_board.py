@@ -54,8 +54,10 @@ def served(whole_run):
         line = next(line for line in process.stderr if " at http" in line)
         address = re.search(r"http://\S+?(?=/? )", line)[0]
 
-        def get(path):
-            with urllib.request.urlopen(f"{address}/data/{path}", timeout=60) as answer:
+        def get(path, body=None):
+            data, headers = body and json.dumps(body).encode(), {"Content-Type": "application/json"}
+            request = urllib.request.Request(f"{address}/data/{path}", data, headers if body else {})
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return json.loads(answer.read())
 
         deadline = time.monotonic() + 60
@@ -92,14 +94,16 @@ def test_tensorboard_itself_serves_it(served, whole_run):
     assert all(any(tag.match(scalar) for tag in shown) for scalar in SCALARS if scalar.startswith(("train/", "machine/")))
     used = {tag.pattern for tag in shown if any(tag.match(scalar) for scalar in SCALARS)}
     assert {tag.pattern for tag in shown} - used == {"published/top1$", "published/top5$"}  # this recipe has none
-    request = urllib.request.Request
-    assert request  # plugins of TensorBoard: the hyperparameters are asked for by POST, and read below
+    every = {"experimentName": "", "allowedStatuses": ["STATUS_SUCCESS"], "colParams": [], "startIndex": 0, "sliceSize": 9}
+    (group,) = served("plugin/hparams/session_groups", every)["sessionGroups"]
+    assert (group["hparams"]["recipe"], group["hparams"]["global_batch"]) == ("tiny", 2)
+    assert {value["name"]["tag"] for value in group["metricValues"]} == {"best/top1", "best/top5", "val/top1", "val/top5"}
 
 
-def test_pictures_can_be_seen(board, eight_videos):
+def test_pictures_can_be_seen(board):
     for tag in IMAGES:
         events = board.Images(tag)
-        assert [event.step for event in events] == [4, 8]
+        assert [event.step for event in events] == [8]  # a first epoch of a second is too short for pictures
         for event in events:
             picture = Image.open(io.BytesIO(event.encoded_image_string))
             assert picture.size == (event.width, event.height)
@@ -158,10 +162,22 @@ def test_epochs_with_pictures(tmp_path, epochs, every, expected):
     records = Records(tmp_path, first_step=0, total_steps=1, pictures=Pictures(epochs=epochs, every=every))
     records.start()
     assert [epoch for epoch in range(1, epochs + 1) if records.wants_pictures(epoch)] == expected
-    records._started_s = time.monotonic() - 10
-    records._spent_s = 0.5  # 5 %: too much already
-    few = {epoch for epoch in expected if every or epoch in (1, epochs)}
-    assert {epoch for epoch in range(1, epochs + 1) if records.wants_pictures(epoch)} == few
+    records.close()
+
+
+@pytest.mark.parametrize(
+    ("elapsed_s", "every", "expected"), [(10, None, [0, 3]), (600, None, [0, 1, 3]), (10, 1, [0, 1, 2, 3])]
+)
+def test_pictures_are_left_out_rather_than_taking_time(tmp_path, elapsed_s, every, expected):
+    drawn = []
+    records = Records(tmp_path, first_step=0, total_steps=1, pictures=Pictures(epochs=30, every=every))
+    for number, epoch in enumerate((30, 1, 2, 30)):
+        records._spent_s, records._started_s = 0.1, time.monotonic() - elapsed_s
+        if records.wants_pictures(epoch):
+            records._draw(lambda number=number: drawn.append(number))
+            records._spent_s = 100  # what the first has cost decides nothing for the second
+            records._draw(lambda: None)
+    assert drawn == expected
     records.close()
 
 
@@ -171,8 +187,9 @@ def test_pictures_do_not_change_what_is_learnt(eight_videos, tmp_path, monkeypat
         assert train(*flags(eight_videos, tmp_path / str(every), "--pictures-every", every), monkeypatch=monkeypatch) == 0
         weights.append(torch.load(tmp_path / str(every) / "last.pt", weights_only=True)["model"])
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
-    tags = [EventAccumulator(str(tmp_path / name)).Reload().Tags()["images"] for name in "01"]
-    assert (tags[0], set(tags[1])) == ([], IMAGES)
+    none, some = (EventAccumulator(str(tmp_path / name)).Reload() for name in "01")
+    assert none.Tags()["images"] == []
+    assert {tag: [event.step for event in some.Images(tag)] for tag in some.Tags()["images"]} == {key: [4, 8] for key in IMAGES}
 
 
 def test_the_gallery_keeps_the_worst_and_no_padding():
@@ -228,3 +245,12 @@ def test_the_gradient_norm_is_that_before_clipping(tmp_path):
         torch.nn.utils.clip_grad_norm_(other.model.parameters(), other.training.clip_grad_norm)
         other.optimizer.step()
     assert line["gradient_norm"] == pytest.approx(sum(norms) / len(norms), rel=1e-4)
+
+
+def test_a_picture_is_not_worth_a_run(eight_videos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("c2d_fast.charts.confusion_figure", lambda *args: 1 / 0)
+    assert train(*flags(eight_videos, tmp_path / "r"), monkeypatch=monkeypatch) == 0
+    assert capsys.readouterr().out.count("pictures can no longer be drawn (ZeroDivisionError") == 1
+    gallery = Gallery(2)
+    gallery.see(Batch(torch.zeros(1), torch.zeros(1, dtype=torch.int64), torch.zeros(3), torch.ones(7)), torch.zeros(1, 2))
+    assert gallery.take() is None

@@ -1,0 +1,100 @@
+"""The commands of the documents: run here, marked as needing Kinetics or a GPU, or known to be run elsewhere."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from media import make_video
+
+from c2d_fast import __file__ as package
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+MARK = re.compile(r"# needs (Kinetics|a GPU)\b")
+ELSEWHERE = {
+    r"make demo": "tests/test_demo.py",
+    r"make test(-all)?": ".ci/run",
+    r"make gpu-.*|C2D_REQUIRE_GPU=1 make gpu-check.*": "tests/gpu",
+    r"git clone \S*/c2d-fast && cd c2d-fast": "Makefile",
+    r"python3 -m venv .*|pip install -e .*": "Makefile",
+    r"tensorboard --logdir runs": "tests/test_board.py",
+    r"python benchmarks/throughput.py( --sweep .*)?": "tests/test_benchmarks.py",
+    r"python benchmarks/report.py": "tests/test_benchmarks.py",
+}
+"""Commands that take too long here, or change more than a test should -> what runs them."""
+
+
+def blocks(path):
+    return re.findall(r"^```sh\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def commands(block):
+    """A block's commands, continued lines joined, comments taken off."""
+    lines = block.replace("\\\n", " ").splitlines()
+    return [line for line in (re.sub(r"(^|\s+)#.*", "", line).strip() for line in lines) if line]
+
+
+def to_run(path):
+    unmarked = [block for block in blocks(path) if not MARK.match(block)]
+    return [line for block in unmarked for line in commands(block) if not any(re.fullmatch(known, line) for known in ELSEWHERE)]
+
+
+RUN = [path for path in DOCUMENTS if to_run(path)]
+
+
+def test_every_command_is_run_or_marked():
+    assert {path.name for path in RUN} == {"first-steps.md", "custom-data.md", "seeing.md", "slow.md"}
+    for path in DOCUMENTS:
+        for block in blocks(path):
+            assert MARK.match(block) or all("/data/" not in line for line in commands(block)), block
+    for place in ELSEWHERE.values():
+        assert (ROOT / place).exists()
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder as a user has it after cloning, with a few videos of three classes, and no way to a GPU."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("dali_pipes", "benchmarks", "c2d_fast"):
+        (folder / name).symlink_to(ROOT / name)
+    (pipe,) = re.findall(r"```python\n([^`]*RECIPE = replace\(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (folder / "tennis.py").write_text(pipe)
+    for split, count in (("train", 5), ("val", 1)):
+        for hue, stroke in enumerate(("back_hand", "fore hand", "serve")):
+            for number in range(count):
+                make_video(folder / "tennis" / split / stroke / f"{number}.mp4", num_frames=20, hue=hue)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", RUN, ids=lambda path: path.name)
+def test_the_commands_work_one_after_the_other(path, workplace):
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    if path.name != "first-steps.md" and not (workplace / "runs/first").exists():  # which makes what the others look at
+        for name in ("data", "runs"):
+            (workplace / name).mkdir(exist_ok=True)
+        train = "python -m c2d_fast.train --pipe dali_pipes/demo.py --epochs 1 --out runs/first"
+        subprocess.run(["bash", "-c", train], cwd=workplace, env=environment, check=True, capture_output=True, timeout=600)
+    for command in to_run(path):
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=workplace, env=environment, capture_output=True, text=True, timeout=900, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, ""), command
+
+
+def source():
+    """All of the package's text as its messages read: strings that are written in parts are joined."""
+    text = "\n".join(path.read_text() for path in sorted(Path(package).parent.glob("*.py")))
+    return re.sub(r"\"\s*\n\s*f?\"", "", text)
+
+
+def test_messages_that_are_explained_exist():
+    rows = re.findall(r"^\| `(.*?)` \|", (ROOT / "docs/faq.md").read_text(), re.MULTILINE)
+    assert len(rows) > 20
+    text = source()
+    for row in rows:
+        for part in row.split("…"):
+            assert part.strip(" :,;()") in text, row
