@@ -42,7 +42,8 @@ def to_run(path):
     return [line for block in unmarked for line in commands(block) if not any(re.fullmatch(known, line) for known in ELSEWHERE)]
 
 
-RUN = [path for path in DOCUMENTS if to_run(path)]
+# The first steps come first: they make the run that the others look at.
+RUN = sorted((path for path in DOCUMENTS if to_run(path)), key=lambda path: path.name != "first-steps.md")
 
 
 def test_every_command_is_run_or_marked():
@@ -73,7 +74,7 @@ def workplace(tmp_path_factory):
 @pytest.mark.parametrize("path", RUN, ids=lambda path: path.name)
 def test_the_commands_work_one_after_the_other(path, workplace):
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    if path.name != "first-steps.md" and not (workplace / "runs/first").exists():  # which makes what the others look at
+    if path.name != "first-steps.md" and not (workplace / "runs/first").exists():  # run alone
         for name in ("data", "runs"):
             (workplace / name).mkdir(exist_ok=True)
         train = "python -m c2d_fast.train --pipe dali_pipes/demo.py --epochs 1 --out runs/first"
