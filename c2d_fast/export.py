@@ -16,7 +16,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "python -m c2d_fast.export --checkpoint runs/R/best.pt --out model.onnx",
     )
     parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help="ours, or a published .pth")
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="replaced if it is there")
+    parser.add_argument("--out", type=Path, metavar="FILE",
+                        help="replaced if it is there (default: beside the checkpoint, ending in what --to says)")  # fmt: skip
     parser.add_argument("--to", choices=("onnx", "safetensors"), help="default: as the name of --out ends")
     parser.add_argument("--features", action="store_true",
                         help="ONNX: a second output, features [N, C], what the classifier is given")  # fmt: skip

@@ -24,8 +24,7 @@ def run_export(args: argparse.Namespace) -> None:
     Raises:
         UserError: anything that the user can mend.
     """
-    out: Path = args.out
-    form = _form(out, args.to)
+    out, form = _output(args)
     if args.features and form != "onnx":
         raise UserError(
             f"--features: --out {out} holds weights, which are the same with and without; leave it out, and compute features "
@@ -56,6 +55,18 @@ def run_export(args: argparse.Namespace) -> None:
         result(f"{out}: weights of {name}, {_size(out)}")
     _write_card(card, card_path, out)
     print(f"{card_path}: what it is")
+
+
+def _output(args: argparse.Namespace) -> tuple[Path, str]:
+    """Returns where the file goes, and its form."""
+    if args.out:
+        return args.out, _form(args.out, args.to)
+    if not args.to:
+        raise UserError("nothing says what to write: give --out FILE, or --to FORM for a file beside the checkpoint")
+    out: Path = args.checkpoint.with_suffix(f".{args.to}")
+    if out == args.checkpoint:
+        raise UserError(f"--to {args.to}: --checkpoint {args.checkpoint} is that already; give another place with --out")
+    return out, args.to
 
 
 def _form(out: Path, to: str | None) -> str:

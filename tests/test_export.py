@@ -167,11 +167,24 @@ def test_a_published_file_is_exported_with_its_recipe(tmp_path):
     assert json.loads((tmp_path / "x.onnx.card.json").read_text())["recipe"]["name"] == "demo"
 
 
+def test_without_out_it_is_written_beside_the_checkpoint(exported, tmp_path):
+    _, folder, _ = exported
+    (tmp_path / "best.pt").symlink_to(folder / "best.pt")
+    run("--checkpoint", tmp_path / "best.pt", "--to", "safetensors")
+    assert {path.name for path in tmp_path.iterdir()} == {"best.pt", "best.safetensors", "best.safetensors.card.json"}
+    assert (tmp_path / "best.safetensors").stat().st_mode & 0o444 == (
+        tmp_path / "best.safetensors.card.json"
+    ).stat().st_mode & 0o444
+    with pytest.raises(UserError, match="is that already"):
+        run("--checkpoint", tmp_path / "best.safetensors", "--to", "safetensors")
+
+
 def test_what_cannot_be_exported_is_refused_in_one_line(exported, tmp_path, run_command):
     _, folder, _ = exported
     (tmp_path / "folder.onnx").mkdir()
     (tmp_path / "x.onnx.card.json").mkdir()
     for more, part in (
+        ([], "nothing says what to write: give --out FILE, or --to"),
         (["--out", "x.bin"], "must end in .onnx or .safetensors; or say the form with --to"),
         (["--out", "x.onnx", "--to", "safetensors"], "--out x.onnx is the name of the other form"),
         (["--out", "x.safetensors", "--to", "onnx"], "leave --to out, or name it x.onnx"),
