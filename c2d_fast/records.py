@@ -3,9 +3,9 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from c2d_fast.evaluate import Scores
 from c2d_fast.gallery import Gallery
 from c2d_fast.gauges import Gauges
 from c2d_fast.metrics_file import open_without_later_steps
+from c2d_fast.pictures import Pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,20 +30,6 @@ _MOST_PERCENT = 0.5  # of the time that recording may have taken with an epoch's
 _PICTURES_S = 0.2  # that these take, about
 _BEST = ("best/top1", "best/top5", "best/epoch")
 _SCORES = ("best/top1", "best/top5", "val/top1", "val/top5")  # beside the hyperparameters; of several the last value is shown
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pictures:
-    """Which pictures of the data and of the scores a run records, and what is said of them."""
-
-    epochs: int
-    """Of the whole run: the last one always has pictures."""
-    every: int | None = None
-    """Epochs from one to the next; 0: none at all. None: the first and every tenth of the run, as far as that takes little."""
-    classes: Sequence[str] = ()
-    """Names by label."""
-    published: dict[str, float] = field(default_factory=dict)
-    """Reference lines beside validation's: top1 and top5, in per cent."""
 
 
 class Records:
@@ -64,6 +51,7 @@ class Records:
         self._pictures, self._gauges = pictures or Pictures(epochs=0, every=0), gauges
         # Steps after the checkpoint that a resumed run starts from are taken again: their old records go.
         self._jsonl = open_without_later_steps(folder / "metrics.jsonl", first_step)
+        self._machine = open_without_later_steps(folder / "machine.jsonl", first_step)
         try:
             self._board = Board(folder, purge_step=first_step + 1 if first_step else None)
         except OSError as error:
@@ -106,7 +94,7 @@ class Records:
         """
         with self._timed():
             self._write("train", step, epoch, figures)
-            self._write("machine", step, epoch, self._machine(step))
+            self._write("machine", step, epoch, self._pace(step))
             text = (
                 f"loss {figures['loss']:.3f}  top-1 {figures['top1']:.1f} %  {figures['clips_per_s']:.1f} clips/s  "
                 f"data wait {figures['data_wait_percent']:.0f} %"
@@ -136,11 +124,8 @@ class Records:
 
     def wants_pictures(self, epoch: int) -> bool:
         """Says whether clips of an epoch, counted from 1, are to be kept for pictures. Called when it begins."""
-        every, epochs = self._pictures.every, self._pictures.epochs
-        if every == 0:
-            return False
-        self._affords = True if every or epoch == epochs else None
-        return epoch in (1, epochs) or epoch % (every or max(round(epochs / 10), 1)) == 0
+        self._affords = True if self._pictures.are_certain(epoch) else None
+        return self._pictures.are_due(epoch)
 
     def clips(self, kind: str, step: int, gallery: Gallery, name: Callable[[int], str]) -> None:
         """Writes a strip of clips that the model was fed.
@@ -203,6 +188,7 @@ class Records:
                 self._gauges.close()
             self._try(lambda: self._board.close(finished=finished))
             self._try(self._jsonl.close)
+            self._try(self._machine.close)
         if finished and steps:
             spent = f"{1000 * self._spent_s / steps:.2f} ms for each step of {elapsed_ms / steps:.0f} ms"
             self.say(f"recording took {self.percent():.2f} % of the time: {spent}, validation and pictures included")
@@ -224,7 +210,7 @@ class Records:
         file = charts.png(figure)
         self._try(lambda: self._board.image(tag, file, (height, width), step))
 
-    def _machine(self, step: int) -> dict[str, float]:
+    def _pace(self, step: int) -> dict[str, float]:
         now_s, (last_step, last_s) = time.monotonic(), self._last
         self._last = (step, now_s)
         pace = {"step_ms": 1000 * (now_s - last_s) / (step - last_step)} if step > last_step else {}
@@ -246,7 +232,9 @@ class Records:
 
     def _write(self, kind: str, step: int, epoch: int, figures: dict[str, float]) -> None:
         line = {"kind": kind, "step": step, "epoch": epoch, "time_s": round(time.time(), 3), **figures}
-        self._try(lambda: self._jsonl.write(json.dumps(line) + "\n"))
+        # What depends on the machine stands apart: of the rest a resumed run has the same to the bit.
+        file = self._machine if kind == "machine" else self._jsonl
+        self._try(lambda: file.write(json.dumps(line) + "\n"))
         for name, value in figures.items():
             self._try(lambda name=name, value=value: self._board.scalar(f"{kind}/{name}", value, step))  # type: ignore[misc]
 

@@ -23,10 +23,11 @@ from c2d_fast.gauges import Gauges
 from c2d_fast.loader import EvalLoader, TrainLoader
 from c2d_fast.model import C2D, compile_model
 from c2d_fast.model_file import of_checkpoint
+from c2d_fast.pictures import Pictures
 from c2d_fast.precision import Precision
 from c2d_fast.quarantine import Quarantine
 from c2d_fast.recipe import Recipe
-from c2d_fast.records import NoRecords, Pictures, Records
+from c2d_fast.records import NoRecords, Records
 from c2d_fast.resume import note_changes, restore
 from c2d_fast.run_data import RunData, prepare_data
 from c2d_fast.run_folder import describe_run, write_config

@@ -20,7 +20,8 @@ from c2d_fast.batch import Batch
 from c2d_fast.board import hyperparameters
 from c2d_fast.gallery import Gallery
 from c2d_fast.gauges import Gauges
-from c2d_fast.records import Pictures, Records
+from c2d_fast.pictures import Pictures
+from c2d_fast.records import Records
 
 TRAIN = {"loss", "top1", "top5", "lr", "gradient_norm", "clips_per_s", "data_wait_percent"}
 MACHINE = {"step_ms", "recording_percent", "decoded_frames_per_s", "cpu_percent", "rss_mb"}
@@ -133,8 +134,8 @@ def test_recording_keeps_account_of_itself(whole_run, eight_videos, tmp_path):
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("recording took ")]
     per_cent, spent_ms, step_ms = map(float, re.findall(r"[\d.]+", line)[:3])
     assert per_cent == pytest.approx(100 * spent_ms / step_ms, abs=1)
-    lines = [json.loads(line) for line in (whole_run / "metrics.jsonl").read_text().splitlines()]
-    assert all(0 <= line["recording_percent"] < 100 for line in lines if line["kind"] == "machine")
+    lines = [json.loads(line) for line in (whole_run / "machine.jsonl").read_text().splitlines()]
+    assert all(0 <= line["recording_percent"] < 100 for line in lines)
 
 
 def test_the_clock_counts_all_of_recording_and_nothing_else(tmp_path, monkeypatch):

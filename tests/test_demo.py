@@ -45,8 +45,8 @@ def test_recording_takes_less_than_a_hundredth(demo):
     done, run = demo
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("recording took ")]
     assert float(re.search(r"[\d.]+", line)[0]) < 1
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [line["recording_percent"] for line in lines if line["kind"] == "machine"][-1] < 1
+    lines = [json.loads(line) for line in (run / "machine.jsonl").read_text().splitlines()]
+    assert [line["recording_percent"] for line in lines][-1] < 1
 
 
 @pytest.mark.slow
