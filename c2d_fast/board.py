@@ -52,11 +52,13 @@ class Board:
 
         Args:
             folder: the run folder.
-            purge_step: what earlier files hold of this step and later ones is not to be shown.
+            purge_step: of a run that is resumed: what earlier files hold of this step and later ones is not to be shown.
 
         Raises:
             OSError: it cannot be written.
+            ValueError: its path is not UTF-8, which TensorBoard wants.
         """
+        self._is_new = not any(folder.glob("events.out.tfevents.*"))
         threading.excepthook = _quieter_hook
         self._writer = SummaryWriter(str(folder), purge_step=purge_step)
         machine = _LAYOUT["4 machine"] | (_GPU_CHARTS if torch.cuda.is_available() else {})
@@ -71,9 +73,10 @@ class Board:
             metrics: tags of the scores that stand beside the hyperparameters.
         """
         self._writer.add_text("config", "```json\n" + json.dumps(config, indent=2) + "\n```")
-        self._writer.add_text("command", "    " + str(config.get("command", "")))
+        self._writer.add_text("command", "    " + _utf8(str(config.get("command", ""))))
         start, session, self._session_end = hparams(hyperparameters(config), dict.fromkeys(metrics, 0.0))
-        for summary in (start, session):  # now, not at the end: a run that is killed has them, too
+        # Now, not at the end: a run that is killed has them, too. TensorBoard heeds the first ones of a run folder only.
+        for summary in (start, session) if self._is_new else ():
             self._add(summary)
 
     def scalar(self, tag: str, value: float, step: int) -> None:
@@ -130,7 +133,11 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, str | float | bool]:
     facts["weights"] = flags.get("weights") or facts.pop("training.weights", None)
     for replaced in ("training.weights", "training.epochs", "training.lr", "training.lr_batch", "training.clips_per_gpu"):
         facts.pop(replaced, None)
-    return {name: value if isinstance(value, (bool, int, float)) else str(value) for name, value in facts.items()}
+    return {name: value if isinstance(value, (bool, int, float)) else _utf8(str(value)) for name, value in facts.items()}
+
+
+def _utf8(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()  # names of files may be any bytes
 
 
 _usual_hook = threading.excepthook

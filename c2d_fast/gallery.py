@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from c2d_fast.batch import Batch
+from c2d_fast.host_copy import to_host
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,18 @@ class Gallery:
             if self._kept:
                 columns = tuple(torch.cat(pair) for pair in zip(self._kept, columns, strict=True))
             worst = columns[0].topk(min(self._size, len(columns[0]))).indices
-            self._kept = tuple(column[worst] for column in columns)  # copies: the batch's memory is the loader's
+            kept = [column[worst] for column in columns]  # copies: the batch's memory is the loader's
+            # Those of a few batches wait for the epoch's end, and not in a GPU's memory.
+            self._kept = tuple(map(to_host, kept) if self._left == 0 else kept)
 
     def take(self) -> Shown | None:
         """Returns what was kept, or None if nothing was seen. Waits for the device."""
         if self._kept is None:
             return None
-        badness, clips, labels, indices, guesses, scores, of_label = (column.cpu() for column in self._kept)
+        kept, self._kept = self._kept, None
+        if torch.cuda.is_available():
+            torch.cuda.current_stream().synchronize()  # copies that are on their way
+        badness, clips, labels, indices, guesses, scores, of_label = (column.cpu() for column in kept)
         real = badness >= 0  # padding is never shown
         return Shown(
             clips[real].numpy(),

@@ -1,12 +1,13 @@
 """What the machine does while a run goes on: CPUs, memory, GPU. Sampled by a thread, so that the training loop never waits."""
 
 import contextlib
-import multiprocessing
+import itertools
 import statistics
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ class Gauges:
 
     def __init__(self) -> None:
         self._samples: dict[str, list[float]] = defaultdict(list)
+        self._latest: dict[str, float] = {}
         self._lock, self._end = threading.Lock(), threading.Event()
         self._frames, self._read_s = worker_counts.total(), time.monotonic()
         self._sources = [source for source in (_host(), _gpu()) if source]
@@ -42,24 +44,21 @@ class Gauges:
         figures = {"decoded_frames_per_s": (frames - self._frames) / max(now_s - self._read_s, 1e-9)}
         self._frames, self._read_s = frames, now_s
         with self._lock:
-            figures |= {name: statistics.fmean(values) for name, values in self._samples.items()}
-            for values in self._samples.values():
-                del values[:-1]  # read again before the next sample, the last one stands
-        return figures
+            self._latest |= {name: statistics.fmean(values) for name, values in self._samples.items()}
+            self._samples.clear()
+            return figures | self._latest  # read again before the next sample, the last ones stand
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Ends the thread; one that waits for a driver is left alone."""
         self._end.set()
-        self._thread.join(10 * _EVERY_S)
+        self._thread.join(1)
 
     def _sample(self) -> None:
         while self._sources:
-            for source in list(self._sources):
-                try:
+            for source in self._sources:
+                figures = {}
+                with contextlib.suppress(Exception):  # a driver, or the system's tables: never the end of a run
                     figures = source()
-                except Exception:  # a driver, or the system's tables: never the end of a run
-                    self._sources.remove(source)
-                    continue
                 with self._lock:
                     for name, value in figures.items():
                         self._samples[name].append(value)
@@ -70,17 +69,22 @@ class Gauges:
 def _host() -> Callable[[], dict[str, float]] | None:
     try:
         import psutil
-    except ImportError:
+
+        own = psutil.Process()
+        own.memory_info()
+    except Exception:  # it is not installed, or may not look
         return None
-    own = psutil.Process()
-    psutil.cpu_percent()  # percentages are those since the call before
+    calls = itertools.count()
 
     def figures() -> dict[str, float]:
         rss = own.memory_info().rss
-        for worker in multiprocessing.active_children():
-            with contextlib.suppress(psutil.Error):  # it has just ended
-                rss += psutil.Process(worker.pid).memory_info().rss
-        return {"cpu_percent": psutil.cpu_percent(), "rss_mb": rss / 1e6}
+        # Not multiprocessing.active_children(): that hears of their ends, which the loader must hear of.
+        for path in Path("/proc/self/task").glob("*/children"):
+            for child in path.read_text().split():
+                with contextlib.suppress(psutil.Error):  # it has just ended
+                    rss += psutil.Process(int(child)).memory_info().rss
+        cpu_percent = psutil.cpu_percent()  # since this thread's call before; its first one says nothing
+        return {"rss_mb": rss / 1e6} | ({"cpu_percent": cpu_percent} if next(calls) else {})
 
     return figures
 

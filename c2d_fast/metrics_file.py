@@ -8,8 +8,13 @@ from c2d_fast.errors import UserError
 from c2d_fast.files import written_whole
 
 
-def open_without_later_steps(path: Path, last_step: int) -> TextIO:
-    """Opens the file to go on with it; lines of later steps, and one that a killed process has left unfinished, go away.
+def open_without_later_steps(path: Path, last_step: int, epochs: int | None) -> TextIO:
+    """Opens the file to go on with it; lines of what will be done again, and one that was left unfinished, go away.
+
+    Args:
+        path: the file.
+        last_step: lines of later steps go.
+        epochs: that are finished: a later one's validation goes, whatever its step. None: not known.
 
     Raises:
         UserError: it cannot be written.
@@ -18,15 +23,16 @@ def open_without_later_steps(path: Path, last_step: int) -> TextIO:
         lines = path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []
         if path.exists():
             with written_whole(path) as partial:  # a run that is killed here loses none of what it had
-                partial.write_text("".join(line for line in lines if _step(line) <= last_step))
+                partial.write_text("".join(line for line in lines if _stands(line, last_step, epochs)))
         return path.open("a", buffering=1)
     except OSError as error:
         raise UserError(f"--out: {path} cannot be written ({error.strerror}); free the disk or give another folder") from error
 
 
-def _step(line: str) -> float:
-    """Returns the step of a line; infinity for one that a killed process has left unfinished."""
+def _stands(line: str, last_step: int, epochs: int | None) -> bool:
     try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+        record = json.loads(line)
+        is_later = epochs is not None and record.get("kind") == "val" and int(record["epoch"]) > epochs
+        return int(record["step"]) <= last_step and not is_later
+    except (ValueError, KeyError, TypeError, AttributeError):  # a killed process has left it unfinished
+        return False

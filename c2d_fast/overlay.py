@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.container
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,10 +40,18 @@ def write_overlay(source: Path, target: Path, lines: Sequence[tuple[str, Colour]
             stream.thread_type = "AUTO"
             rate = stream.average_rate or Fraction(25)
             rate = Fraction(rate).limit_denominator(1001) if 1 <= rate <= 240 else Fraction(25)
-            frames: Iterator[Any] = (frame.to_ndarray(format="rgb24") for frame in container.decode(stream))
-            return write_video(_with_lines(frames, lines), target, rate, "--overlay")
-    except (av.FFmpegError, DecodeError, OSError, ValueError) as error:
-        raise UserError(f"--overlay: {source} {reason(error)}; nothing was written to {target}") from error
+            return write_video(_with_lines(_frames(container, stream), lines), target, rate, "--overlay")
+    except (av.FFmpegError, DecodeError, OSError) as error:
+        raise UserError(f"--overlay {target}: is not written, {source} {reason(error)}; mend it or leave it out") from error
+
+
+def _frames(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[NDArray[np.uint8]]:
+    try:
+        for frame in container.decode(stream):
+            picture: Any = frame.to_ndarray(format="rgb24")
+            yield picture
+    except (av.FFmpegError, ValueError) as error:  # whoever writes the video would take it for an error of the disk
+        raise DecodeError(reason(error)) from error
 
 
 def _with_lines(frames: Iterator[NDArray[np.uint8]], lines: Sequence[tuple[str, Colour]]) -> Iterator[NDArray[np.uint8]]:

@@ -44,19 +44,20 @@ class Records:
         *,
         first_step: int,
         total_steps: int,
+        epochs: int | None = None,
         pictures: Pictures | None = None,
         gauges: Gauges | None = None,
     ):
         self._folder, self._writes = folder, True
         self._pictures, self._gauges = pictures or Pictures(epochs=0, every=0), gauges
         # Steps after the checkpoint that a resumed run starts from are taken again: their old records go.
-        self._jsonl = open_without_later_steps(folder / "metrics.jsonl", first_step)
-        self._machine = open_without_later_steps(folder / "machine.jsonl", first_step)
+        self._jsonl = open_without_later_steps(folder / "metrics.jsonl", first_step, epochs)
+        self._machine = open_without_later_steps(folder / "machine.jsonl", first_step, epochs)
         try:
             self._board = Board(folder, purge_step=first_step + 1 if first_step else None)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise UserError(
-                f"--out {folder}: cannot be written to ({error.strerror}); free the disk or give another"
+                f"--out {folder}: cannot be written to ({_reason(error)}); free the disk or give another"
             ) from error
         self._bar = tqdm(total=total_steps, initial=first_step, unit="step", disable=not shows_bars(), dynamic_ncols=True)
         self._first_step, self._step, self._total_steps = first_step, first_step, total_steps
@@ -122,8 +123,15 @@ class Records:
             for tag, value in zip(_BEST, (figures["top1"], figures["top5"], epoch), strict=True):
                 self._try(lambda tag=tag, value=value: self._board.scalar(tag, value, step))  # type: ignore[misc]
 
-    def wants_pictures(self, epoch: int) -> bool:
-        """Says whether clips of an epoch, counted from 1, are to be kept for pictures. Called when it begins."""
+    def begin_epoch(self, epoch: int) -> bool:
+        """Starts the clock of an epoch's steps; says whether its clips are to be kept for pictures.
+
+        Args:
+            epoch: counted from 1.
+        """
+        self._last = (self._step, time.monotonic())
+        if self._gauges:
+            self._gauges.read()
         self._affords = True if self._pictures.are_certain(epoch) else None
         return self._pictures.are_due(epoch)
 
@@ -141,7 +149,7 @@ class Records:
             shown = gallery.take()
             if shown and shown.labels:
                 classes = self._classes(max(*shown.labels, *shown.guesses) + 1)
-                names = [name(index).rpartition(": ")[2] for index in shown.indices]
+                names = [name(index).partition(": ")[2] for index in shown.indices]
                 self._try(lambda: self._board.clips(f"{kind}/clips", shown, classes, names, step))
 
         with self._timed():
@@ -184,14 +192,14 @@ class Records:
         steps, elapsed_ms = self._step - self._first_step, 1000 * (time.monotonic() - self._started_s)
         with self._timed():
             self._bar.close()
-            if self._gauges:
-                self._gauges.close()
             self._try(lambda: self._board.close(finished=finished))
             self._try(self._jsonl.close)
             self._try(self._machine.close)
-        if finished and steps:
-            spent = f"{1000 * self._spent_s / steps:.2f} ms for each step of {elapsed_ms / steps:.0f} ms"
-            self.say(f"recording took {self.percent():.2f} % of the time: {spent}, validation and pictures included")
+            if self._gauges:
+                self._gauges.close()
+        if finished:
+            each = f": {1000 * self._spent_s / steps:.2f} ms for each step of {elapsed_ms / steps:.0f} ms" if steps else ""
+            self.say(f"recording took {self.percent():.2f} % of the time{each}, validation and pictures included")
 
     def _draw(self, draw: Callable[[], None]) -> None:
         if self._affords is None:  # known at the end of an epoch, and the same for all of its pictures
@@ -243,9 +251,13 @@ class Records:
             return
         try:
             write()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._writes = False
-            self.say(f"warning: metrics and TensorBoard events can no longer be written ({error.strerror}); the run goes on")
+            self.say(f"warning: metrics and TensorBoard events can no longer be written ({_reason(error)}); the run goes on")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 class NoRecords(Records):
@@ -272,8 +284,8 @@ class NoRecords(Records):
     def best(self, step: int, epoch: int, figures: dict[str, float]) -> None:
         """Records nothing."""
 
-    def wants_pictures(self, epoch: int) -> bool:
-        """Says that none are wanted."""
+    def begin_epoch(self, epoch: int) -> bool:
+        """Says that no pictures are wanted."""
         return False
 
     def skipped(self, line: dict[str, Any]) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.console import result
 from c2d_fast.data_flags import label_names
@@ -59,15 +61,36 @@ def run_predict(args: argparse.Namespace) -> None:
                 else {"error": problems.get(place, "does not decode")}
             )
     _show([found[place] for place in range(len(paths))], as_json=args.json)
-    for place, target in enumerate(targets):
-        if "predictions" in found[place]:
-            lines = [(f"{100 * best['probability']:3.0f} %  {best['class']}", _INK) for best in found[place]["predictions"]]
-            write_overlay(paths[place], target, lines)
-            print(f"written: {target}")
+    failed = _write_overlays(found, paths, targets, manifest)
     if problems:
         place, problem = min(problems.items())
         count = f"{len(problems)} of {len(paths)} videos cannot be read"
         raise UserError(f"{count}, first {paths[place]}: {problem}; mend them or leave them out")
+    if failed:
+        more = f" ({len(failed)} of {len(targets)} overlays are not whole)" if len(targets) > 1 else ""
+        raise UserError(f"{failed[0]}{more}")
+
+
+def _write_overlays(
+    found: dict[int, dict[str, Any]], paths: Sequence[Path], targets: Sequence[Path], manifest: Manifest
+) -> list[str]:
+    """Writes each video that has a prediction; returns what went wrong: one must not cost the others."""
+    failed = []
+    for place, target in enumerate(targets):
+        if "predictions" not in found[place]:
+            continue
+        lines = [(f"{100 * best['probability']:3.0f} %  {best['class']}", _INK) for best in found[place]["predictions"]]
+        try:
+            frames, expected = write_overlay(paths[place], target, lines), int(manifest.facts["frames"][place])
+        except UserError as error:
+            failed.append(str(error))
+            continue
+        print(f"written: {target}")
+        if frames < expected:
+            failed.append(
+                f"--overlay {target}: has {frames} of {expected} frames, {paths[place]} does not decode further; mend it"
+            )
+    return failed
 
 
 def _videos(given: Sequence[Path]) -> list[Path]:
@@ -99,10 +122,13 @@ def _targets(overlay: Path | None, paths: Sequence[Path]) -> list[Path]:
     else:
         raise UserError(f"--overlay {overlay}: must be a folder that exists, for {len(paths)} videos; make it first")
     taken: dict[str, Path] = {}
+    sources = {os.path.realpath(source) for source in paths}
     for path, target in zip(paths, targets, strict=True):
         check_writable(target, "--overlay")
-        if os.path.realpath(target) in [os.path.realpath(source) for source in paths]:
+        if os.path.realpath(target) in sources:
             raise UserError(f"--overlay {target}: is one of the videos, which are only read; give another place")
+        if target != overlay and os.path.exists(target) and os.path.samefile(target.parent, path.parent):
+            raise UserError(f"--overlay {overlay}: {target.name} is there, beside the videos; give another folder")
         other = taken.setdefault(target.name, path)
         if other != path:
             raise UserError(f"--overlay {target}: would be that of {other} and of {path}; give them one by one")
@@ -142,15 +168,27 @@ def _score(
         num_clips=num_clips,
         batch_size=min(batch_size, at_a_time, len(videos)),
     )
+    source = EvalLoader(pipe.eval_pipe, plan, options, bad, views_per_batch=batch_size)
+    try:
+        scores = _evaluate(args, recipe, model, source, device)
+    except UserError:
+        if len(bad.late) < len(videos):
+            raise
+        nothing = torch.zeros(len(videos), recipe.model.num_classes)  # none of them decodes
+        scores = Scores(nothing, nothing[:, 0] > 0, nothing[:, 0].long())
+    problems.update((int(manifest.kept[index]), problem) for index, problem in bad.take_late())
+    return scores
+
+
+def _evaluate(args: argparse.Namespace, recipe: Recipe, model: C2D, source: EvalLoader, device: torch.device) -> Scores:
     scores = evaluate(
         compile_model(model.to(device), args.compile, device),
-        EvalLoader(pipe.eval_pipe, plan, options, bad, views_per_batch=batch_size),
+        source,
         num_classes=recipe.model.num_classes,
         average_probabilities=recipe.model.temporal_pool,
         precision=Precision.choose(args.precision, device),
     )
     assert scores is not None  # nothing asks it to give up
-    problems.update((int(manifest.kept[index]), problem) for index, problem in bad.take_late())
     return scores
 
 

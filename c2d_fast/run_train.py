@@ -230,7 +230,8 @@ def _records(
         published=data.recipe.reference,
     )
     total = progress.step + max(left, 0)
-    records = Records(data.folder, first_step=progress.step, total_steps=total, pictures=pictures, gauges=Gauges())
+    start = {"first_step": progress.step, "epochs": progress.epoch, "total_steps": total}
+    records = Records(data.folder, **start, pictures=pictures, gauges=Gauges())
     records.config(config)
     return records
 

@@ -1,5 +1,7 @@
 """The optimizer and its learning rate."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -26,3 +28,15 @@ def scaled_lr(training: Training, global_batch: int) -> float:
 def lr_at(epoch: int, base_lr: float, training: Training) -> float:
     """Returns the learning rate of an epoch, counted from 0: multiplied by gamma at each milestone passed."""
     return base_lr * training.gamma ** sum(epoch >= milestone for milestone in training.milestones)
+
+
+def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Loads what an optimizer has gathered. Its options are this run's: of another recipe, or of another device."""
+    own = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    fresh = {parameter: dict(moments) for parameter, moments in optimizer.state.items()}
+    optimizer.load_state_dict(state)
+    for group, options in zip(optimizer.param_groups, own, strict=True):
+        group.update(options)
+    for parameter, moments in fresh.items():  # a checkpoint of before the first step has none
+        if optimizer.state[parameter].get("momentum_buffer") is None:
+            optimizer.state[parameter].update(moments)

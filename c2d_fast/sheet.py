@@ -39,7 +39,7 @@ def draw_sheet(cards: Sequence[Card], *, frame_px: int = 112, width: int = 1860,
     Returns:
         RGB, uint8 [H, W, C].
     """
-    strips = [_strip(card.clip, frame_px) for card in cards]
+    strips, title = [_strip(card.clip, frame_px) for card in cards], _printable(title)
     cell_px, height = max(strips[0].width, _CELL_PX), strips[0].height
     num_lines = max(len(card.lines) for card in cards)
     cell_w, cell_h = cell_px + _GAP, num_lines * _LINE_PX + height + 2 * _GAP
@@ -82,7 +82,7 @@ def draw_text(lines: Sequence[tuple[str, Colour]], width: int, *, text_px: int =
 
 def fitted(text: str, width: int, text_px: int = _TEXT_PX) -> str:
     """Shortens a text in its middle to so many pixels: of a path both ends tell most."""
-    text = "".join(c if c.isprintable() else "?" for c in text.encode(errors="replace").decode())
+    text = _printable(text)
     if text_width(text, text_px) <= width:
         return text
     kept = next((n for n in range(min(len(text), 400) - 1, 1, -1) if text_width(_middle(text, n), text_px) <= width), 0)
@@ -103,6 +103,10 @@ def font(text_px: int = _TEXT_PX) -> ImageFont.FreeTypeFont | ImageFont.ImageFon
         if path.is_file():
             return ImageFont.truetype(str(path), text_px)
     return ImageFont.load_default(text_px)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text.encode(errors="replace").decode())
 
 
 def _middle(text: str, kept: int) -> str:

@@ -176,6 +176,9 @@ class Stream:
                 f"--accumulate makes as large a step) or --decoder-threads; DALI says: {_last_line(error)}"
             ) from error
         deaths = self._dead_workers()
+        if not deaths:  # another thread may be hearing of one just now, and has not said so yet
+            time.sleep(0.1)
+            deaths = self._dead_workers()
         if deaths:
             self._workers = []  # noticed: looking into it may take longer than the watchdog bears them
         problems = self._probe_in_children(step) if deaths else self._find_problems(step)

@@ -16,6 +16,7 @@ from c2d_fast.batch_norm import RunningStatistics
 from c2d_fast.distributed import Group
 from c2d_fast.errors import UserError
 from c2d_fast.gallery import Gallery
+from c2d_fast.host_copy import to_host
 from c2d_fast.metrics import Tally, figures
 from c2d_fast.precision import Precision
 
@@ -119,7 +120,7 @@ class TrainStep:
         self._apply(good)
         self.statistics.keep_if(good, before)
         tally.add(torch.where(good, sums, 0), torch.where(good, norm, 0), good)
-        return Outcome(step, _to_host(good), torch.stack(losses), [batch.index for batch in taken])
+        return Outcome(step, to_host(good), torch.stack(losses), [batch.index for batch in taken])
 
     def _apply(self, good: Tensor) -> None:
         if self.scaler.is_enabled():
@@ -150,10 +151,3 @@ class TrainStep:
             remedy = "--precision bf16, or a recipe with fewer frames"
         where = f"out of memory on {self.device} in step {step} with --batch-size {clips}, {self.precision.name}"
         return f"{where}: try {remedy}; the run's checkpoints are whole, go on with --resume auto"
-
-
-def _to_host(flag: Tensor) -> Tensor:
-    if flag.device.type != "cuda":
-        return flag
-    # Into pinned memory, in the order of the device's work: to be read once the step is known to be done.
-    return torch.empty_like(flag, device="cpu", pin_memory=True).copy_(flag, non_blocking=True)

@@ -17,7 +17,7 @@ from c2d_fast.metrics import Tally
 from c2d_fast.pace import Meter, Pace
 from c2d_fast.recipe import Training
 from c2d_fast.records import Records
-from c2d_fast.schedule import lr_at
+from c2d_fast.schedule import load_moments, lr_at
 from c2d_fast.signals import StopSignals
 from c2d_fast.step_profile import StepProfile
 from c2d_fast.train_step import Outcome, TrainStep
@@ -113,7 +113,7 @@ class Trainer:
             self._save(best=not has_best)
         self.records.start()
         while self.progress.epoch < epochs:
-            pictured = self.records.wants_pictures(self.progress.epoch + 1)
+            pictured = self.records.begin_epoch(self.progress.epoch + 1)
             if self._steps_taken() < self.source.steps_per_epoch:
                 stop = self._train_epoch(epochs, Gallery(_SHOWN, batches=1) if pictured else None)
                 self.step.statistics.average(self.group)
@@ -121,13 +121,17 @@ class Trainer:
                     self._save()  # whatever happens in validation, the epoch is not lost
                 if stop:
                     raise StoppedError(stop)
-            best = self._validate_epoch(epochs, Gallery(_SHOWN) if pictured else None)
+            gallery = Gallery(_SHOWN) if pictured and self.validate else None
+            best, scores = self._validate_epoch(epochs, gallery)
             self.progress.epoch, self.progress.clips = self.progress.epoch + 1, 0
             self._save(best=best)
+            if gallery and scores:
+                self.records.clips("val", self.progress.step, gallery, self.val_name)
+                self.records.score_figures(self.progress.step, scores)
 
     def restore(self, content: dict[str, Any]) -> None:
         """Takes up where a checkpoint stopped; its weights must have been loaded into the model already."""
-        _load_moments(self.step.optimizer, content["optimizer"])
+        load_moments(self.step.optimizer, content["optimizer"])
         if content["scaler"] and self.step.scaler.is_enabled():
             self.step.scaler.load_state_dict(content["scaler"])
         self.progress = Progress(**content["progress"])
@@ -180,6 +184,7 @@ class Trainer:
                 self.records.train(progress.step, epoch + 1, figures, last=last)
             if last and gallery:
                 self.records.clips("train", progress.step, gallery, self.source.name)
+                self.step.gallery = None
             stop = self._agree(pace, last=last)
         return stop
 
@@ -231,10 +236,10 @@ class Trainer:
                 )
                 raise problem if self.group.is_first else ToldElsewhereError(str(problem))
 
-    def _validate_epoch(self, epochs: int, gallery: Gallery | None) -> bool:
-        """Says whether the epoch's model is the best so far; without validation each one is."""
+    def _validate_epoch(self, epochs: int, gallery: Gallery | None) -> tuple[bool, Scores | None]:
+        """Returns whether the epoch's model is the best so far (without validation each one is), and its scores."""
         if self.validate is None:
-            return True
+            return True, None
         epoch = self.progress.epoch
         scores = self.validate(lambda: bool(self.signals.received), gallery)
         if self.problems:
@@ -257,10 +262,7 @@ class Trainer:
         self.records.validation(self.progress.step, epoch + 1, figures, text)
         if better:
             self.records.best(self.progress.step, epoch + 1, figures)
-        if gallery:
-            self.records.clips("val", self.progress.step, gallery, self.val_name)
-            self.records.score_figures(self.progress.step, scores)
-        return better
+        return better, scores
 
     def _save(self, *, best: bool = False) -> None:
         """Every rank calls it after the same step; the first one writes."""
@@ -285,15 +287,3 @@ class Trainer:
             "tally": tally,
             **self.identity,
         }
-
-
-def _load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Loads what an optimizer has gathered. Its options are this run's: of another recipe, or of another device."""
-    own = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    fresh = {parameter: dict(moments) for parameter, moments in optimizer.state.items()}
-    optimizer.load_state_dict(state)
-    for group, options in zip(optimizer.param_groups, own, strict=True):
-        group.update(options)
-    for parameter, moments in fresh.items():  # a checkpoint of before the first step has none
-        if optimizer.state[parameter].get("momentum_buffer") is None:
-            optimizer.state[parameter].update(moments)

@@ -4,6 +4,7 @@ One number for each worker, in memory that the process which started them can re
 """
 
 import os
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -27,8 +28,9 @@ def board() -> str:
 
 def count_in(path: str) -> None:
     """Called in a worker: from now on it counts there."""
-    if path and not _counts:
-        _counts.append(np.memmap(path, np.int64, "r+"))
+    with suppress(OSError):
+        if path and not _counts:
+            _counts.append(np.memmap(path, np.int64, "r+"))
 
 
 def add(frames: int) -> None:
@@ -39,5 +41,7 @@ def add(frames: int) -> None:
 
 def total() -> int:
     """Returns how many frames all workers of this process have counted."""
-    path = board()
-    return int(np.fromfile(path, np.int64).sum()) if path else 0
+    with suppress(OSError):
+        if path := board():
+            return int(np.fromfile(path, np.int64).sum())
+    return 0

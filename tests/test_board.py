@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from c2d_fast.batch import Batch
 from c2d_fast.board import hyperparameters
 from c2d_fast.gallery import Gallery
 from c2d_fast.gauges import Gauges
+from c2d_fast.metrics_file import open_without_later_steps
 from c2d_fast.pictures import Pictures
 from c2d_fast.records import Records
 
@@ -162,7 +164,7 @@ def test_the_clock_counts_all_of_recording_and_nothing_else(tmp_path, monkeypatc
 def test_epochs_with_pictures(tmp_path, epochs, every, expected):
     records = Records(tmp_path, first_step=0, total_steps=1, pictures=Pictures(epochs=epochs, every=every))
     records.start()
-    assert [epoch for epoch in range(1, epochs + 1) if records.wants_pictures(epoch)] == expected
+    assert [epoch for epoch in range(1, epochs + 1) if records.begin_epoch(epoch)] == expected
     records.close()
 
 
@@ -174,7 +176,7 @@ def test_pictures_are_left_out_rather_than_taking_time(tmp_path, elapsed_s, ever
     records = Records(tmp_path, first_step=0, total_steps=1, pictures=Pictures(epochs=30, every=every))
     for number, epoch in enumerate((30, 1, 2, 30)):
         records._spent_s, records._started_s = 0.1, time.monotonic() - elapsed_s
-        if records.wants_pictures(epoch):
+        if records.begin_epoch(epoch):
             records._draw(lambda number=number: drawn.append(number))
             records._spent_s = 100  # what the first has cost decides nothing for the second
             records._draw(lambda: None)
@@ -221,7 +223,7 @@ def test_the_gallery_s_batches_may_be_limited():
 def test_gauges_read_the_machine():
     gauges = Gauges()
     deadline = time.monotonic() + 20
-    while "rss_mb" not in (figures := gauges.read()) and time.monotonic() < deadline:
+    while "cpu_percent" not in (figures := gauges.read()) and time.monotonic() < deadline:
         time.sleep(0.05)
     gauges.close()
     assert figures["rss_mb"] > 50
@@ -255,3 +257,60 @@ def test_a_picture_is_not_worth_a_run(eight_videos, tmp_path, monkeypatch, capsy
     gallery = Gallery(2)
     gallery.see(Batch(torch.zeros(1), torch.zeros(1, dtype=torch.int64), torch.zeros(3), torch.ones(7)), torch.zeros(1, 2))
     assert gallery.take() is None
+
+
+def test_names_of_any_bytes_end_no_run(eight_videos, tmp_path):
+    odd = tmp_path / os.fsdecode(b"d-\xff") / "list.txt"
+    odd.parent.mkdir()
+    odd.write_text(eight_videos.read_text())
+    words = flags(odd, tmp_path / "r", "--data-root", eight_videos.parent, epochs=1)
+    done = run(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    board = EventAccumulator(str(tmp_path / "r")).Reload()
+    assert "d-\\udcff" in board.Tensors("command/text_summary")[0].tensor_proto.string_val[0].decode()
+
+
+def test_a_machine_that_cannot_be_asked_ends_no_run(monkeypatch):
+    import psutil
+
+    monkeypatch.setattr(psutil, "Process", lambda *args: (_ for _ in ()).throw(PermissionError()))
+    gauges = Gauges()
+    assert set(gauges.read()) == {"decoded_frames_per_s"}
+    gauges.close()
+
+
+def test_cpu_percentages_are_measured_ones():
+    gauges, deadline = Gauges(), time.monotonic() + 20
+    while "cpu_percent" not in (figures := gauges.read()) and time.monotonic() < deadline:
+        sum(range(10**6))  # busy
+    gauges.close()
+    assert figures["cpu_percent"] > 10
+
+
+def test_what_will_be_recorded_again_goes(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    lines = [("train", 4, 1), ("val", 4, 1), ("train", 8, 2), ("val", 8, 2), ("train", 10, 3)]
+    path.write_text(
+        "".join(json.dumps({"kind": kind, "step": step, "epoch": epoch}) + "\n" for kind, step, epoch in lines) + '{"ki'
+    )
+    open_without_later_steps(
+        path, 8, 1
+    ).close()  # a run that was killed after the second epoch's validation, before it was saved
+    kept = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["kind"], line["step"]) for line in kept] == [("train", 4), ("val", 4), ("train", 8)]
+
+
+def test_the_time_of_a_step_is_without_validation(tmp_path):
+    records = Records(tmp_path, first_step=0, total_steps=4)
+    figures = {"loss": 1.0, "top1": 1.0, "clips_per_s": 1.0, "data_wait_percent": 0.0, "lr": 0.1}
+    records.start()
+    for epoch in (1, 2):
+        records.begin_epoch(epoch)
+        for _ in range(2):
+            time.sleep(0.01)
+            records.step("")
+        records.train(2 * epoch, epoch, figures, last=True)
+        time.sleep(0.5)
+    records.close()
+    times = [json.loads(line)["step_ms"] for line in (tmp_path / "machine.jsonl").read_text().splitlines()]
+    assert all(10 <= step_ms < 100 for step_ms in times)

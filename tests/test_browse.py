@@ -139,6 +139,7 @@ def test_captions_state_frames_box_and_mirror(tmp_path):
 
 def test_many_clips_go_on_several_sheets(tmp_path, run_command):
     path = make_dataset(tmp_path, count=31, num_frames=(20,))
+    path = path.rename(tmp_path / "a list\nof two lines.txt")
     done = run_command("browse", "--pipe", DEMO, "--num-classes", 2, "--list", path, "--limit", 31, "--png", tmp_path / "x.png")
     assert done.returncode == 0, done.stderr
     heights = [Image.open(tmp_path / name).height for name in ("x.png", "x-2.png")]

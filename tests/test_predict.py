@@ -81,6 +81,37 @@ def test_the_overlay_has_all_frames_and_words_on_them(model, videos, tmp_path, r
     assert decode_all(tmp_path / "folder" / f"{videos[0].stem}.mp4").shape == source.shape
 
 
+def damaged(path, source, start):
+    """A copy of a video with zeros in its data from some part of it on, but for the last bytes."""
+    data = bytearray(source.read_bytes())
+    first, last = data.index(b"mdat") + 4, len(data) if data.index(b"mdat") > data.index(b"moov") else data.index(b"moov") - 4
+    begin = first + int((last - first) * start)
+    data[begin:last] = bytes(last - begin)
+    path.write_bytes(data)
+    return path
+
+
+def test_one_bad_overlay_costs_no_other(model, tmp_path, run_command):
+    good = make_video(tmp_path / "v" / "good.mp4", num_frames=60)
+    tail = damaged(tmp_path / "v" / "a tail.mp4", good, 0.8)
+    (tmp_path / "out").mkdir()
+    done = run_command("predict", tail, good, *model, "--overlay", tmp_path / "out")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "a tail.mp4" in done.stderr
+    assert "disk" not in done.stderr
+    assert decode_all(tmp_path / "out" / "good.mp4").shape[0] == 60
+
+
+def test_where_no_video_decodes_each_is_named(model, tmp_path, run_command):
+    good = make_video(tmp_path / "good.mp4", num_frames=60)
+    bad = damaged(tmp_path / "bad.mp4", good, 0.05)
+    done = run_command("predict", bad, *model, "--json")
+    one_line(done, 2, "1 of 1 videos cannot be read, first ", "bad.mp4: ")
+    (video,) = json.loads(done.stdout)
+    assert video["path"] == str(bad)
+    assert "decode" in video["error"] or "ends after" in video["error"]
+
+
 def test_published_checkpoints_have_kinetics_names(videos, tmp_path, run_command):
     pipe = tmp_path / "small.py"
     pipe.write_text(
@@ -101,6 +132,7 @@ def test_wrong_arguments(model, videos, tmp_path, run_command):
     (tmp_path / "empty").mkdir()
     (tmp_path / "three.txt").write_text("a\nb\nc\n")
     other = make_video(tmp_path / "x" / videos[0].name, num_frames=20)
+    make_video(other.with_suffix(".mkv"), num_frames=20)
     for words, part in (
         ([tmp_path / "none.mp4", *model], "no such file or folder"),
         ([tmp_path / "empty", *model], "holds no video"),
@@ -108,6 +140,7 @@ def test_wrong_arguments(model, videos, tmp_path, run_command):
         ([videos[0], videos[1], *model, "--overlay", tmp_path / "x.mp4"], "must be a folder that exists, for 2 videos"),
         ([other, *model, "--overlay", other], "is one of the videos, which are only read"),
         ([videos[0], other, *model, "--overlay", tmp_path], "would be that of"),
+        ([other.with_suffix(".mkv"), *model, "--overlay", other.parent], "is there, beside the videos"),
         ([videos[0], *model, "--overlay", tmp_path / "none" / "x.mp4"], "its folder does not exist"),
         ([videos[0], *model, "--label-map", tmp_path / "three.txt"], "3"),
         ([videos[0], *model, "--top", 0], "argument --top"),
