@@ -10,8 +10,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parses the command's flags."""
     parser = cli.command(
         "analyze",
-        "Draws curves and speed of runs over each other, confusion matrix, accuracy by class and hardest videos of results. "
-        "Writes tables, too (Markdown and CSV).",
+        "Draws curves and speed of runs over each other, confusion matrix, accuracy by class and hardest videos of "
+        "results.\nWrites tables, too (Markdown and CSV).",
         "python -m c2d_fast.analyze runs/A runs/B scores.pkl --out analysis",
     )
     parser.add_argument(

@@ -25,8 +25,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
                         help="train: augmented clips (default); val: centre views; test: all 10x3 views")  # fmt: skip
     parser.add_argument("--limit", type=cli.positive, metavar="N",
                         help="only the list's or epoch's first N videos (default: all; in pictures 16, of test 1)")  # fmt: skip
-    parser.add_argument("--seed", type=cli.not_negative, default=0, metavar="N", help="of the training split (default 0)")
-    parser.add_argument("--epoch", type=cli.positive, default=1, metavar="N", help="likewise, counted from 1 (default 1)")
+    parser.add_argument("--seed", type=cli.not_negative, metavar="N", help="of the training split (default 0)")
+    parser.add_argument("--epoch", type=cli.positive, metavar="N", help="likewise, counted from 1 (default 1)")
     data = parser.add_argument_group("data (demo.py needs none: it makes its own)")
     data.add_argument("--data-root", metavar="DIR", help="folder the list's paths are in (default: the list's)")
     data.add_argument(

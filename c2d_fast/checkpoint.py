@@ -13,6 +13,7 @@ from c2d_fast.errors import UserError
 from c2d_fast.inert_pickle import refuse_bombs
 
 FORMAT = "c2d_fast.checkpoint/2"
+_GOOD = "a last.pt or best.pt of a run folder, or a published file"
 _PROGRESS = {"step": int, "epoch": int, "clips": int, "best_top1": float, "best_epoch": int, "skipped": int}
 
 
@@ -84,7 +85,10 @@ def read_file(path: Path, what: str) -> dict[str, Any]:
         UserError: there is no such file, it is damaged, or it holds something else.
     """
     if not os.path.isfile(path):
-        raise UserError(f"{what} {path}: {'is a folder, give a file in it' if os.path.isdir(path) else 'no such file'}")
+        problem = "is a folder, give a file in it" if os.path.isdir(path) else "no such file; correct the path"
+        raise UserError(f"{what} {path}: {problem}")
+    if os.path.getsize(path) == 0:
+        raise UserError(f"{what} {path}: is empty; give {_GOOD}")
     try:
         refuse_bombs(path)
         with warnings.catch_warnings(action="ignore"):  # on odd pickles; the error below says enough
@@ -93,7 +97,10 @@ def read_file(path: Path, what: str) -> dict[str, Any]:
     except Exception as error:
         # Torch's own text goes on to advise weights_only=False, which runs whatever the file says.
         reason = str(error).partition("\n")[0].partition(". ")[0][:120]
-        raise UserError(f"{what} {path}: is damaged or holds more than tensors and plain values ({reason})") from error
+        why = f" ({reason})" if " " in reason and reason != "Weights only load failed" else ""
+        raise UserError(
+            f"{what} {path}: is no checkpoint, is damaged or holds more than tensors and plain values{why}; give {_GOOD}"
+        ) from error
     if not isinstance(content, dict):
         raise UserError(f"{what} {path}: holds a {type(content).__name__}, not a checkpoint's dict")
     return content

@@ -117,11 +117,18 @@ def add_compute_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--compile", action=argparse.BooleanOptionalAction, help="torch.compile (default: on a GPU)")
 
 
+def _number(kind: Callable[[str], Any], text: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' if kind is int else ''}number") from None
+
+
 def positive(text: str) -> int:
     """Parses a whole number >= 1 that fits 63 bits."""
-    number = int(text)
+    number: int = _number(int, text)
     if not 1 <= number < 2**63:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text} must be a whole number, 1 or more")
     return number
 
 
@@ -132,9 +139,9 @@ def batch_size(text: str) -> int | str:
 
 def per_cent(text: str) -> float:
     """Parses a number of per cent, above 0 and below 100."""
-    number = float(text)
+    number: float = _number(float, text)
     if not 0 < number < 100:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text} must be above 0 and below 100")
     return number
 
 
@@ -145,25 +152,25 @@ def minutes(text: str) -> float:
 
 def seconds(text: str) -> float:
     """Parses a number of seconds, above 0."""
-    number = float(text)
+    number: float = _number(float, text)
     if not 0 < number < math.inf:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text} must be above 0")
     return number
 
 
 def crf(text: str) -> int:
     """Parses an encoder's constant rate factor, 0 to 51."""
-    number = int(text)
+    number: int = _number(int, text)
     if not 0 <= number <= 51:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text} must be a whole number, 0 to 51")
     return number
 
 
 def not_negative(text: str) -> int:
     """Parses a whole number >= 0 that fits 63 bits."""
-    number = int(text)
+    number: int = _number(int, text)
     if not 0 <= number < 2**63:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text} must be a whole number, 0 or more")
     return number
 
 

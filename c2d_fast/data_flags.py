@@ -30,6 +30,19 @@ def label_names(args: argparse.Namespace) -> tuple[str, ...] | None:
     return names
 
 
+def check_label_map(args: argparse.Namespace, names: tuple[str, ...] | None, num_classes: int | None) -> None:
+    """Compares the number of classes of --label-map with that of a checkpoint.
+
+    Raises:
+        UserError: they differ.
+    """
+    if names and num_classes not in (None, len(names)):
+        raise UserError(
+            f"label map {args.label_map}: has {len(names)} classes, --checkpoint {args.checkpoint} has {num_classes}; give the "
+            "one that it was trained with"
+        )
+
+
 def with_classes(recipe: Recipe, args: argparse.Namespace, names: tuple[str, ...] | None) -> Recipe:
     """Returns the recipe with as many classes as --num-classes or the label map says."""
     return recipe.with_num_classes(args.num_classes or len(names or ()) or recipe.model.num_classes)

@@ -13,8 +13,12 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str):
-        # Names come from files: what would move a terminal's cursor is shown, not sent.
-        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(message.split())))
+        super().__init__(on_one_line(" ".join(message.split())))
+
+
+def on_one_line(text: str) -> str:
+    """Returns a text with names from files in it: what would move a terminal's cursor is shown, not sent."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class ToldElsewhereError(UserError):

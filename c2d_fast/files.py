@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from c2d_fast.errors import UserError
@@ -18,6 +18,20 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # mostly not there: it has been given its final name
             partial.unlink()
+
+
+def check_is_no_input(path: Path, what: str, inputs: Iterable[Path | str | None]) -> None:
+    """Says of a file that is to be written that it is one of those that are read, links included.
+
+    Raises:
+        UserError: it is.
+    """
+    with contextlib.suppress(OSError):  # it is not there: nothing can be lost
+        there = os.stat(path)
+        for read in inputs:
+            with contextlib.suppress(OSError):
+                if read and os.path.samestat(there, os.stat(read)):
+                    raise UserError(f"{what} {path}: is {read}, which is only read; give another file")
 
 
 def check_writable(path: Path, what: str) -> None:

@@ -75,6 +75,11 @@ def read_model_file(path: Path, what: str) -> ModelFile:
     Raises:
         UserError: there is no such file, it is damaged, or it holds no state dict.
     """
+    if path.suffix.lower() == ".onnx" and os.path.isfile(path):
+        raise UserError(
+            f"{what} {path}: is an ONNX file, which cannot be read back; what it is stands in {path.name}.card.json beside it; "
+            "give the checkpoint that it is from"
+        )
     if os.path.isfile(path) and _is_safetensors(path):
         return _read_safetensors(path, what)
     content = _read_torch_file(path, what)

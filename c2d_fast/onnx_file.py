@@ -73,19 +73,6 @@ def check_packages(what: str) -> None:
         raise UserError(f"{what}: ONNX needs packages that do not import: {reasons}; pip install {' '.join(missing)}")
 
 
-def refuse_onnx(path: Path) -> None:
-    """Says of an ONNX file that it is no checkpoint.
-
-    Raises:
-        UserError: by its name it is one.
-    """
-    if path.suffix.lower() == ".onnx" and path.is_file():
-        raise UserError(
-            f"--checkpoint {path}: is an ONNX file, which cannot be read back; what it is stands in {path.name}.card.json "
-            "beside it; give the checkpoint that it is from"
-        )
-
-
 def write_onnx(
     model: C2D, clip_shape: tuple[int, int, int], card: dict[str, Any], path: Path, *, features: bool
 ) -> list[Difference]:

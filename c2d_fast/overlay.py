@@ -17,11 +17,12 @@ from c2d_fast.video_writer import write_video
 
 _TEXT_PART = 18  # of the picture's height is a letter's
 _LEAST_TEXT_PX = 11
+_LEAST_WIDTH = 120  # for words to fit: narrower pictures are shown several times as large
 _SHADE = 0.4  # of the picture's light is left behind the words
 
 
 def write_overlay(source: Path, target: Path, lines: Sequence[tuple[str, Colour]]) -> int:
-    """Writes all frames of a video, as they are stored, with lines at the bottom.
+    """Writes all frames of a video, as they are stored, with lines at the bottom. Of an odd size the last row or column goes.
 
     Args:
         source: the video.
@@ -49,7 +50,8 @@ def _frames(container: av.container.InputContainer, stream: av.VideoStream) -> I
     try:
         for frame in container.decode(stream):
             picture: Any = frame.to_ndarray(format="rgb24")
-            yield picture
+            times = -(-_LEAST_WIDTH // picture.shape[1])
+            yield picture.repeat(times, 0).repeat(times, 1) if times > 1 else picture
     except (av.FFmpegError, ValueError) as error:  # whoever writes the video would take it for an error of the disk
         raise DecodeError(reason(error)) from error
 

@@ -153,7 +153,8 @@ def load_pipe(path: str | Path) -> PipeFile:
     """
     path = Path(path)
     if not os.path.isfile(path):
-        raise UserError(f"--pipe {path}: no such file; the published recipes are in dali_pipes/, e.g. dali_pipes/k400_8x8.py")
+        problem = "is a folder, give a file in it" if os.path.isdir(path) else "no such file"
+        raise UserError(f"--pipe {path}: {problem}; the published recipes are in dali_pipes/, e.g. dali_pipes/k400_8x8.py")
     spec = importlib.util.spec_from_file_location(f"c2d_pipe_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UserError(f"--pipe {path}: is not a Python file; a pipe file ends in .py (see dali_pipes/README.md)")

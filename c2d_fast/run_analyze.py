@@ -102,6 +102,9 @@ def _is_run(path: Path) -> bool:
 
 def _analyze_runs(runs: list[History], folder: _Folder) -> None:
     names = short_names([run.folder for run in runs])
+    for run in runs:
+        if not (len(run.train["step"]) or len(run.validation["step"])):
+            console.result(f"note: {run.folder} has no record yet, or none that is whole")
     columns = [("run", ""), ("recipe", ""), ("epochs done", "d"), ("of", "d"), ("steps", "d"), ("best top-1, %", ".2f")]
     columns += [("in epoch", "d"), ("last top-1, %", ".2f"), ("last top-5, %", ".2f"), ("train loss", ".3f")]
     columns += [("clips/s", ".1f"), ("data wait, %", ".1f"), ("hours", ".3f"), ("global batch", ""), ("lr", "")]

@@ -14,7 +14,7 @@ from c2d_fast.clip_pictures import pages_of, write_pages, write_playing
 from c2d_fast.data_flags import label_names, one_list, with_classes
 from c2d_fast.dataset import choose_device, loader_options, scored_videos, videos_at_a_time
 from c2d_fast.errors import UserError
-from c2d_fast.files import check_writable
+from c2d_fast.files import check_is_no_input, check_writable
 from c2d_fast.listing import Listing
 from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
 from c2d_fast.plan import VIEWS, EvalPlan, Sample, TrainPlan
@@ -22,6 +22,7 @@ from c2d_fast.recipe import PipeFile, Recipe, load_pipe
 from c2d_fast.sheet import INK, Card
 
 _LARGEST_BATCH = 32
+_ENDINGS = {"png": ".png", "mp4": ".mp4", "npz": ".npz"}
 _SHOWN_VIDEOS = {"train": 16, "val": 16, "test": 1}  # in pictures, where nothing is said
 
 
@@ -35,21 +36,23 @@ def run_browse(args: argparse.Namespace) -> None:
     pipe, names = load_pipe(args.pipe), label_names(args)
     recipe = with_classes(pipe.recipe, args, names)
     listing = one_list(args, recipe, names, "train" if args.split == "train" else "val")
+    for name in _ENDINGS:
+        if path := getattr(args, name):
+            videos = map(listing.file, range(len(listing)))
+            check_is_no_input(path, f"--{name}", (args.pipe, args.list, args.label_map, *videos))
     print(f"list {listing.summary()}")
     bad = scored_videos(listing, args)
     options = loader_options(bad, args, choose_device())
     shape = (recipe.clip.num_frames, recipe.crop.size, recipe.crop.size, 3)
-    plan = _plan(recipe, bad, args)
+    plan, epoch = _plan(recipe, bad, args), (args.epoch or 1) - 1
     num_views = plan.num_views if isinstance(plan, EvalPlan) else 1
     pictures = args.png or args.mp4
     limit = args.limit or (_SHOWN_VIDEOS[args.split] if pictures else len(listing))
     num_clips = min(len(bad.manifest.kept), limit) * num_views
-    rows: Iterator[tuple[Any, dict[str, Any]]] = islice(
-        _rows(_batches(pipe, plan, bad, options, args.epoch - 1), bad), num_clips
-    )
+    rows: Iterator[tuple[Any, dict[str, Any]]] = islice(_rows(_batches(pipe, plan, bad, options, epoch), bad), num_clips)
     if pictures:  # what is looked at is little: it is held
         rows = iter(kept := list(rows))
-        cards = [Card(clip, _lines(plan, facts, listing, args.epoch - 1)) for clip, facts in kept]
+        cards = [Card(clip, _lines(plan, facts, listing, epoch)) for clip, facts in kept]
         pages = pages_of(cards)
         title = f"{recipe.name}, {args.split}, {listing.path.name}"
         if args.png:
@@ -67,12 +70,18 @@ def run_browse(args: argparse.Namespace) -> None:
 def _check_outputs(args: argparse.Namespace) -> None:
     if not (args.npz or args.png or args.mp4):
         raise UserError("nothing to write: give --png FILE, --mp4 FILE or --npz FILE")
-    for name, ending in (("png", ".png"), ("mp4", ".mp4"), ("npz", "")):
+    if args.split != "train":
+        for name in ("seed", "epoch"):
+            if getattr(args, name) is not None:
+                raise UserError(
+                    f"--{name} {getattr(args, name)}: is of the training split, and --split is {args.split}; leave it out"
+                )
+    for name, ending in _ENDINGS.items():
         path = getattr(args, name)
         if path:
+            check_writable(path, f"--{name}")
             if not path.name.endswith(ending):
                 raise UserError(f"--{name} {path}: must end in {ending}")
-            check_writable(path, f"--{name}")
 
 
 def _plan(recipe: Recipe, bad: BadVideos, args: argparse.Namespace) -> TrainPlan | EvalPlan:
@@ -81,7 +90,7 @@ def _plan(recipe: Recipe, bad: BadVideos, args: argparse.Namespace) -> TrainPlan
     if args.split == "train":
         # Samples do not depend on the batch: one that divides the list leaves no video out.
         size = max(n for n in range(1, min(len(videos), _LARGEST_BATCH) + 1) if len(videos) % n == 0)
-        return TrainPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, seed=args.seed, batch_size=size)
+        return TrainPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, seed=args.seed or 0, batch_size=size)
     num_clips = 1 if args.split == "val" else VIEWS["10x3"]
     size = min(
         _LARGEST_BATCH, videos_at_a_time(videos, num_clips * recipe.clip.num_frames, 3 * recipe.crop.size**2), len(videos)

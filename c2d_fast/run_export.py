@@ -8,10 +8,10 @@ from typing import Any
 
 from c2d_fast.console import result
 from c2d_fast.errors import UserError
-from c2d_fast.files import check_writable, written_whole
+from c2d_fast.files import check_is_no_input, check_writable, written_whole
 from c2d_fast.model import C2D
 from c2d_fast.model_file import CARD_FORMAT, ModelFile, read_model_file, write_safetensors
-from c2d_fast.onnx_file import check_packages, refuse_onnx, write_onnx
+from c2d_fast.onnx_file import check_packages, write_onnx
 from c2d_fast.recipe import load_pipe
 from c2d_fast.weights import describe, fit_state, model_for
 
@@ -33,10 +33,10 @@ def run_export(args: argparse.Namespace) -> None:
     card_path = out.with_name(f"{out.name}.card.json")
     for path in (out, card_path):
         check_writable(path, "--out")
+        check_is_no_input(path, "--out", (args.checkpoint, args.pipe))
         _check_length(path)
     if form == "onnx":
         check_packages(f"--out {out}")
-    refuse_onnx(args.checkpoint)
     file = read_model_file(args.checkpoint, "--checkpoint")
     model, card, clip_shape = _model(args, file)
     name = card["recipe"].get("name")

@@ -12,9 +12,9 @@ import torch
 
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.console import result
-from c2d_fast.data_flags import label_names
+from c2d_fast.data_flags import check_label_map, label_names
 from c2d_fast.dataset import choose_device, loader_options, videos_at_a_time
-from c2d_fast.errors import UserError
+from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.evaluate import Scores, evaluate
 from c2d_fast.files import check_writable
 from c2d_fast.label_map import check_same_classes
@@ -44,6 +44,7 @@ def run_predict(args: argparse.Namespace) -> None:
     targets = _targets(args.overlay, paths)
     pipe, names = load_pipe(args.pipe), label_names(args)
     file = read_model_file(args.checkpoint, "--checkpoint")
+    check_label_map(args, names, file.num_classes)
     num_classes = args.num_classes or (len(names) if names else None)
     model, recipe = model_for(pipe.recipe, file, f"--checkpoint {args.checkpoint}", num_classes)
     print(describe(file, recipe))
@@ -85,7 +86,7 @@ def _write_overlays(
         except UserError as error:
             failed.append(str(error))
             continue
-        print(f"written: {target}")
+        print(f"written: {on_one_line(str(target))}")
         if frames < expected:
             failed.append(
                 f"--overlay {target}: has {frames} of {expected} frames, {paths[place]} does not decode further; mend it"
@@ -202,6 +203,6 @@ def _show(found: list[dict[str, Any]], *, as_json: bool) -> None:
         result(json.dumps(found, indent=2))
         return
     for video in found:
-        result(video["path"] + (f": {video['error']}" if "error" in video else ""))
+        result(on_one_line(video["path"] + (f": {video['error']}" if "error" in video else "")))
         for best in video.get("predictions", []):
             result(f"{100 * best['probability']:7.1f} %  {best['class']}")

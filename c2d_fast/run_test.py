@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from c2d_fast import console
-from c2d_fast.data_flags import label_names, one_list, require_list
+from c2d_fast.data_flags import check_label_map, label_names, one_list, require_list
 from c2d_fast.dataset import choose_device, loader_options, scored_videos, videos_at_a_time
 from c2d_fast.distributed import Group, group_of_environment
 from c2d_fast.errors import UserError
@@ -42,6 +42,7 @@ def _prepare(args: argparse.Namespace) -> tuple[PipeFile, Recipe, C2D, Listing]:
     pipe, names = load_pipe(args.pipe), label_names(args)
     require_list(args, pipe.recipe)
     file = read_model_file(args.checkpoint, "--checkpoint")
+    check_label_map(args, names, file.num_classes)
     num_classes = args.num_classes or (len(names) if names else None)
     model, recipe = model_for(pipe.recipe, file, f"--checkpoint {args.checkpoint}", num_classes)
     print(describe(file, recipe))

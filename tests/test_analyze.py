@@ -265,7 +265,7 @@ def test_wrong_arguments(tmp_path, run_command):
         ([tmp_path / "run", good, "--out", file], "is not a folder; give another"),
         ([good, "--out", file / "x"], "cannot be made"),
         ([good, "--label-map", tmp_path / "none"], "cannot be read"),
-        ([good, "--top", 0], "invalid positive value: '0'"),
+        ([good, "--top", 0], "--top: 0 must be a whole number, 1 or more"),
     ):
         done = run_command("analyze", *words)
         one_line(done, 2, part)

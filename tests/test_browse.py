@@ -148,6 +148,8 @@ def test_many_clips_go_on_several_sheets(tmp_path, run_command):
 
 def test_wrong_arguments(tmp_path, run_command):
     path = make_dataset(tmp_path, count=1, num_frames=(20,))
+    video = path.parent / path.read_text().splitlines()[0].rsplit(maxsplit=1)[0]
+    before = video.read_bytes()
     for args, part in (
         (["--list", path, "--npz", tmp_path / "none" / "x.npz"], "its folder does not exist"),
         (["--list", path, "--npz", tmp_path], "is a folder; give the name of a file"),
@@ -157,7 +159,11 @@ def test_wrong_arguments(tmp_path, run_command):
         (["--list", path], "give --png FILE, --mp4 FILE or --npz FILE"),
         (["--list", path, "--png", tmp_path / "x.jpg"], "must end in .png"),
         (["--list", path, "--mp4", tmp_path / "x.avi"], "must end in .mp4"),
+        (["--list", path, "--npz", path], "must end in .npz"),
+        (["--list", path, "--mp4", video, "--num-classes", 2], "which is only read"),
+        (["--list", path, "--png", tmp_path / "x.png", "--split", "val", "--seed", 1], "is of the training split"),
     ):
         done = run_command("browse", "--pipe", DEMO, *args)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
         assert part in done.stderr
+    assert video.read_bytes() == before

@@ -260,6 +260,7 @@ def test_help_ends_with_an_example(run_command):
         assert "\nexample: python -m c2d_fast." in done.stdout
         assert "exit codes: 0 done; 2 " in done.stdout
         assert len(done.stdout.splitlines()) <= 55, "it fits a screen"
+        assert max(map(len, done.stdout.splitlines())) <= 140
         assert done.stdout.splitlines()[0].startswith(f"usage: python -m c2d_fast.{' '.join(command)} ")
 
 

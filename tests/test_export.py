@@ -185,6 +185,7 @@ def test_what_cannot_be_exported_is_refused_in_one_line(exported, tmp_path, run_
     (tmp_path / "x.onnx.card.json").mkdir()
     for more, part in (
         ([], "nothing says what to write: give --out FILE, or --to"),
+        (["--out", folder / "best.pt", "--to", "onnx"], "which is only read; give another file"),
         (["--out", "x.bin"], "must end in .onnx or .safetensors; or say the form with --to"),
         (["--out", "x.onnx", "--to", "safetensors"], "--out x.onnx is the name of the other form"),
         (["--out", "x.safetensors", "--to", "onnx"], "leave --to out, or name it x.onnx"),
