@@ -3,6 +3,7 @@
 Only matplotlib's objects are used, never pyplot: that holds figures, and chooses a window system.
 """
 
+import contextlib
 import functools
 import io
 import logging
@@ -122,7 +123,8 @@ def png(figure: "Figure") -> bytes:
 
 def warm_up() -> None:
     """Loads all that the first figure would wait for: half a second."""
-    png(class_accuracy_figure(np.eye(2, dtype=np.int64), ("a", "b")))
+    with contextlib.suppress(Exception):  # what is wrong shows when something is to be drawn
+        png(class_accuracy_figure(np.eye(2, dtype=np.int64), ("a", "b")))
 
 
 def new_figure(width: int, height: int) -> "Figure":

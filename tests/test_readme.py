@@ -135,3 +135,14 @@ def test_make_targets_that_are_named_exist():
 def test_links_lead_somewhere(path):
     for link in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
         assert "://" in link or (path.parent / link).exists(), link
+
+
+def test_the_measured_cost_of_recording_is_what_the_benchmark_wrote():
+    measured, text = result("recording-cpu"), " ".join((ROOT / "docs/seeing.md").read_text().split())
+    runs = measured["runs"]
+    for name, what in (("default", "with pictures"), ("no pictures", "without any")):
+        run = runs[name]
+        assert f"{run['recording_percent']:.2f} % of the time {what}" in text
+        assert run["recording_percent"] < 1
+    assert f"{runs['default']['recording_ms']:.2f} ms for each step of {runs['default']['step_ms']:.0f} ms" in text
+    assert measured["epochs"] == 25
