@@ -122,14 +122,14 @@ def draw(result: dict[str, Any], folder: Path, name: str) -> list[Path]:
 
 
 def draw_loaders(result: dict[str, Any], where: str) -> Any:
-    """Our loader beside the peers', by stored form; without a peer there is nothing to compare."""
+    """Our loader beside the peers', by stored form."""
     from matplotlib import pyplot as plt
 
     rows = [row for row in result.get("loaders", []) if "clips_per_s" in row]
     rows = [row for row in rows if row["name"] == "c2d-fast" or not row["name"].startswith("c2d-fast")]  # not our own variants
     names, forms = (list(dict.fromkeys(row[key] for row in rows)) for key in ("name", "form"))
-    if len(names) < 2:
-        return None
+    if len(names) < 2 or not any(row["published_top1"] for row in result["pipes"]):
+        return None  # nothing to compare with, or clips of a size that nobody trains on
     figure, parts = plt.subplots(1, len(forms), figsize=(9, 0.33 * len(names) + 1.2), sharey=True, squeeze=False)
     for axes, form in zip(parts[0], forms, strict=True):
         rates = {row["name"]: row["clips_per_s"] for row in rows if row["form"] == form}

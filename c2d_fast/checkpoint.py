@@ -88,7 +88,7 @@ def read_file(path: Path, what: str) -> dict[str, Any]:
         problem = "is a folder, give a file in it" if os.path.isdir(path) else "no such file; correct the path"
         raise UserError(f"{what} {path}: {problem}")
     if os.path.getsize(path) == 0:
-        raise UserError(f"{what} {path}: is empty; give {_GOOD}")
+        raise UserError(f"{what} {path}: is damaged, it is empty; give {_GOOD}")
     try:
         refuse_bombs(path)
         with warnings.catch_warnings(action="ignore"):  # on odd pickles; the error below says enough

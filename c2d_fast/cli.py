@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -42,6 +43,11 @@ def _metavar(action: argparse.Action) -> str:
 class _Help(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str):
         super().__init__(prog, max_help_position=34)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        # Lines stay lines; only long ones are broken, and no example, which is to be copied.
+        lines = text.splitlines()
+        return "\n".join(line if line.startswith("example: ") else textwrap.fill(line, width) for line in lines)
 
 
 def command(name: str, description: str, example: str, *, exit_codes: str = "", quiet: bool = True) -> Parser:

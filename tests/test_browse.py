@@ -10,10 +10,12 @@ from PIL import Image
 from torch.nn import functional as F
 
 from c2d_fast import sampler
+from c2d_fast.browse import parse
+from c2d_fast.errors import UserError
 from c2d_fast.listing import Listing
 from c2d_fast.plan import EvalPlan, TrainPlan, Videos
 from c2d_fast.recipe import load_pipe
-from c2d_fast.run_browse import _lines
+from c2d_fast.run_browse import _lines, run_browse
 
 DEMO, K400 = "dali_pipes/demo.py", "dali_pipes/k400_8x8.py"
 
@@ -163,7 +165,9 @@ def test_wrong_arguments(tmp_path, run_command):
         (["--list", path, "--mp4", video, "--num-classes", 2], "which is only read"),
         (["--list", path, "--png", tmp_path / "x.png", "--split", "val", "--seed", 1], "is of the training split"),
     ):
-        done = run_command("browse", "--pipe", DEMO, *args)
-        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
-        assert part in done.stderr
+        with pytest.raises(UserError) as refused:
+            run_browse(parse(["--pipe", DEMO, *map(str, args)]))
+        assert part in str(refused.value)
+    done = run_command("browse", "--pipe", DEMO, "--list", path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert video.read_bytes() == before

@@ -8,9 +8,12 @@ import torch
 from media import decode_all, make_video
 from runs import PIPE, one_line
 
+from c2d_fast.errors import UserError
 from c2d_fast.model import C2D
 from c2d_fast.model_file import published_name
+from c2d_fast.predict import parse
 from c2d_fast.recipe import load_pipe
+from c2d_fast.run_predict import run_predict
 
 
 @pytest.fixture(scope="module")
@@ -157,4 +160,7 @@ def test_wrong_arguments(model, videos, tmp_path, run_command):
         ([*model], "VIDEO"),
         ([videos[0], "--pipe", PIPE], "--checkpoint"),
     ):
-        one_line(run_command("predict", *words), 2, part)
+        with pytest.raises(UserError) as refused:
+            run_predict(parse(list(map(str, words))))
+        assert part in str(refused.value)
+    one_line(run_command("predict", tmp_path / "none.mp4", *model), 2, "no such file or folder")
