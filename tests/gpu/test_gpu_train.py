@@ -1,6 +1,7 @@
 """One training step of every published recipe on a GPU, compiled and not, and the commands from file to score."""
 
 import os
+import time
 
 import pytest
 import torch
@@ -78,6 +79,7 @@ def test_compiled_and_eager_agree(cuda, temporal_pool):
 def test_a_training_step_does_not_wait_for_the_gpu(cuda, tmp_path):
     from toy import make_trainer
 
+    from c2d_fast.gallery import Gallery
     from c2d_fast.metrics import Tally
 
     trainer = make_trainer(tmp_path / "run", precision="bf16")
@@ -88,6 +90,7 @@ def test_a_training_step_does_not_wait_for_the_gpu(cuda, tmp_path):
         type(b)(*(getattr(b, name).to(cuda) for name in ("clip", "label", "index", "real"))) for b in trainer.source.epoch(0)
     ]
     tally = Tally(cuda)
+    trainer.step.gallery = Gallery(4)
     trainer.step(iter(batches), 1, tally)  # the first makes buffers
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -95,6 +98,22 @@ def test_a_training_step_does_not_wait_for_the_gpu(cuda, tmp_path):
             trainer.step(iter([batch]), step + 2, tally)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    shown = trainer.step.gallery.take()
+    assert len(shown.labels) == 4
+    assert shown.label_scores == sorted(shown.label_scores)
+
+
+def test_gauges_read_the_gpu(cuda):
+    pytest.importorskip("pynvml")
+    from c2d_fast.gauges import Gauges
+
+    gauges, deadline = Gauges(), time.monotonic() + 20
+    while "gpu_memory_mb" not in (figures := gauges.read()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    gauges.close()
+    assert figures["gpu_memory_mb"] > 0
+    assert 0 <= figures["gpu_percent"] <= 100
+    assert 0 <= figures["decoder_percent"] <= 100
 
 
 def test_a_bad_step_changes_nothing_on_the_gpu(cuda, tmp_path):
