@@ -58,4 +58,5 @@ def test_its_board_shows_all(demo):
     assert set(tags["images"]) == IMAGES
     for tag in IMAGES:
         steps = [event.step for event in board.Images(tag)]
-        assert (steps[0], steps[-1]) == (40, 1000)
+        assert steps[-1] == 1000
+        assert len(steps) >= 2  # in as many epochs between as there was time for
