@@ -5,8 +5,9 @@ from pathlib import Path
 
 from c2d_fast.demo_data import DEMO_FOLDER, make_demo_data
 from c2d_fast.errors import UserError
-from c2d_fast.label_map import read_label_map
+from c2d_fast.label_map import check_same_classes, read_label_map
 from c2d_fast.listing import Listing, read_list
+from c2d_fast.model_file import ModelFile
 from c2d_fast.recipe import Recipe
 
 _SHAPES = (
@@ -30,17 +31,19 @@ def label_names(args: argparse.Namespace) -> tuple[str, ...] | None:
     return names
 
 
-def check_label_map(args: argparse.Namespace, names: tuple[str, ...] | None, num_classes: int | None) -> None:
-    """Compares the number of classes of --label-map with that of a checkpoint.
+def check_label_map(args: argparse.Namespace, names: tuple[str, ...] | None, file: ModelFile) -> None:
+    """Compares --label-map with the checkpoint that it is to name the classes of.
 
     Raises:
-        UserError: they differ.
+        UserError: it has another number of classes, or others than the checkpoint knows.
     """
-    if names and num_classes not in (None, len(names)):
+    if names and file.num_classes not in (None, len(names)):
         raise UserError(
-            f"label map {args.label_map}: has {len(names)} classes, --checkpoint {args.checkpoint} has {num_classes}; give the "
-            "one that it was trained with"
+            f"label map {args.label_map}: has {len(names)} classes, --checkpoint {args.checkpoint} has {file.num_classes}; "
+            "give the one that it was trained with"
         )
+    if names and file.classes:
+        check_same_classes(names, file.classes, f"--label-map {args.label_map}", "the checkpoint knows its own: leave it out")
 
 
 def with_classes(recipe: Recipe, args: argparse.Namespace, names: tuple[str, ...] | None) -> Recipe:

@@ -17,7 +17,6 @@ from c2d_fast.dataset import choose_device, loader_options, videos_at_a_time
 from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.evaluate import Scores, evaluate
 from c2d_fast.files import check_writable
-from c2d_fast.label_map import check_same_classes
 from c2d_fast.list_shapes import VIDEO_SUFFIXES
 from c2d_fast.listing import Listing
 from c2d_fast.loader import EvalLoader
@@ -44,11 +43,11 @@ def run_predict(args: argparse.Namespace) -> None:
     targets = _targets(args.overlay, paths)
     pipe, names = load_pipe(args.pipe), label_names(args)
     file = read_model_file(args.checkpoint, "--checkpoint")
-    check_label_map(args, names, file.num_classes)
+    check_label_map(args, names, file)
     num_classes = args.num_classes or (len(names) if names else None)
     model, recipe = model_for(pipe.recipe, file, f"--checkpoint {args.checkpoint}", num_classes)
     print(describe(file, recipe))
-    classes = _classes(args, names, file, recipe)
+    classes = _classes(names, file, recipe)
     listing = Listing(Path("the videos given"), Path(), tuple(map(str, paths)), (0,) * len(paths), (0,) * len(paths), "")
     manifest = read_manifest(listing, allow_missing=True, jobs=len(os.sched_getaffinity(0)))
     problems = dict(manifest.broken)
@@ -136,10 +135,8 @@ def _targets(overlay: Path | None, paths: Sequence[Path]) -> list[Path]:
     return targets
 
 
-def _classes(args: argparse.Namespace, names: tuple[str, ...] | None, file: ModelFile, recipe: Recipe) -> Sequence[str]:
+def _classes(names: tuple[str, ...] | None, file: ModelFile, recipe: Recipe) -> Sequence[str]:
     """Returns the classes' names: the label map's, the checkpoint's, Kinetics' or numbers."""
-    if names and file.classes:
-        check_same_classes(names, file.classes, f"--label-map {args.label_map}", "the checkpoint knows its own: leave it out")
     if names or file.classes:
         return names or file.classes or ()
     if file.form != "ours" and recipe.model.num_classes == _KINETICS_400:

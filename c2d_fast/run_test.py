@@ -13,7 +13,6 @@ from c2d_fast.distributed import Group, group_of_environment
 from c2d_fast.errors import UserError
 from c2d_fast.evaluate import Scores, evaluate
 from c2d_fast.files import check_writable, written_whole
-from c2d_fast.label_map import check_same_classes
 from c2d_fast.listing import Listing
 from c2d_fast.loader import EvalLoader
 from c2d_fast.manifest import Manifest
@@ -42,12 +41,10 @@ def _prepare(args: argparse.Namespace) -> tuple[PipeFile, Recipe, C2D, Listing]:
     pipe, names = load_pipe(args.pipe), label_names(args)
     require_list(args, pipe.recipe)
     file = read_model_file(args.checkpoint, "--checkpoint")
-    check_label_map(args, names, file.num_classes)
+    check_label_map(args, names, file)
     num_classes = args.num_classes or (len(names) if names else None)
     model, recipe = model_for(pipe.recipe, file, f"--checkpoint {args.checkpoint}", num_classes)
     print(describe(file, recipe))
-    if names and file.classes:
-        check_same_classes(names, file.classes, f"--label-map {args.label_map}", "the checkpoint knows its own: leave it out")
     return pipe, recipe, model, one_list(args, recipe, names or file.classes, "val", may_number=file.form != "ours")
 
 
