@@ -5,7 +5,8 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from nvidia.dali import fn, types
+from numpy.typing import NDArray
+from nvidia.dali import Pipeline, fn, types
 
 from c2d_fast.errors import UserError
 from c2d_fast.manifest import Manifest
@@ -91,6 +92,36 @@ def _inputs(source: ClipSource, streams: list[tuple[Any, str]]) -> Any:
         parallel=True,
         prefetch_queue_depth=2,
     )
+
+
+def decode_files(
+    files: list[tuple[NDArray[np.uint8], NDArray[np.int32]]], decoder: str, *, threads: int, device_id: int | None
+) -> list[NDArray[np.uint8]]:
+    """Decodes small files once, in a pipeline of their own.
+
+    Args:
+        files: (bytes, numbers of the frames to decode) of each, as video.read_clip gives them.
+        decoder: nvdec or dali.
+        threads: of the decoder.
+        device_id: of the GPU; None for dali.
+
+    Returns:
+        RGB frames of each, uint8 [F, H, W, C], on the CPU.
+
+    Raises:
+        RuntimeError: DALI's, whatever fails.
+    """
+    pipeline = Pipeline(len(files), threads, device_id, prefetch_queue_depth=1)
+    with pipeline:
+        payload = fn.external_source([[data for data, _ in files]], cycle=True)
+        frames = fn.external_source([[numbers for _, numbers in files]], cycle=True)
+        pipeline.set_outputs(fn.decoders.video(payload, device="mixed" if decoder == "nvdec" else "cpu", frames=frames))
+    pipeline.build()
+    try:
+        (clips,) = pipeline.run()
+        return [np.array(clip.as_cpu() if decoder == "nvdec" else clip) for clip in clips]
+    finally:
+        pipeline._shutdown()
 
 
 def choose_decoder(requested: str, manifest: Manifest, *, gpu: bool) -> tuple[str, str]:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from c2d_fast.container_bytes import check_whole, locate_packets
 from c2d_fast.facts import DEPTHS, Facts
-from c2d_fast.nal import READABLE, Picture, length_size, needed_by_others, read_picture
+from c2d_fast.nal import READABLE, Picture, configured_for_fields, length_size, needed_by_others, read_picture
 from c2d_fast.packets import entry_places
+from c2d_fast.timestamps import is_constant, rises
 from c2d_fast.video import DecodeError, open_video, reason, video_stream
 
 # Codecs of which every packet holds exactly one shown frame, so that counting packets counts frames. The others have
@@ -23,7 +24,6 @@ from c2d_fast.video import DecodeError, open_video, reason, video_stream
 # decoding.
 _ONE_FRAME_A_PACKET = frozenset({"h264", "hevc", "mjpeg"})
 _KEYS_FORGET = frozenset({"mjpeg", "vp8", "vp9"})  # everything before them; of other codecs it is read from the packets
-_CONSTANT_S = 0.002
 
 
 class Packet(NamedTuple):
@@ -75,6 +75,8 @@ class _Decoded:
     """Frames that the decoder marked as damaged."""
     lead: int = 0
     """Packets that were read before the first frame came out."""
+    is_interlaced: bool = False
+    """Whether a frame says that it is, or the headers allow pictures that are fields."""
     is_reconfigured: bool = False
     """Whether the container sets the decoder up anew on the way."""
 
@@ -136,8 +138,8 @@ def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: 
         time_base, coded, extradata = stream.time_base, (context.coded_width, context.coded_height), context.extradata
         tags, profile = (context.color_primaries, context.color_trc), context.profile
     if depth == "full" and (starts_with_key or not decoded.failed):
-        num_frames, in_order = decoded.frames, _rises(decoded.times)
-    elif _countable(codec, first, promised, packets):
+        num_frames, in_order = decoded.frames, rises(decoded.times)
+    elif not decoded.is_interlaced and _countable(codec, promised, packets):
         num_frames, in_order = len(packets), True
     else:
         num_frames, in_order = _count_frames(path, tick)
@@ -154,7 +156,7 @@ def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: 
         coded_width=coded[0],
         coded_height=coded[1],
         fps=float(rate or 0),
-        constant_rate=_is_constant(times, float(time_base or 0)),
+        constant_rate=is_constant(times, float(time_base or 0)),
         codec=codec,
         container=container_name,
         pix_fmt=first.format.name,
@@ -163,7 +165,7 @@ def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: 
         primaries=int(tags[0]),
         transfer=int(tags[1]),
         rotation=int(rotation),
-        interlaced=bool(first.interlaced_frame),
+        interlaced=decoded.is_interlaced,
         audio=audio,
         key_frames=len(keys),
         longest_gop=max((b - a for a, b in pairwise([*keys, len(packets)])), default=0),
@@ -220,6 +222,8 @@ def _read(
             )
         if depth != "packets" or decoded.first is None:
             _decode(packet, len(packets) - bool(packet.size), decoded, strict=depth != "packets")
+    extradata = stream.codec_context.extradata
+    decoded.is_interlaced |= configured_for_fields(codec, extradata) or any(picture.has_fields for picture in pictures)
     return _with_pictures(packets, pictures), decoded
 
 
@@ -250,6 +254,7 @@ def _decode(packet: "av.Packet[Any]", number: int, decoded: _Decoded, *, strict:
         decoded.frames += 1
         decoded.times.append(frame.pts)
         decoded.damaged += frame.is_corrupt
+        decoded.is_interlaced |= bool(frame.interlaced_frame)
 
 
 def _check_decoded(decoded: _Decoded, starts_with_key: bool, num_packets: int) -> None:
@@ -269,10 +274,10 @@ def _located(path: Path, packets: list[Packet]) -> list[Packet]:
     return [packet._replace(position=position) for packet, position in zip(packets, positions, strict=True)]
 
 
-def _countable(codec: str, first: av.VideoFrame, promised: int, packets: list[Packet]) -> bool:
+def _countable(codec: str, promised: int, packets: list[Packet]) -> bool:
     """Says whether a decoder shows a frame for every packet, so far as the packets tell."""
     start = packets[0]
-    if codec not in _ONE_FRAME_A_PACKET or first.interlaced_frame or promised not in (0, len(packets)):
+    if codec not in _ONE_FRAME_A_PACKET or promised not in (0, len(packets)):
         return False
     if not start.is_key or any(packet.is_hidden for packet in packets):
         return False
@@ -288,13 +293,4 @@ def _count_frames(path: Path, tick: Callable[[], object]) -> tuple[int, bool]:
         for frame in container.decode(stream):
             tick()
             times.append(frame.pts)
-    return len(times), _rises(times)
-
-
-def _rises(times: list[int | None]) -> bool:
-    return all(a < b for a, b in pairwise(time for time in times if time is not None))
-
-
-def _is_constant(times: list[int | None], time_base_s: float) -> bool:
-    steps = np.diff(np.sort(np.array([time for time in times if time is not None], np.int64))) * time_base_s
-    return not len(steps) or bool(np.ptp(steps) <= _CONSTANT_S)
+    return len(times), rises(times)

@@ -44,6 +44,7 @@ class Facts:
     rotation: int
     """Degrees by which players turn the picture; nothing here does."""
     interlaced: bool
+    """Whether a frame that was decoded says so, or the headers of H.264 and HEVC allow pictures that are fields."""
     audio: bool
     key_frames: int
     longest_gop: int
@@ -67,7 +68,7 @@ DTYPE = np.dtype([(field.name, _KINDS[field.type]) for field in dataclasses.fiel
 
 
 _READING = (
-    "frames", "width", "height", "codec", "pix_fmt", "full_range", "matrix", "closed_gops", "in_order", "entries"
+    "frames", "width", "height", "codec", "pix_fmt", "full_range", "matrix", "interlaced", "closed_gops", "in_order", "entries"
 )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from c2d_fast.packet_table import open_table
 from c2d_fast.plan import Videos, pack_paths
 from c2d_fast.video import DecodeError
 
-_FORMAT = "c2d_fast.cache/5"
+_FORMAT = "c2d_fast.cache/6"
 _SAVE_EVERY_S = 60.0
 _STORED = ("codec", "full_range", "matrix", "closed_gops", "entries")
 

@@ -19,7 +19,7 @@ from c2d_fast.errors import UserError
 from c2d_fast.facts import DTYPE
 from c2d_fast.files import written_whole
 
-FORMAT = "c2d_fast.manifest/5"
+FORMAT = "c2d_fast.manifest/6"
 MISSING = "no such file"
 
 

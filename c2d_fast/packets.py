@@ -51,6 +51,9 @@ class Stored:
     """DTYPE [packets], where there is a packet table."""
     extradata: bytes = b""
     """What a decoder is set up with, from the table."""
+    width: int = 0
+    height: int = 0
+    """Of the shown frames, in pixels; 0 where it is not known."""
 
 
 WHOLE = Stored()
@@ -103,19 +106,15 @@ def needed_rows(rows: NDArray[Any], wanted: NDArray[np.int64]) -> list[NDArray[A
     return groups
 
 
-def from_table(path: Path, stored: Stored, wanted: NDArray[np.int64]) -> Groups | None:
-    """Reads the packets that frames depend on at the places that a packet table gives.
+def table_rows(stored: Stored, wanted: NDArray[np.int64]) -> list[NDArray[Any]] | None:
+    """Returns the packets that frames depend on by the packet table, group by group: each DTYPE [packets].
 
     Args:
-        path: the video file.
         stored: with its rows.
         wanted: frame numbers, sorted.
 
     Returns:
         None where the table does not lead there: frames past the end, packets that do not lie in the file in one piece.
-
-    Raises:
-        OSError: the file cannot be read.
     """
     rows = stored.rows
     if rows is None or not stored.entries or stored.codec not in TABLE_CODECS or wanted[-1] >= len(rows):
@@ -123,10 +122,32 @@ def from_table(path: Path, stored: Stored, wanted: NDArray[np.int64]) -> Groups 
     if rows["shown"].min() < 0 or rows["shown"].max() >= len(rows):
         return None
     groups = needed_rows(rows, wanted)
-    if any((group["position"] < 0).any() for group in groups):
+    return None if any((group["position"] < 0).any() for group in groups) else groups
+
+
+def read_rows(path: Path, rows: NDArray[Any]) -> list[bytes]:
+    """Reads packets at the places that a table gives.
+
+    Args:
+        path: the video file.
+        rows: DTYPE [packets].
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    return _read(path, rows["position"], rows["size"].astype(np.int64))
+
+
+def from_table(path: Path, stored: Stored, wanted: NDArray[np.int64]) -> Groups | None:
+    """Reads the packets that frames depend on at the places that a packet table gives. Arguments and result as table_rows.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    groups = table_rows(stored, wanted)
+    if groups is None:
         return None
-    together = np.concatenate(groups)
-    chunks = iter(_read(path, together["position"], together["size"].astype(np.int64)))
+    chunks = iter(read_rows(path, np.concatenate(groups)))
     return [[_packet(next(chunks), row) for row in group[["shown", "key"]].tolist()] for group in groups]
 
 

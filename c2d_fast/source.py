@@ -205,6 +205,8 @@ class ClipSource:
             matrix=int(row["matrix"]),
             closed_gops=bool(row["closed_gops"]),
             entries=int(row["entries"]),
+            width=int(videos.width[index]),
+            height=int(videos.height[index]),
         )
         if not videos.packet_table:
             return stored

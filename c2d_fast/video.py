@@ -6,6 +6,7 @@ no torch, no DALI.
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import av
 import av.container
@@ -17,13 +18,16 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from c2d_fast import worker_counts
-from c2d_fast.packets import WHOLE, Groups, Stored, from_container, from_table, remux
+from c2d_fast.packets import WHOLE, Groups, Stored, from_container, from_table, read_rows, remux, table_rows
+from c2d_fast.small_file import small_file
 
 # What is wrong with a file reaches the user as an exception. A log level, any, would make FFmpeg's threads wait for
 # Python's lock inside PyAV's callback, while the thread that holds the lock waits for them: seen to hang for ever when a
 # decoder with several threads is closed.
 av.logging.set_level(None)
 
+NEVER_WHOLE = frozenset({"mpeg4"})
+"""Codecs whose whole files DALI numbers by other timestamps than FFmpeg: it is given the packets of a clip, or nothing."""
 _PLAYLISTS = frozenset({"concat", "dash", "hls", "imf"})
 
 
@@ -151,13 +155,16 @@ def read_bytes(path: Path) -> NDArray[np.uint8]:
         raise DecodeError(reason(error)) from error
 
 
-def read_clip(path: Path, frames: NDArray[np.int64], stored: Stored) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+def read_clip(
+    path: Path, frames: NDArray[np.int64], stored: Stored, *, clear_cropping: bool = False
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Reads of a file what frames depend on, as a file of its own for a decoder that takes files.
 
     Args:
         path: the video file.
         frames: frame numbers, int64 [F], in any order, repeats allowed.
         stored: what is known of the file; where that is not enough, it is read whole.
+        clear_cropping: as in small_file; where there is no packet table, cropping stays.
 
     Returns:
         uint8 [bytes], and the frames' numbers in it, int32 [F].
@@ -166,22 +173,49 @@ def read_clip(path: Path, frames: NDArray[np.int64], stored: Stored) -> tuple[ND
         DecodeError: it cannot be read.
     """
     if not stored.entries:
-        return _whole(path, frames)
+        return _whole(path, frames, stored.codec)
     try:
         wanted = np.unique(frames)
-        groups = from_table(path, stored, wanted)
-        with open_video(path) as container:
-            stream = video_stream(container)
-            groups = from_container(container, stream, stored, wanted) if groups is None else groups
-            if not groups:
-                return _whole(path, frames)
-            worker_counts.add(sum(map(len, groups)))
-            return remux(groups, stream, frames)
+        return (
+            _from_rows(path, frames, stored, table_rows(stored, wanted), clear_cropping)
+            or _remuxed(path, frames, stored)
+            or _whole(path, frames, stored.codec)
+        )
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(reason(error)) from error
 
 
-def _whole(path: Path, frames: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+def _from_rows(
+    path: Path, frames: NDArray[np.int64], stored: Stored, groups: list[NDArray[Any]] | None, clear_cropping: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
+    """Reads a clip without opening the file as a container; None where the packet table does not do for that."""
+    if groups is None:
+        return None
+    rows = groups[0] if len(groups) == 1 else np.concatenate(groups)
+    packets, size = read_rows(path, rows), (stored.width, stored.height)
+    data = small_file(stored.codec, stored.extradata, size, packets, rows, clear_cropping=clear_cropping)
+    if data is None:
+        return None
+    worker_counts.add(len(rows))
+    return np.frombuffer(data, np.uint8), np.searchsorted(np.sort(rows["shown"]), frames).astype(np.int32)
+
+
+def _remuxed(path: Path, frames: NDArray[np.int64], stored: Stored) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
+    """Reads a clip through its container; None where it cannot be told which packets the frames depend on."""
+    wanted = np.unique(frames)
+    groups = from_table(path, stored, wanted)
+    with open_video(path) as container:
+        stream = video_stream(container)
+        groups = from_container(container, stream, stored, wanted) if groups is None else groups
+        if not groups:
+            return None
+        worker_counts.add(sum(map(len, groups)))
+        return remux(groups, stream, frames)
+
+
+def _whole(path: Path, frames: NDArray[np.int64], codec: str) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    if codec in NEVER_WHOLE:
+        raise DecodeError(f"cannot be cut into a clip's packets, and DALI would number the frames of {codec} read whole wrong")
     worker_counts.add(int(frames.max()) + 1)  # a decoder goes through all to the last one
     return read_bytes(path), frames.astype(np.int32)
 

@@ -75,7 +75,7 @@ def known(examined, table=False):
     facts = getattr(examined, "facts", examined)
     if not hasattr(facts, "codec"):  # a row of a manifest
         facts = Facts(*(value.decode() if isinstance(value, bytes) else value for value in facts.item()))
-    names = ("codec", "full_range", "matrix", "closed_gops", "entries")
+    names = ("codec", "full_range", "matrix", "closed_gops", "entries", "width", "height")
     more = {"rows": rows_of(examined), "extradata": examined.extradata} if table else {}
     return Stored(**{name: getattr(facts, name) for name in names}, **more)
 

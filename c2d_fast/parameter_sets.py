@@ -1,0 +1,242 @@
+"""Reads and rewrites sequence parameter sets: the size that pictures are coded in, what is cropped from it, and fields.
+
+After ITU-T H.264 (7.3.2.1.1) and H.265 (7.3.2.2, 7.3.3). No torch, no DALI.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_ESCAPE = b"\0\0\3"
+_H264_SET, _HEVC_SET = 7, 33
+_H264_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """What a sequence parameter set says of its pictures, in pixels."""
+
+    width: int
+    """As coded: of H.264 a multiple of 16."""
+    height: int
+    left: int
+    """Cropped from the coded picture before it is shown, as are the three that follow."""
+    right: int
+    top: int
+    bottom: int
+    has_fields: bool
+    """Whether pictures may be fields, or frames coded as two fields."""
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Width and height of what is shown."""
+        return self.width - self.left - self.right, self.height - self.top - self.bottom
+
+
+class _Bits:
+    """Reads bits, most significant first."""
+
+    def __init__(self, data: bytes):
+        self._value, self._length, self.at = int.from_bytes(data, "big"), 8 * len(data), 0
+
+    def bits(self, count: int) -> int:
+        """Returns the next bits as a number."""
+        self.at += count
+        if self.at > self._length:
+            raise ValueError("a parameter set ends too early")
+        return self._value >> (self._length - self.at) & ((1 << count) - 1)
+
+    def exp_golomb(self) -> int:
+        """Returns the next unsigned Exp-Golomb code."""
+        zeros = 0
+        while not self.bits(1):
+            zeros += 1
+            if zeros > 32:
+                raise ValueError("a parameter set holds a number that is too large")
+        return (1 << zeros) - 1 + self.bits(zeros)
+
+
+def read_sequence(codec: str, unit: bytes) -> Sequence:
+    """Reads a sequence parameter set.
+
+    Args:
+        codec: h264 or hevc.
+        unit: the unit with its header, and without start code or length.
+
+    Raises:
+        ValueError: it ends too early.
+    """
+    return _parse(codec, _unescaped(unit))[0]
+
+
+def may_have_fields(codec: str, unit: bytes) -> bool:
+    """Says whether a set allows pictures that are fields; of one that is not understood, that it does."""
+    try:
+        return read_sequence(codec, unit).has_fields
+    except ValueError:
+        return True
+
+
+def without_cropping(codec: str, unit: bytes) -> bytes:
+    """Returns the same set with nothing cropped; all else of it is as it was.
+
+    A decoder then puts out the coded picture, of which the shown one is a part, pixel for pixel.
+
+    Raises:
+        ValueError: it ends too early.
+    """
+    data = _unescaped(unit)
+    _, start, end = _parse(codec, data)
+    length = 8 * len(data)
+    value = int.from_bytes(data, "big")
+    stop = (value & -value).bit_length() - 1  # the last bit that is 1 ends the set: behind it there are zeros
+    rest_length = length - end - stop - 1
+    head = value >> (length - start) << 1  # the flag becomes 0, and the four numbers behind it go
+    bits = (head << rest_length | value >> (stop + 1) & ((1 << rest_length) - 1)) << 1 | 1
+    count = start + 1 + rest_length + 1
+    padded = -count % 8
+    return _escaped((bits << padded).to_bytes((count + padded) // 8, "big"))
+
+
+def is_sequence(codec: str, header: int) -> bool:
+    """Says whether a unit whose first byte this is holds a sequence parameter set."""
+    return header & 31 == _H264_SET if codec == "h264" else codec == "hevc" and header >> 1 & 63 == _HEVC_SET
+
+
+def _parse(codec: str, data: bytes) -> tuple[Sequence, int, int]:
+    """Returns the sequence, and the bits at which the cropping flag begins and its numbers end."""
+    return _parse_h264(data) if codec == "h264" else _parse_hevc(data)
+
+
+def _parse_h264(data: bytes) -> tuple[Sequence, int, int]:
+    read = _Bits(data[1:])
+    profile = read.bits(8)
+    read.bits(16)  # constraints, level
+    read.exp_golomb()  # which set
+    chroma = 1
+    if profile in _H264_WITH_CHROMA:
+        chroma = read.exp_golomb()
+        if chroma == 3:
+            read.bits(1)
+        read.exp_golomb(), read.exp_golomb()  # bit depths
+        read.bits(1)
+        if read.bits(1):
+            for place in range(8 if chroma != 3 else 12):
+                if read.bits(1):
+                    _skip_scaling_list(read, 16 if place < 6 else 64)
+    read.exp_golomb()  # bits of a frame's number
+    order = read.exp_golomb()
+    if order == 0:
+        read.exp_golomb()
+    elif order == 1:
+        read.bits(1)
+        read.exp_golomb(), read.exp_golomb()
+        for _ in range(read.exp_golomb()):
+            read.exp_golomb()
+    read.exp_golomb()  # reference frames
+    read.bits(1)
+    width, map_units = 16 * (read.exp_golomb() + 1), read.exp_golomb() + 1
+    frames_only = read.bits(1)
+    if not frames_only:
+        read.bits(1)
+    read.bits(1)
+    unit_x = 1 if chroma in (0, 3) else 2
+    unit_y = (2 if chroma == 1 else 1) * (2 - frames_only)
+    start = read.at
+    edges = _edges(read, unit_x, unit_y)
+    height = 16 * map_units * (2 - frames_only)
+    return Sequence(width, height, *edges, has_fields=not frames_only), 8 + start, 8 + read.at
+
+
+def _parse_hevc(data: bytes) -> tuple[Sequence, int, int]:
+    read = _Bits(data[2:])
+    read.bits(4)
+    sublayers = read.bits(3)
+    read.bits(1)
+    read.bits(41)  # profile, and whether the source is progressive
+    is_interlaced = bool(read.bits(1))
+    read.bits(46 + 8)  # other constraints, level
+    present = [(read.bits(1), read.bits(1)) for _ in range(sublayers)]
+    if sublayers:
+        read.bits(2 * (8 - sublayers))
+    for profile, level in present:
+        read.bits(88 * profile + 8 * level)
+    read.exp_golomb()  # which set
+    chroma = read.exp_golomb()
+    if chroma == 3:
+        read.bits(1)
+    width, height = read.exp_golomb(), read.exp_golomb()
+    start = read.at
+    edges = _edges(read, 2 if chroma in (1, 2) else 1, 2 if chroma == 1 else 1)
+    return Sequence(width, height, *edges, has_fields=is_interlaced), 16 + start, 16 + read.at
+
+
+def _edges(read: _Bits, unit_x: int, unit_y: int) -> tuple[int, int, int, int]:
+    if not read.bits(1):
+        return 0, 0, 0, 0
+    left, right, top, bottom = (read.exp_golomb() for _ in range(4))
+    return unit_x * left, unit_x * right, unit_y * top, unit_y * bottom
+
+
+def _skip_scaling_list(read: _Bits, size: int) -> None:
+    last = 8
+    for _ in range(size):
+        code = read.exp_golomb()
+        last = (last + (-(code // 2) if code % 2 == 0 else (code + 1) // 2)) % 256
+        if not last:
+            break
+
+
+def _unescaped(unit: bytes) -> bytes:
+    return unit.replace(_ESCAPE, b"\0\0")
+
+
+def _escaped(data: bytes) -> bytes:
+    escaped, zeros = bytearray(), 0
+    for byte in data:
+        if zeros == 2 and byte <= 3:
+            escaped.append(3)
+            zeros = 0
+        escaped.append(byte)
+        zeros = zeros + 1 if byte == 0 else 0
+    return bytes(escaped)
+
+
+def sets_of(codec: str, extradata: bytes) -> list[tuple[int, int]]:
+    """Returns where the sequence parameter sets lie in an mp4's configuration of a decoder (ISO 14496-15): (first byte, end).
+
+    Raises:
+        ValueError: it ends too early.
+    """
+    places, at = [], 5 if codec == "h264" else 23
+    arrays = 1 if codec == "h264" else extradata[22] if len(extradata) > 22 else 0
+    for _ in range(arrays):
+        if codec == "h264":
+            is_wanted, count, at = True, extradata[at] & 31, at + 1
+        else:
+            is_wanted = extradata[at] & 63 == _HEVC_SET
+            count, at = int.from_bytes(extradata[at + 1 : at + 3], "big"), at + 3
+        for _ in range(count):
+            end = at + 2 + int.from_bytes(extradata[at : at + 2], "big")
+            if end > len(extradata) or end == at + 2:
+                raise ValueError("a decoder's configuration ends too early")
+            if is_wanted:
+                places.append((at + 2, end))
+            at = end
+    return places
+
+
+def replaced(data: bytes, places: list[tuple[int, int]], width: int, change: Callable[[bytes], bytes]) -> bytes:
+    """Returns data in which units are replaced, each of which stands behind its length.
+
+    Args:
+        data: a packet, or a decoder's configuration.
+        places: (first byte, end) of each unit, without its length.
+        width: bytes of a length.
+        change: makes the new unit of the old.
+    """
+    parts, at = [], 0
+    for start, end in places:
+        unit = change(data[start:end])
+        parts += [data[at : start - width], len(unit).to_bytes(width, "big"), unit]
+        at = end
+    return b"".join([*parts, data[at:]])

@@ -1,0 +1,178 @@
+"""A clip's packets as a Matroska file of our own: the frames of full decoding, and of coded size where cropping is cleared."""
+
+import dataclasses
+import io
+
+import av
+import numpy as np
+import pytest
+from media import CODECS, decode_all, known, make_video
+
+from c2d_fast import packets, video
+from c2d_fast.examine import examine
+from c2d_fast.nal import length_size, unit_places
+from c2d_fast.packets import read_rows, table_rows
+from c2d_fast.parameter_sets import is_sequence, read_sequence, sets_of, without_cropping
+from c2d_fast.small_file import small_file
+from c2d_fast.video import DecodeError, read_clip
+
+X265 = "log-level=none:keyint=12:min-keyint=12:scenecut=0"
+SIZES = ((340, 256), (338, 254), (256, 340), (352, 288), (160, 96), (174, 146), (150, 150))
+STREAMS = {
+    "h264": ("h264", {"g": "12"}),
+    "h264 lists": ("h264", {"x264-params": "keyint=12:cqm=jvt:bframes=2:vui=1"}),
+    "h264 baseline": ("h264", {"profile": "baseline", "bf": "0", "g": "12"}),
+    "h264 intra": ("h264", {"g": "1", "bf": "0"}),
+    "h264 sets in packets": ("h264", {"x264-params": "keyint=12:repeat-headers=1"}),
+    "h264 timing": ("h264", {"x264-params": "keyint=12:nal-hrd=vbr:vbv-maxrate=900:vbv-bufsize=900:force-cfr=1"}),
+    "hevc": ("hevc", {"x265-params": X265}),
+    "hevc intra": ("hevc", {"x265-params": "log-level=none:keyint=1"}),
+    "hevc layers": ("hevc", {"x265-params": X265 + ":temporal-layers=3:bframes=4:b-adapt=0"}),
+    "hevc small units": ("hevc", {"x265-params": X265 + ":ctu=16:min-cu-size=8:colorprim=bt709:repeat-headers=1"}),
+}
+WANTED = np.array([20, 3, 11, 12, 35, 11])
+
+
+def images(data):
+    with av.open(io.BytesIO(data.tobytes())) as container:
+        return [frame.to_ndarray(format="yuv420p") for frame in container.decode(video=0)], container.streams.video[0]
+
+
+def planes(image, height, width):
+    """Parts a yuv420p picture into luma and the two of chroma."""
+    luma, rest = image[:height], image[height:].reshape(2, -1, width // 2) if width % 2 == 0 else None
+    return luma, rest
+
+
+def whole(path):
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="yuv420p") for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: "{}x{}".format(*size))
+@pytest.mark.parametrize("name", STREAMS)
+def test_cleared_cropping_leaves_the_shown_pixels_as_they_are(tmp_path, monkeypatch, name, size):
+    codec, options = STREAMS[name]
+    width, height = size
+    path = make_video(tmp_path / "a.mp4", codec, 40, width, height, **options)
+    examined, frames = examine(path, "full", locate=True), whole(path)
+    stored = known(examined, table=True)
+    monkeypatch.setattr(video, "open_video", None)  # nothing of the container is needed
+    unit = 16 if codec == "h264" else 8
+    coded_width, coded_height = -(-width // unit) * unit, -(-height // unit) * unit
+    for clears in (False, True):
+        data, numbers = read_clip(path, WANTED, stored, clear_cropping=clears)
+        decoded, _ = images(data)
+        shape = (coded_height, coded_width) if clears else (height, width)
+        for number, at in zip(WANTED, numbers, strict=True):
+            luma, chroma = planes(decoded[at], *shape)
+            expected, colours = planes(frames[number], height, width)
+            assert luma.shape == shape
+            assert (luma[:height, :width] == expected).all()
+            assert (chroma[:, : height // 2, : width // 2] == colours).all()
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_set_says_the_size_and_is_otherwise_left_alone(tmp_path, codec, size):
+    path = make_video(tmp_path / "a.mp4", codec, 3, *size)
+    with av.open(str(path)) as container:
+        extradata = container.streams.video[0].codec_context.extradata
+    ((start, end),) = sets_of(codec, extradata)
+    unit = extradata[start:end]
+    sequence = read_sequence(codec, unit)
+    assert sequence.shown_size == size
+    assert not sequence.has_fields
+    cleared = read_sequence(codec, without_cropping(codec, unit))
+    assert cleared == dataclasses.replace(sequence, left=0, right=0, top=0, bottom=0)
+    assert without_cropping(codec, without_cropping(codec, unit)) == without_cropping(codec, unit)
+    if not (sequence.right or sequence.bottom):
+        assert without_cropping(codec, unit) == unit
+    for cut in range(1, 9):
+        with pytest.raises(ValueError, match="parameter set"):
+            read_sequence(codec, unit[:cut])
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp8", "vp9", "mjpeg"])
+def test_the_same_frames_come_out_of_ffmpeg_s_muxer(tmp_path, monkeypatch, codec):
+    path = make_video(tmp_path / f"a.{CODECS[codec][1]}", codec, 40, 150, 98, **{"auto-alt-ref": "0"} if "vp" in codec else {})
+    stored = known(examine(path, "full", locate=True), table=True)
+    ours, numbers = read_clip(path, WANTED, stored)
+    monkeypatch.setattr(video, "small_file", lambda *args, **kwargs: None)
+    theirs, their_numbers = read_clip(path, WANTED, stored)
+    assert ours.tobytes() != theirs.tobytes()
+    assert numbers.tolist() == their_numbers.tolist()
+    assert np.array_equal(*(np.stack(images(data)[0]) for data in (ours, theirs)))
+
+
+@pytest.mark.parametrize("codec", ["vp8", "vp9", "mjpeg"])
+def test_dali_decodes_the_same_from_both(tmp_path, monkeypatch, codec):
+    from c2d_fast.decode import decode_files
+
+    path = make_video(tmp_path / f"a.{CODECS[codec][1]}", codec, 40, 150, 98, **{"auto-alt-ref": "0"} if "vp" in codec else {})
+    stored = known(examine(path, "full", locate=True), table=True)
+    ours = decode_files([read_clip(path, WANTED, stored)], "dali", threads=1, device_id=None)[0]
+    monkeypatch.setattr(video, "small_file", lambda *args, **kwargs: None)
+    theirs = decode_files([read_clip(path, WANTED, stored)], "dali", threads=1, device_id=None)[0]
+    assert ours.shape == (len(WANTED), 98, 150, 3)
+    assert np.array_equal(ours, theirs)
+
+
+def test_what_is_cropped_at_the_left_or_the_top_stays(tmp_path):
+    path = make_video(tmp_path / "a.mp4", "h264", 20, 160, 96, g="1", **{"x264-params": "crop-rect=64,8,0,0"})
+    stored = known(examine(path, "full", locate=True), table=True)
+    assert (stored.width, stored.height) == (96, 88)
+    ((start, end),) = sets_of("h264", stored.extradata)
+    assert (read_sequence("h264", stored.extradata[start:end]).left, stored.width) == (64, 96)
+    data, numbers = read_clip(path, np.array([4, 9]), stored, clear_cropping=True)
+    decoded, _ = images(data)
+    frames = whole(path)
+    assert all((decoded[at] == frames[number]).all() for number, at in zip((4, 9), numbers, strict=True))
+
+
+def test_sizes_that_change_in_the_packets_are_not_cleared(tmp_path):
+    path = make_video(tmp_path / "a.mp4", "h264", 20, 150, 98, **{"x264-params": "keyint=1:repeat-headers=1"})
+    other = make_video(tmp_path / "b.mp4", "h264", 20, 340, 256, **{"x264-params": "keyint=1:repeat-headers=1"})
+    stored, another = (known(examine(p, "full", locate=True), table=True) for p in (path, other))
+    (rows,) = table_rows(stored, np.array([3]))[:1]
+    data = read_rows(other, table_rows(another, np.array([3]))[0])
+    sets = [data[0][a:b] for a, b in unit_places(memoryview(data[0]), length_size("h264", another.extradata))]
+    assert any(is_sequence("h264", unit[0]) for unit in sets)
+    small = [small_file("h264", stored.extradata, (0, 0), data, rows, clear_cropping=clears) for clears in (True, False)]
+    assert small[0] == small[1]
+
+
+def test_what_cannot_be_written_is_left_to_ffmpeg(tmp_path, monkeypatch):
+    assert small_file("av1", b"", (64, 64), [b"x"], np.zeros(1, packets.DTYPE), clear_cropping=False) is None
+    assert small_file("vp9", b"", (0, 0), [b"x"], np.zeros(1, packets.DTYPE), clear_cropping=False) is None
+    assert small_file("h264", b"\1\x64\0", (64, 64), [b"x"], np.zeros(1, packets.DTYPE), clear_cropping=True) is None
+    path = make_video(tmp_path / "a.avi", "h264", 20, 150, 98, g="1", bf="0")  # units are parted by start codes
+    stored = known(examine(path, "full", locate=True), table=True)
+    data, numbers = read_clip(path, np.array([4, 9]), stored, clear_cropping=True)
+    decoded, _ = images(data)
+    assert (decoded[numbers[1]] == whole(path)[9]).all()
+
+
+def test_mpeg4_is_never_handed_over_whole(tmp_path):
+    path = make_video(tmp_path / "a.avi", "mpeg4", 20)
+    stored = known(examine(path, "full"))
+    assert stored.entries
+    read_clip(path, np.array([4, 9]), stored)
+    for unknown in (dataclasses.replace(stored, entries=0),):
+        with pytest.raises(DecodeError, match="cannot be cut"):
+            read_clip(path, np.array([4, 9]), unknown)
+    with pytest.raises(DecodeError, match="cannot be cut"):
+        read_clip(path, np.array([4, 90]), stored)
+
+
+@pytest.mark.parametrize("params", ["tff=1", "bff=1", "fake-interlaced=1"])
+def test_files_that_may_hold_fields_are_interlaced(tmp_path, params):
+    path = make_video(tmp_path / "a.mp4", "h264", 20, **{"x264-params": params})
+    facts = examine(path).facts
+    assert (facts.interlaced, facts.entries, facts.frames) == (True, 0, len(decode_all(path)))
+    assert not examine(make_video(tmp_path / "b.mp4", "h264", 20)).facts.interlaced
+
+
+def test_fields_in_hevc_are_interlaced(tmp_path):
+    path = make_video(tmp_path / "a.mp4", "hevc", 20, 176, 144, **{"x265-params": "log-level=none:interlace=tff"})
+    assert examine(path).facts.interlaced
