@@ -101,19 +101,21 @@ def add_list_flags(group: "argparse._ActionsContainer") -> None:
     group.add_argument("--video-name", metavar="TEMPLATE", help=names)
 
 
-def add_loader_flags(parser: argparse.ArgumentParser, *, of_list: bool = True) -> None:
-    """Adds the flags that say how videos are read, those of a list or others."""
+def add_loader_flags(parser: argparse.ArgumentParser, *, of_list: bool = True) -> "argparse._ActionsContainer":
+    """Adds the flags that say how videos are read, those of a list or others; returns their group."""
     group = parser.add_argument_group("reading videos")
-    group.add_argument("--decoder", default="auto", choices=("auto", "nvdec", "dali", "ffmpeg"),
-                       help="auto (default): nvdec where GPU, driver and every video allow it, else ffmpeg")  # fmt: skip
+    group.add_argument("--decoder", default="auto", choices=("auto", "nvdec", "dali", "ffmpeg", "hybrid"),
+                       help="auto (default): nvdec where all allow it, else ffmpeg; hybrid: shared by both")  # fmt: skip
+    group.add_argument("--hybrid-share", type=share, metavar="S", help="of nvdec in hybrid, 0 to 1 (default: measured)")
     group.add_argument("--workers", type=positive, metavar="N", help="processes that read and decode (default: by CPUs)")
     group.add_argument("--decoder-threads", type=positive, metavar="N",
-                       help="threads of an ffmpeg decoder (default 1), or of nvdec (8) and dali (all CPUs)")  # fmt: skip
+                       help="threads of an ffmpeg decoder (default 1), or of nvdec and dali (by CPUs)")  # fmt: skip
     group.add_argument("--whole-files", action="store_true",
                        help="read and decode files whole, not only what a clip needs: for comparison")  # fmt: skip
     if of_list:
         group.add_argument("--allow-missing", action="store_true",
                            help="go on without missing files; when scoring, without any file that does not decode")  # fmt: skip
+    return group
 
 
 def add_compute_flags(parser: argparse.ArgumentParser) -> None:
@@ -148,6 +150,14 @@ def per_cent(text: str) -> float:
     number: float = _number(float, text)
     if not 0 < number < 100:
         raise argparse.ArgumentTypeError(f"{text} must be above 0 and below 100")
+    return number
+
+
+def share(text: str) -> float:
+    """Parses a share, above 0 and below 1."""
+    number: float = _number(float, text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be above 0 and below 1")
     return number
 
 

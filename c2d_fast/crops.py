@@ -1,11 +1,26 @@
 """Cuts crops out of decoded frames on a CPU, in the loader's workers: region, resize and flip in one. No torch, no DALI."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 _WHOLE_PIXEL = 1e-3
+
+
+@cache
+def why_no_opencv() -> str:
+    """Returns why crops cannot be cut here, "" where they can.
+
+    Before version 5 warpAffine rounds positions to 1/32 of a pixel, and crops would not be the published ones.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        return f"OpenCV does not import ({error})"
+    version = str(cv2.__version__)
+    return "" if int(version.partition(".")[0]) >= 5 else f"OpenCV is {version}, which places pixels more coarsely than 5 does"
 
 
 def cut_crop(

@@ -1,17 +1,26 @@
 """From the data flags to videos that can be read, and to how they are read."""
 
 import argparse
+import dataclasses
 import os
 
 import numpy as np
 import torch
 
 from c2d_fast.bad_videos import BadVideos
+from c2d_fast.crops import why_no_opencv
+from c2d_fast.cuda_waits import sleep_in_waits
 from c2d_fast.decode import choose_decoder
+from c2d_fast.decoder_check import check_decoder
+from c2d_fast.distributed import Group
+from c2d_fast.errors import UserError
+from c2d_fast.hybrid import measure_share
 from c2d_fast.listing import Listing
 from c2d_fast.loader import LoaderOptions
-from c2d_fast.manifest import read_manifest
+from c2d_fast.loader_defaults import clips_together, num_threads, num_workers
+from c2d_fast.manifest import Manifest, read_manifest
 from c2d_fast.plan import Videos
+from c2d_fast.recipe import Recipe
 
 _NO_BAD, _ANY_BAD = (0.0, False), (100.0, True)
 _DECODED_BYTES = 512 * 2**20  # of a batch of videos; DALI holds about three
@@ -34,22 +43,77 @@ def scored_videos(listing: Listing, args: argparse.Namespace) -> BadVideos:
     return bad
 
 
-def loader_options(bad: BadVideos, args: argparse.Namespace, device: torch.device, local_world: int = 1) -> LoaderOptions:
-    """Chooses the decoder for a list, says so in one line, and fills in what the flags leave open."""
-    decoder, reason = choose_decoder(args.decoder, bad.manifest, gpu=device.type == "cuda")
+def loader_options(
+    bad: BadVideos,
+    args: argparse.Namespace,
+    device: torch.device,
+    recipe: Recipe,
+    *,
+    batch_size: int,
+    group: Group | None = None,
+    known_share: float | None = None,
+) -> LoaderOptions:
+    """Chooses the decoder for a list, looks whether it works here, says so in one line, and fills in what the flags leave open.
+
+    Args:
+        bad: the list's videos.
+        args: of the command.
+        device: of this rank.
+        recipe: its clip is what hybrid decoding is measured with.
+        batch_size: the model's; training clips are decoded in multiples of it.
+        group: of ranks, which all take the same decoder.
+        known_share: of hybrid decoding, where a run that goes on has one.
+
+    Raises:
+        UserError: the decoder asked for does not work here, on any rank.
+    """
+    group = group or Group()
+    decoder, reason = group.together(lambda: _decoder(bad.manifest, args, device))
+    failed = next((text for name, text in group.share((decoder, reason)) if name == "ffmpeg"), "")
+    if failed and decoder != "ffmpeg":
+        decoder, reason = "ffmpeg", f"another rank: {failed}"
     print(f"decoder for {bad.manifest.listing.path}: {decoder} ({reason})")
+    if decoder == "ffmpeg" and device.type == "cpu" and (why := why_no_opencv()):
+        print(f"note: {why}: the crops are cut by DALI's graph, which takes longer")
+    videos = bad.manifest.videos()
     # The ranks of one machine share its CPUs.
-    cpus = max(len(os.sched_getaffinity(0)) // local_world, 1)
-    # nvdec's and dali's workers only read files; ffmpeg's decode.
-    workers = {"ffmpeg": min(cpus, 16)}.get(decoder, min(cpus, 4))
-    threads = {"ffmpeg": 1, "nvdec": 8, "dali": cpus}[decoder]
-    return LoaderOptions(
+    cpus = max(len(os.sched_getaffinity(0)) // group.local_world, 1)
+    clip_bytes = int(recipe.clip.num_frames * 3 * (videos.width * videos.height).mean())
+    on_gpu = device.type == "cuda"
+    together = getattr(args, "decode_batch", None) or (clips_together(decoder, batch_size, clip_bytes) if on_gpu else 0)
+    options = LoaderOptions(
         device=device,
         decoder=decoder,
-        workers=args.workers or workers,
-        decoder_threads=args.decoder_threads or threads,
+        workers=args.workers or num_workers(decoder, cpus, has_table=bool(videos.packet_table)),
+        decoder_threads=args.decoder_threads or num_threads(decoder, cpus, together or batch_size),
         whole_files=args.whole_files,
+        decode_batch=together,
     )
+    if decoder != "hybrid":
+        return options
+    share = args.hybrid_share or known_share
+    if not share:
+        measured = group.by_first(lambda: measure_share(videos, recipe.clip, recipe.crop, options))
+        print(measured.line)
+        share = measured.of_dali
+    return dataclasses.replace(options, hybrid_share=share)
+
+
+def _decoder(manifest: Manifest, args: argparse.Namespace, device: torch.device) -> tuple[str, str]:
+    """Returns the decoder, once a clip of the list has been decoded with it, and the reason."""
+    if args.hybrid_share and args.decoder != "hybrid":
+        raise UserError(f"--hybrid-share {args.hybrid_share:g}: is of --decoder hybrid, not {args.decoder}; leave it out")
+    on_gpu = device.type == "cuda"
+    decoder, reason = choose_decoder(args.decoder, manifest, gpu=on_gpu, whole_files=args.whole_files)
+    if decoder == "ffmpeg":
+        return decoder, reason
+    name = "nvdec" if on_gpu else "dali"
+    problem = check_decoder(manifest.videos(), name, device, clear_cropping=True)
+    if not problem:
+        return decoder, reason
+    if args.decoder == "auto":
+        return "ffmpeg", f"{name} fails its check: {problem}"
+    raise UserError(f"--decoder {args.decoder}: {name} fails its check: {problem}; use --decoder auto or ffmpeg")
 
 
 def videos_at_a_time(videos: Videos, frames_wanted: int, crop_pixels: int = 0) -> int:
@@ -67,8 +131,11 @@ def videos_at_a_time(videos: Videos, frames_wanted: int, crop_pixels: int = 0) -
 
 def choose_device() -> torch.device:
     """Returns this rank's CUDA GPU (the first for a single process), or the CPU where there is none."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
     rank = int(os.environ.get("LOCAL_RANK", "0"))
-    return torch.device("cuda", rank) if torch.cuda.is_available() else torch.device("cpu")
+    sleep_in_waits(rank)
+    return torch.device("cuda", rank)
 
 
 def _jobs() -> int:

@@ -2,6 +2,7 @@
 
 import ctypes
 import dataclasses
+import time
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,9 @@ from nvidia.dali import Pipeline, fn, types
 from c2d_fast.errors import UserError
 from c2d_fast.manifest import Manifest
 from c2d_fast.source import ClipSource
+from c2d_fast.video import NEVER_WHOLE
 
 DALI_CPU_CODECS = dict.fromkeys(("vp8", "vp9", "mjpeg"), (1, 1))
-# Codec -> smallest (width, height) that NVDEC takes, as NVIDIA documents it. Which codecs a given card has is not asked
-# yet: the oldest lack AV1.
 NVDEC_CODECS = {
     "h264": (48, 16),
     "hevc": (144, 144),
@@ -22,11 +22,17 @@ NVDEC_CODECS = {
     "vp8": (48, 16),
     "vp9": (128, 128),
     "av1": (128, 128),
-    "mjpeg": (64, 64),
 }
+"""Codecs that DALI 2.4 hands to NVDEC -> smallest (width, height), as NVIDIA documents it. Which of them a given card has is
+not asked: the oldest lack AV1."""
+_UNTRIED = ("vp8", "vp9", "av1")
+"""Codecs that no GPU has shown to be numbered right by DALI: packets of them may hold frames that are not shown."""
 # 8 bits, 4:2:0: what every NVDEC generation that DALI supports decodes of every codec above.
 _NVDEC_PIXELS = frozenset({"yuv420p", "yuvj420p"})
 _BT709 = 1  # H.273
+
+SmallFile = tuple[NDArray[np.uint8], NDArray[np.int32]]
+"""What video.read_clip gives: bytes, and the numbers of the frames to decode."""
 
 
 def read_clips(source: ClipSource) -> tuple[Any, ...]:
@@ -36,36 +42,48 @@ def read_clips(source: ClipSource) -> tuple[Any, ...]:
         source: draws and reads the samples in DALI's worker processes; it also names the decoder and the device.
 
     Returns:
-        clip: uint8 FHWC, RGB, the frames asked for at the size they are stored in, or of them the part that the crops need,
+        clip: uint8 FHWC, RGB, the frames asked for at the size they are shown in, or of them the part that the crops need,
             on source.device
         start, end: float32 [crops, 2], (y, x) corners of the crops as parts of that, 0..1; CPU
         flip: int32; CPU; None in evaluation
         index: int64; CPU
         problem: uint8 [bytes], empty unless the video could not be read; CPU
     """
-    encoded = source.decoder != "ffmpeg"
-    streams = [
-        (types.UINT8, "" if encoded else "FHWC"),  # payload
-        *([(types.INT32, "")] if encoded else []),  # frames
-        (types.FLOAT, ""),  # start
-        (types.FLOAT, ""),  # end
-        *([(types.INT32, "")] if source.flips else []),  # flip
-        (types.INT64, ""),  # index
-        (types.UINT8, ""),  # problem
-    ]
-    # An output that a graph leaves unused would still be sent, and DALI warns of it: none is declared that is not needed.
-    inputs = _inputs(source, streams)
-    payload, frames = inputs[0], inputs[1] if encoded else None
-    start, end, *flip, index, problem = inputs[2 if encoded else 1 :]
-    if source.decoder == "nvdec":
-        clip = fn.decoders.video(payload, device="mixed", frames=frames)
-    elif source.decoder == "dali":
-        clip = fn.decoders.video(payload, device="cpu", frames=frames)
+    streams = _inputs(source)
+    if source.decoder == "hybrid":
+        clip = _by_either(source, streams)
+    elif source.decoder == "ffmpeg":
+        clip = _on_device(source, streams["images"])
     else:
-        clip = payload
-    if source.device == "gpu" and source.decoder != "nvdec":
-        clip = clip.gpu()  # uint8, a quarter of what would cross as float32
-    return clip, start, end, flip[0] if flip else None, index, problem
+        clip = _by_dali(source, streams["file"], streams["frames"], streams["shown"])
+    return (clip, *(streams.get(name) for name in ("start", "end", "flip", "index", "problem")))
+
+
+def _by_either(source: ClipSource, streams: dict[str, Any]) -> Any:
+    """Parts the batch between DALI's decoder and the workers' frames, and joins it again in its order."""
+    # These are the operators that DALI makes of an `if` on a stream in its conditional mode. The mode itself would have it
+    # rewrite the whole pipe file when a graph is built, and with it Python that it does not understand.
+    parted: Any = fn._conditional  # type: ignore[attr-defined]
+    is_file = streams["is_file"]
+    file, frames, shown = (parted.split(streams[name], predicate=is_file)[0] for name in ("file", "frames", "shown"))
+    images = parted.split(streams["images"], predicate=is_file)[1]
+    return parted.merge(_by_dali(source, file, frames, shown), _on_device(source, images), predicate=is_file)
+
+
+def _by_dali(source: ClipSource, file: Any, frames: Any, shown: Any) -> Any:
+    clip = _decoded(source.file_decoder, file, frames)
+    if not source.clear_cropping:
+        return clip
+    # Where cropping was cleared, frames come as they are coded: a copy of what is shown keeps padding out of every crop.
+    return fn.slice(clip, start=[0, 0], shape=shown, axes=[1, 2], out_of_bounds_policy="trim_to_shape")
+
+
+def _on_device(source: ClipSource, images: Any) -> Any:
+    return images.gpu() if source.device == "gpu" else images  # uint8, a quarter of what would cross as float32
+
+
+def _decoded(decoder: str, file: Any, frames: Any) -> Any:
+    return fn.decoders.video(file, device="mixed" if decoder == "nvdec" else "cpu", frames=frames)
 
 
 def read_crops(source: ClipSource) -> tuple[Any, ...]:
@@ -78,80 +96,123 @@ def read_crops(source: ClipSource) -> tuple[Any, ...]:
         index: int64; CPU
         problem: uint8 [bytes], empty unless the video could not be read; CPU
     """
-    streams = [(types.UINT8, "FHWC" if source.flips else ""), (types.INT64, ""), (types.UINT8, "")]
-    return tuple(_inputs(dataclasses.replace(source, cuts_crops=True), streams))
+    return tuple(_inputs(dataclasses.replace(source, cuts_crops=True)).values())
 
 
-def _inputs(source: ClipSource, streams: list[tuple[Any, str]]) -> Any:
-    return fn.external_source(
+def _inputs(source: ClipSource) -> dict[str, Any]:
+    """Adds the external source: its streams by name, in the order in which the source gives them."""
+    # An output that a graph leaves unused would still be sent, and DALI warns of it: none is declared that is not needed.
+    crops, files, images = source.cuts_crops, bool(source.file_decoder), source.decoder in ("ffmpeg", "hybrid")
+    streams = {
+        "file": files and (types.UINT8, ""),
+        "frames": files and (types.INT32, ""),
+        "shown": files and (types.INT32, ""),
+        "images": images and (types.UINT8, "FHWC" if source.flips or not crops else ""),
+        "is_file": source.decoder == "hybrid" and (types.BOOL, ""),
+        "start": not crops and (types.FLOAT, ""),
+        "end": not crops and (types.FLOAT, ""),
+        "flip": not crops and source.flips and (types.INT32, ""),
+        "index": (types.INT64, ""),
+        "problem": (types.UINT8, ""),
+    }
+    wanted = {name: stream for name, stream in streams.items() if stream}
+    outputs = fn.external_source(
         source,
-        num_outputs=len(streams),
-        dtype=[dtype for dtype, _ in streams],
-        layout=[layout for _, layout in streams],
+        num_outputs=len(wanted),
+        dtype=[dtype for dtype, _ in wanted.values()],
+        layout=[layout for _, layout in wanted.values()],
         batch=False,
         parallel=True,
         prefetch_queue_depth=2,
     )
+    return {name: outputs[place] for place, name in enumerate(wanted)}
 
 
-def decode_files(
-    files: list[tuple[NDArray[np.uint8], NDArray[np.int32]]], decoder: str, *, threads: int, device_id: int | None
-) -> list[NDArray[np.uint8]]:
+def decode_files(files: list[SmallFile], decoder: str, *, threads: int, device_id: int | None) -> list[NDArray[np.uint8]]:
     """Decodes small files once, in a pipeline of their own.
 
     Args:
-        files: (bytes, numbers of the frames to decode) of each, as video.read_clip gives them.
+        files: a batch.
         decoder: nvdec or dali.
         threads: of the decoder.
         device_id: of the GPU; None for dali.
 
     Returns:
-        RGB frames of each, uint8 [F, H, W, C], on the CPU.
+        RGB frames of each, uint8 [F, H, W, C], on the CPU, at the size that they are decoded in.
 
     Raises:
         RuntimeError: DALI's, whatever fails.
     """
-    pipeline = Pipeline(len(files), threads, device_id, prefetch_queue_depth=1)
-    with pipeline:
-        payload = fn.external_source([[data for data, _ in files]], cycle=True)
-        frames = fn.external_source([[numbers for _, numbers in files]], cycle=True)
-        pipeline.set_outputs(fn.decoders.video(payload, device="mixed" if decoder == "nvdec" else "cpu", frames=frames))
-    pipeline.build()
+    pipeline = _pipeline_of(files, decoder, threads, device_id)
     try:
         (clips,) = pipeline.run()
-        return [np.array(clip.as_cpu() if decoder == "nvdec" else clip) for clip in clips]
+        return [np.array(clip) for clip in (clips.as_cpu() if decoder == "nvdec" else clips)]
     finally:
         pipeline._shutdown()
 
 
-def choose_decoder(requested: str, manifest: Manifest, *, gpu: bool) -> tuple[str, str]:
+def time_files(files: list[SmallFile], decoder: str, *, threads: int, device_id: int | None) -> float:
+    """Returns the seconds in which a batch of small files is decoded, once decoders are warm. Arguments as decode_files.
+
+    Raises:
+        RuntimeError: DALI's, whatever fails.
+    """
+    pipeline = _pipeline_of(files, decoder, threads, device_id)
+    try:
+        pipeline.run()
+        started_s = time.perf_counter()
+        (clips,) = pipeline.run()
+        if decoder == "nvdec":
+            clips.as_cpu()  # waits for the GPU
+        return time.perf_counter() - started_s
+    finally:
+        pipeline._shutdown()
+
+
+def _pipeline_of(files: list[SmallFile], decoder: str, threads: int, device_id: int | None) -> Any:
+    pipeline = Pipeline(len(files), threads, device_id, prefetch_queue_depth=1)
+    with pipeline:
+        file = fn.external_source([[data for data, _ in files]], cycle=True)
+        frames = fn.external_source([[numbers for _, numbers in files]], cycle=True)
+        pipeline.set_outputs(_decoded(decoder, file, frames))
+    pipeline.build()
+    return pipeline
+
+
+def choose_decoder(requested: str, manifest: Manifest, *, gpu: bool, whole_files: bool = False) -> tuple[str, str]:
     """Chooses the decoder for all videos of a list.
 
     Args:
-        requested: auto, nvdec, dali or ffmpeg.
+        requested: auto, nvdec, dali, ffmpeg or hybrid.
         manifest: the list's videos.
         gpu: whether the run has a CUDA GPU.
+        whole_files: whether files are to be read whole.
 
     Returns:
-        The decoder (nvdec, dali or ffmpeg) and the reason, for the user.
+        The decoder (nvdec, dali, ffmpeg or hybrid) and the reason, for the user.
 
     Raises:
         UserError: the decoder asked for cannot decode a video of the list, or this machine lacks it.
     """
-    no_nvdec = _why_no_nvdec(manifest, gpu)
-    if requested == "auto":
-        if no_nvdec:
-            return "ffmpeg", no_nvdec
-        return "nvdec", "a GPU with NVDEC, and it decodes every video of the list" + _colour_note(manifest)
-    if requested == "nvdec" and no_nvdec:
-        raise UserError(f"--decoder nvdec: {no_nvdec}; use --decoder auto or ffmpeg")
-    if requested == "dali":
-        unfit = _first_unfit(manifest, DALI_CPU_CODECS, None)
-        if unfit:
+    if requested == "ffmpeg":
+        return requested, "as asked"
+    if requested == "dali" or (requested == "hybrid" and not gpu):
+        if unfit := _first_unfit(manifest, DALI_CPU_CODECS, None, whole_files):
+            without = "" if requested == "dali" else "without a CUDA GPU "
             raise UserError(
-                f"--decoder dali: {unfit}; DALI's CPU decoder has VP8, VP9 and MJPEG only: use --decoder auto or ffmpeg"
+                f"--decoder {requested}: {without}{unfit}; DALI's CPU decoder has VP8, VP9 and MJPEG only: use --decoder auto "
+                "or ffmpeg"
             )
-    return requested, "as asked" + ("" if requested == "ffmpeg" else _colour_note(manifest))
+        return requested, "as asked" + _colour_note(manifest)
+    why_not = _why_no_nvdec(manifest, whole_files) if gpu else "there is no CUDA GPU"
+    if requested == "auto":
+        if why_not := why_not or _untried(manifest):
+            return "ffmpeg", why_not
+        return "nvdec", "a GPU with NVDEC, and it decodes every video of the list" + _colour_note(manifest)
+    if why_not:
+        raise UserError(f"--decoder {requested}: {why_not}; use --decoder auto or ffmpeg")
+    warning = _untried(manifest)
+    return requested, "as asked" + (f"; warning: {warning}" if warning else "") + _colour_note(manifest)
 
 
 def nvdec_library() -> bool:
@@ -163,12 +224,21 @@ def nvdec_library() -> bool:
     return True
 
 
-def _why_no_nvdec(manifest: Manifest, gpu: bool) -> str:
-    if not gpu:
-        return "there is no CUDA GPU"
+def _why_no_nvdec(manifest: Manifest, whole_files: bool) -> str:
     if not nvdec_library():
         return "the driver's video decoding library (libnvcuvid.so.1) is missing"
-    return _first_unfit(manifest, NVDEC_CODECS, _NVDEC_PIXELS)
+    return _first_unfit(manifest, NVDEC_CODECS, _NVDEC_PIXELS, whole_files)
+
+
+def _untried(manifest: Manifest) -> str:
+    """Returns why auto leaves a list to FFmpeg though NVDEC may decode it."""
+    facts = manifest.facts[manifest.kept]
+    untried = np.isin(facts["codec"], [codec.encode() for codec in _UNTRIED]) & (facts["frames"] > 0)
+    if not untried.any():
+        return ""
+    first = int(untried.argmax())
+    codec = facts["codec"][first].decode()
+    return f"{manifest.where(first)} is {codec}, whose frames no GPU has shown yet to be numbered right"
 
 
 def _colour_note(manifest: Manifest) -> str:
@@ -176,12 +246,17 @@ def _colour_note(manifest: Manifest) -> str:
     return f"; it takes the {tagged} videos tagged BT.709 for BT.601, --decoder ffmpeg would not" if tagged else ""
 
 
-def _first_unfit(manifest: Manifest, codecs: dict[str, tuple[int, int]], pixels: frozenset[str] | None) -> str:
+def _first_unfit(
+    manifest: Manifest, codecs: dict[str, tuple[int, int]], pixels: frozenset[str] | None, whole_files: bool
+) -> str:
     """Returns what keeps DALI's decoder from the list, "" if nothing does."""
     facts = manifest.facts
     known = facts["codec"][:, None] == np.array([codec.encode() for codec in codecs])
     smallest = known @ np.array(list(codecs.values()))  # [videos, 2]; zeros where the codec is another
     unfit = ~known.any(1) | (facts["width"] < smallest[:, 0]) | (facts["height"] < smallest[:, 1]) | ~facts["in_order"]
+    unfit |= facts["interlaced"]
+    is_whole = (facts["entries"] == 0) | whole_files
+    unfit |= np.isin(facts["codec"], [codec.encode() for codec in NEVER_WHOLE]) & is_whole
     if pixels:
         unfit |= ~np.isin(facts["pix_fmt"], [name.encode() for name in pixels])
     unfit &= facts["frames"] > 0  # one that is kept for its place in the order only is never read
@@ -203,4 +278,6 @@ def _unfit(row: Any, codecs: dict[str, tuple[int, int]], pixels: frozenset[str] 
         return f"is stored as {pix_fmt}"
     if not row["in_order"]:
         return "has timestamps by which DALI would number its frames differently"
-    return ""
+    if row["interlaced"]:
+        return "is interlaced, or may be: DALI would make a frame of each field"
+    return f"is {codec} that is read whole: DALI would number its frames by their order in the file"

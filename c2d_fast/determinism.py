@@ -1,8 +1,14 @@
-"""--deterministic: every switch that PyTorch documents for getting the same result twice."""
+"""Which kernels compute: the fastest, or with --deterministic those that give the same result twice."""
 
 import os
 
 import torch
+
+
+def tune_kernels(device: torch.device) -> None:
+    """Lets cuDNN time its kernels for each shape, of which a run has few; make_deterministic, called later, takes it back."""
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
 
 
 def make_deterministic(device: torch.device) -> str:

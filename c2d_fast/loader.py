@@ -11,8 +11,9 @@ from torch.utils.dlpack import from_dlpack
 
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.batch import Batch
+from c2d_fast.pipelines import Graph, LoaderOptions
 from c2d_fast.plan import EvalPlan, TrainPlan
-from c2d_fast.stream import Graph, LoaderOptions, Stream
+from c2d_fast.stream import Part, Stream
 
 __all__ = ["EvalLoader", "LoaderOptions", "TrainLoader"]
 
@@ -40,8 +41,9 @@ class TrainLoader:
         self._stream.leave_out(self._heard)
         steps = range(epoch * self.steps_per_epoch + first_step, (epoch + 1) * self.steps_per_epoch)
         for step in range(steps.start * self._accumulate, steps.stop * self._accumulate):
-            clip, index = self._stream.read(step)
-            yield _batch(clip.as_tensor(), index, self._labels, np.ones(len(index), bool), self._device)
+            parts, index = self._stream.read(step)
+            clip = _joined(parts)
+            yield _batch(clip, index, self._labels, np.ones(len(index), bool), self._device)
 
     def name(self, index: int) -> str:
         """Says which video has a place in the plan."""
@@ -99,7 +101,7 @@ class EvalLoader:
         """Yields each video's views, uint8 [views, T, H, W, C], decoded once for all of them."""
         first, self._first_step = self._first_step, self._first_step + self._plan.steps
         for step in range(first, self._first_step):
-            crops, index = self._stream.read(step)
+            ((crops, _),), index = self._stream.read(step)
             plan = dataclasses.replace(self._plan, quarantined=self._stream.plan.quarantined)
             for slot in range(plan.batch_size):
                 if plan.is_real(step, slot):
@@ -116,15 +118,21 @@ def _videos_of(stream: Stream) -> list[int]:
     return [stream.plan.index(stream.reading, slot) for slot in range(stream.plan.batch_size)]
 
 
+def _joined(parts: list[Part]) -> Tensor:
+    """Returns a batch, uint8 [N, T, H, W, C]: DALI's own memory, or a copy where it lies in the outputs of two runs."""
+    clips = [from_dlpack(clips.as_tensor())[samples] for clips, samples in parts]
+    return clips[0] if len(clips) == 1 else torch.cat(clips)
+
+
 def _batch(
-    clip: Any,
+    clip: Tensor,
     index: np.ndarray[Any, np.dtype[np.int64]],
     labels: np.ndarray[Any, np.dtype[np.int64]],
     real: np.ndarray[Any, np.dtype[np.bool_]],
     device: torch.device,
 ) -> Batch:
     small = [_to_device(array, device) for array in (labels[index], index, real)]
-    return Batch(clip if isinstance(clip, Tensor) else from_dlpack(clip), *small)
+    return Batch(clip, *small)
 
 
 def _to_device(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:

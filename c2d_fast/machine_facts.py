@@ -6,16 +6,16 @@ import re
 import resource
 import warnings
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import c2d_fast
+from c2d_fast.versions import DALI_PACKAGES, dali_problem, installed_dali, version_of
 
 _PACKAGES = {
     "torch": ("torch",),
     "torchvision": ("torchvision",),
-    "DALI": ("nvidia-dali-cuda120", "nvidia-dali-cuda130", "nvidia-dali-cuda110"),
+    "DALI": DALI_PACKAGES,
     "numpy": ("numpy",),
     "PyAV": ("av",),
     "OpenCV": ("opencv-python-headless", "opencv-python", "opencv-contrib-python"),
@@ -34,7 +34,10 @@ _ENCODERS = ("libx264", "libx265")  # what `prepare transcode` writes with
 
 
 def machine_facts() -> dict[str, Any]:
-    """Returns what is known of this machine; None is what is not there, and what could not be asked is under problems."""
+    """Returns what is known of this machine; None is what is not there, and what could not be asked is under problems.
+
+    Notes are on what works, and could be better.
+    """
     problems: list[str] = []
     facts: dict[str, Any] = {"versions": _versions(), "system": platform.platform()}
     facts["environment"] = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
@@ -59,21 +62,18 @@ def machine_facts() -> dict[str, Any]:
                 facts[name] = None
                 problems.append(f"{name}: {type(error).__name__}: {error}")
         problems += [f"{name}: {one.message}" for one in warned if not issubclass(one.category, DeprecationWarning)]
+    built_with = facts["cuda"] and facts["cuda"]["built_with"]
+    facts["notes"] = [note for note in [dali_problem(built_with)] if note]
     facts["problems"] = [" ".join(problem.split()) for problem in problems]
     return facts
 
 
 def _versions() -> dict[str, str | None]:
     """Returns versions as installed: a package that does not import is still named."""
-    found = {name: next(filter(None, map(_version, packages)), None) for name, packages in _PACKAGES.items()}
+    found = {name: next(filter(None, map(version_of, packages)), None) for name, packages in _PACKAGES.items()}
+    if packages := installed_dali():
+        found["DALI"] = ", ".join(f"{version} ({name})" for name, version in packages.items())
     return {"c2d_fast": c2d_fast.__version__, "python": platform.python_version(), **found}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _ffmpeg() -> dict[str, str]:

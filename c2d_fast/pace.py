@@ -21,7 +21,7 @@ class Pace:
         """Marks the end of a step's work, waits for that of the step before last, and returns what has become of it."""
         if not self._is_cuda:
             return [outcome]
-        event = torch.cuda.Event()
+        event = torch.cuda.Event(blocking=True)  # the host sleeps in place of spinning: the loader needs the CPUs
         event.record()
         self._steps.append((event, outcome))
         return [self._wait()] if len(self._steps) > 2 else []

@@ -100,6 +100,8 @@ class Sample:
     boxes: NDArray[np.float32]
     """Regions x0, y0, x1, y1 as parts of the decoded frame, 0..1, [crops, 4]."""
     flip: bool
+    lot: float = 0.0
+    """Drawn for it by sampler.lot, where its decoder depends on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +163,11 @@ class TrainPlan:
         """Draws the sample at a place of a step's batch."""
         epoch, _ = self._place(step, slot)
         return self.draw(epoch, self.index(step, slot))
+
+    def lot(self, step: int, slot: int) -> float:
+        """Returns what sampler.lot draws for the sample at a place."""
+        epoch, _ = self._place(step, slot)
+        return sampler.lot(self.seed, epoch, self.index(step, slot))
 
     def draw(self, epoch: int, index: int) -> Sample:
         """Draws a video's sample of an epoch, whatever its place in it."""
@@ -229,6 +236,10 @@ class EvalPlan:
         """Returns the sample at a place of a step's batch, with every frame that any of the video's views needs."""
         index = self.index(step, slot)
         return Sample(index, np.unique(self._clips(index)), self._boxes(index), False)
+
+    def lot(self, step: int, slot: int) -> float:
+        """Returns what sampler.lot draws for the sample at a place; the same in every round."""
+        return sampler.lot(0, 0, self.index(step, slot))
 
     def views(self, index: int) -> list[Sample]:
         """Returns a video's views one by one, in their order: crop by crop, and clip by clip for each."""

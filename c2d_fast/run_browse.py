@@ -42,7 +42,7 @@ def run_browse(args: argparse.Namespace) -> None:
             check_is_no_input(path, f"--{name}", (args.pipe, args.list, args.label_map, *videos))
     print(f"list {listing.summary()}")
     bad = scored_videos(listing, args)
-    options = loader_options(bad, args, choose_device())
+    options = loader_options(bad, args, choose_device(), recipe, batch_size=_LARGEST_BATCH)
     shape = (recipe.clip.num_frames, recipe.crop.size, recipe.crop.size, 3)
     plan, epoch = _plan(recipe, bad, args), (args.epoch or 1) - 1
     num_views = plan.num_views if isinstance(plan, EvalPlan) else 1

@@ -6,7 +6,6 @@ import platform
 import shlex
 import sys
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ import torch
 
 from c2d_fast.errors import UserError
 from c2d_fast.files import written_whole
+from c2d_fast.versions import installed_dali, version_of
 
-_PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda120", "numpy", "av", "tensorboard")
+_PACKAGES = ("torch", "torchvision", "numpy", "av", "tensorboard")
 
 
 def choose_folder(out: Path | None, resume: str | None, name: str, restarts: int = 0) -> tuple[Path, Path | None]:
@@ -106,7 +106,8 @@ def make_folder(folder: Path) -> None:
 
 def describe_run(args: dict[str, Any], **facts: Any) -> dict[str, Any]:
     """Returns all that is needed to understand a run later: flags, versions, machine, command line, and further facts."""
-    versions = {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()}
+    versions = {name: version_of(name) or "unknown" for name in _PACKAGES}
+    versions |= installed_dali() | {"python": platform.python_version()}
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     return {
         "command": shlex.join([sys.executable, *sys.orig_argv[1:]]),
@@ -134,10 +135,3 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 def _newest_run(name: str) -> Path:
     runs = sorted(Path("runs").glob(f"{name}-*/last.pt"), key=lambda path: path.stat().st_mtime)
     return runs[-1].parent if runs else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "unknown"

@@ -228,6 +228,7 @@ def _machine_lines(machine: dict[str, Any]) -> list[str]:
     for name in ("ffmpeg", "environment"):
         if machine[name]:
             lines.append(_row(name, _pairs(machine[name])))
+    lines += [_row("note", note) for note in machine["notes"]]
     return lines + [_row("problem", problem) for problem in machine["problems"]]
 
 

@@ -154,7 +154,7 @@ def _score(
     """Returns the scores; videos that turn out to be broken are added to the problems, by their place in the list."""
     bad = BadVideos(manifest, (100.0, True), "", judged_at_end=True)
     device, num_clips = choose_device(), VIEWS[args.views]
-    options = loader_options(bad, args, device)
+    options = loader_options(bad, args, device, recipe, batch_size=args.batch_size or recipe.training.clips_per_gpu)
     options = dataclasses.replace(options, workers=min(options.workers, len(manifest.kept)))
     videos = manifest.videos()
     batch_size = min(args.batch_size or recipe.training.clips_per_gpu, len(videos) * num_clips * (1 if num_clips == 1 else 3))

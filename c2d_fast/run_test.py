@@ -9,6 +9,7 @@ from typing import Any
 from c2d_fast import console
 from c2d_fast.data_flags import check_label_map, label_names, one_list, require_list
 from c2d_fast.dataset import choose_device, loader_options, scored_videos, videos_at_a_time
+from c2d_fast.determinism import tune_kernels
 from c2d_fast.distributed import Group, group_of_environment
 from c2d_fast.errors import UserError
 from c2d_fast.evaluate import Scores, evaluate
@@ -52,9 +53,10 @@ def _test(args: argparse.Namespace, group: Group) -> None:
     pipe, recipe, model, listing = group.one_by_node(lambda: _prepare(args))
     bad = group.one_by_node(lambda: scored_videos(listing, args))
     device = choose_device()
-    options = loader_options(bad, args, device, group.local_world)
     num_clips = VIEWS[args.views]
     batch_size = args.batch_size or recipe.training.clips_per_gpu
+    tune_kernels(device)
+    options = loader_options(bad, args, device, recipe, batch_size=batch_size, group=group)
     videos = bad.manifest.videos()
     plan = EvalPlan(
         videos=videos,

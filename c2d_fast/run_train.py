@@ -16,11 +16,11 @@ from c2d_fast.batch_finder import find_batch_size
 from c2d_fast.batch_log import BatchLog
 from c2d_fast.checkpoints import Checkpoints
 from c2d_fast.dataset import choose_device, loader_options
-from c2d_fast.determinism import make_deterministic
+from c2d_fast.determinism import make_deterministic, tune_kernels
 from c2d_fast.distributed import Group, group_of_environment
 from c2d_fast.errors import EndedError, UserError
 from c2d_fast.gauges import Gauges
-from c2d_fast.loader import EvalLoader, TrainLoader
+from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
 from c2d_fast.model import C2D, compile_model
 from c2d_fast.model_file import of_checkpoint
 from c2d_fast.pictures import Pictures
@@ -55,15 +55,18 @@ def run_train(args: argparse.Namespace) -> None:
 def _train(args: argparse.Namespace, group: Group) -> None:
     data = prepare_data(args, group)
     recipe, content, device = data.recipe, data.resumed, choose_device()
+    tune_kernels(device)
     if args.deterministic:
         print(make_deterministic(device))
     group.together(lambda: _check_flags(args, device, group))
     precision = Precision.choose(args.precision, device)
     batch_size = group.by_first(lambda: _batch_size(args, data, device, precision))
     quarantine = Quarantine(data.folder, group, data.train, data.val)
-    options = loader_options(data.train, args, device, group.local_world)
+    options = loader_options(
+        data.train, args, device, recipe, batch_size=batch_size, group=group, known_share=_before(data, "hybrid_share")
+    )
     source = group.together(lambda: make_train_loader(args, data, batch_size, options, quarantine.known, group))
-    val_options = loader_options(data.val, args, device, group.local_world) if data.val else None
+    val_options = _val_options(args, data, device, batch_size, group)
     model = group.one_by_node(lambda: _make_model(args, data)).to(device)
     if args.sync_bn:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -82,6 +85,9 @@ def _train(args: argparse.Namespace, group: Group) -> None:
             "device": str(device),
             "decoder": options.decoder,
             "val_decoder": val_options.decoder if val_options else None,
+            "hybrid_share": options.hybrid_share,
+            "val_hybrid_share": val_options.hybrid_share if val_options else 0.0,
+            "decode_batch": options.decode_batch,
             "workers": options.workers,
             "decoder_threads": options.decoder_threads,
             "precision": precision.name,
@@ -152,13 +158,28 @@ def _check_flags(args: argparse.Namespace, device: torch.device, group: Group) -
 def _batch_size(args: argparse.Namespace, data: RunData, device: torch.device, precision: Precision) -> int:
     if args.batch_size != "auto":
         return args.batch_size or data.recipe.training.clips_per_gpu
-    used = data.resumed.get("used") if data.resumed else None
-    if isinstance(used, dict) and isinstance(used.get("batch_size"), int):
-        print(f"batch size auto: {used['batch_size']}, as the run had it before")
-        return int(used["batch_size"])
+    if before := _before(data, "batch_size"):
+        print(f"batch size auto: {before:g}, as the run had it before")
+        return int(before)
     size, line = find_batch_size(data.recipe, device, precision, len(data.train.manifest.kept))
     print(line)
     return size
+
+
+def _before(data: RunData, name: str) -> float | None:
+    """Returns a number that a run which goes on used before; None where there is none."""
+    used = data.resumed.get("used") if data.resumed else None
+    value = used.get(name) if isinstance(used, dict) else None
+    return value if isinstance(value, (int, float)) else None
+
+
+def _val_options(
+    args: argparse.Namespace, data: RunData, device: torch.device, batch_size: int, group: Group
+) -> LoaderOptions | None:
+    if not data.val:
+        return None
+    share = _before(data, "val_hybrid_share")
+    return loader_options(data.val, args, device, data.recipe, batch_size=batch_size, group=group, known_share=share)
 
 
 def _make_model(args: argparse.Namespace, data: RunData) -> C2D:

@@ -111,6 +111,11 @@ def draw_train(seed: int, epoch: int, index: int, num_firsts: int, draws: Sequen
     return int(rng.integers(num_firsts)), draws[int(rng.integers(len(draws)))], bool(rng.random() < 0.5)
 
 
+def lot(seed: int, epoch: int, index: int) -> float:
+    """Draws a number in [0, 1) for a sample, by which one of two decoders is given it."""
+    return float(np.random.default_rng([seed, epoch, index, 2]).random())
+
+
 def substitutes(seed: int, epoch: int, index: int, num_videos: int) -> Iterator[int]:
     """Yields the videos to take in place of a broken one, in a fixed order that visits every video."""
     yield from (int(i) for i in np.random.default_rng([seed, epoch, index, 1]).permutation(num_videos))

@@ -6,9 +6,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast import worker_counts, worker_stacks
-from c2d_fast.crops import cut_crop, cut_region
+from c2d_fast.crops import cut_crop, cut_region, why_no_opencv
 from c2d_fast.errors import UserError
 from c2d_fast.packet_table import PacketTable, open_table
 from c2d_fast.packets import WHOLE, Stored
-from c2d_fast.plan import EvalPlan, Sample, TrainPlan
+from c2d_fast.plan import EvalPlan, Sample, TrainPlan, Videos
 from c2d_fast.video import DecodeError, decode_images, read_clip
 
 _NO_PROBLEM = np.zeros(0, np.uint8)
@@ -91,20 +90,23 @@ class ClipSource:
     """Callable for a parallel external source, one call a sample; picklable, the same in every worker process.
 
     Each call returns a tuple of arrays:
-        payload: encoded file, uint8 [bytes] (nvdec, dali), or the decoded frames' part that the crops need, uint8 [F, H, W, C]
-        frames: frame numbers to decode, int32 [F] (nvdec and dali only)
-        start, end: the crops' corners (y, x) as parts of the decoded frame or of the payload, 0..1, float32 [crops, 2]
+        file: a small video file, uint8 [bytes] (not with ffmpeg)
+        frames: numbers of the frames to decode of it, int32 [F] (not with ffmpeg)
+        shown: height and width of its frames as they are shown, int32 [2] (not with ffmpeg)
+        images: the part of the decoded frames that the crops need, uint8 [F, H, W, C] (ffmpeg and hybrid)
+        is_file: whether the sample is in file or in images, bool (hybrid)
+        start, end: the crops' corners (y, x) as parts of the decoded frame or of images, 0..1, float32 [crops, 2]
         flip: 0 or 1, int32 (training only)
         index: the video, int64
         problem: why it could not be read, UTF-8 in uint8, empty when it could
 
-    With cuts_crops a call returns (payload, index, problem), the payload being the crops, resized and flipped: uint8
+    With cuts_crops a call returns (images, index, problem), the images being the crops, resized and flipped: uint8
     [F, size, size, C] in training, [crops, F, size, size, C] in evaluation.
     """
 
     plan: TrainPlan | EvalPlan
     decoder: str
-    """nvdec, dali or ffmpeg."""
+    """nvdec, dali, ffmpeg or hybrid (some samples by FFmpeg, the others by nvdec, or by dali without a GPU)."""
     device: str
     """Where the graph augments: gpu or cpu."""
     decoder_threads: int
@@ -112,10 +114,16 @@ class ClipSource:
     """Whether the workers cut out the crops, see read_crops in decode.py."""
     whole_files: bool = False
     """Whether all of a file is read and decoded, up to the last wanted frame; otherwise only what a clip needs."""
+    clear_cropping: bool = False
+    """Whether nvdec is given H.264 and HEVC without cropping, see small_file.py."""
+    hybrid_share: float = 0.0
+    """Share of the samples that are not FFmpeg's, of hybrid."""
+    clips_at_a_time: int = 0
+    """Samples of the pipeline's batch; 0: as many as the plan's has."""
     first_step: int = 0
-    """The plan's step that the pipeline's first batch holds."""
+    """The plan's step that the pipeline's first sample is of."""
     first_slot: int = 0
-    """The place in the plan's batch that the pipeline's first sample holds."""
+    """That sample's place in the plan's batch."""
     inbox: str = ""
     """Where workers write their stacks to when asked, see worker_stacks.py."""
     counts: str = ""
@@ -129,7 +137,14 @@ class ClipSource:
     @property
     def crops_on_cpu(self) -> bool:
         """Whether workers decode and there is no GPU: then they (with OpenCV) are quicker at the crops than the graph."""
-        return self.decoder == "ffmpeg" and self.device == "cpu" and find_spec("cv2") is not None
+        return self.decoder == "ffmpeg" and self.device == "cpu" and not why_no_opencv()
+
+    @property
+    def file_decoder(self) -> str:
+        """What decodes small files: nvdec or dali; "" where FFmpeg decodes all."""
+        if self.decoder == "hybrid":
+            return "nvdec" if self.device == "gpu" else "dali"
+        return "" if self.decoder == "ffmpeg" else self.decoder
 
     @property
     def num_crops(self) -> int:
@@ -146,74 +161,68 @@ class ClipSource:
         """Whether samples come with a flip."""
         return isinstance(self.plan, TrainPlan)
 
+    def place(self, iteration: int, sample: int) -> tuple[int, int]:
+        """Returns the plan's step and slot of a sample of the pipeline's batch."""
+        size = self.plan.batch_size
+        first = self.first_step * size + self.first_slot
+        return divmod(first + iteration * (self.clips_at_a_time or size) + sample, size)
+
+    def sample(self, step: int, slot: int) -> Sample:
+        """Returns the sample at a place of the plan."""
+        sample = self.plan.sample(step, slot)
+        return replace(sample, lot=self.plan.lot(step, slot)) if self.decoder == "hybrid" else sample
+
+    def is_file(self, sample: Sample) -> bool:
+        """Says whether a sample is handed on as a small file, or else decoded by FFmpeg."""
+        return sample.lot < self.hybrid_share if self.decoder == "hybrid" else self.decoder != "ffmpeg"
+
     def __call__(self, info: SampleInfo) -> tuple[NDArray[Any], ...]:
         """Reads the sample that DALI asks for; see the class for what it returns."""
-        sample = self.plan.sample(self.first_step + info.iteration, self.first_slot + info.idx_in_batch)
-        boxes, frames, problem = sample.boxes, sample.frames, _NO_PROBLEM
+        sample, problem = self.sample(*self.place(info.iteration, info.idx_in_batch)), _NO_PROBLEM
         if _is_worker():
             worker_stacks.show("train" if self.flips else "eval", sample.index)
         try:
-            payload, frames, boxes = self._read(sample)
+            read = self._read(sample)
         except DecodeError as error:
             # An exception would end the pipeline without naming the video; the loader reads this instead.
-            problem = np.frombuffer(str(error).encode(), np.uint8)
-            payload = self._empty()
+            problem, read = np.frombuffer(str(error).encode(), np.uint8), _Read(self._no_images(), sample.boxes)
         index = np.array(sample.index, np.int64)
         if self.cuts_crops:
-            return payload, index, problem
+            return read.images, index, problem
+        shown = np.array((self.plan.videos.height[sample.index], self.plan.videos.width[sample.index]), np.int32)
         return (
-            payload,
-            *(() if self.decoder == "ffmpeg" else (frames.astype(np.int32),)),
-            np.ascontiguousarray(boxes[:, 1::-1]),
-            np.ascontiguousarray(boxes[:, :1:-1]),
+            *((read.file, read.frames, shown) if self.file_decoder else ()),
+            *((read.images,) if self.decoder in ("ffmpeg", "hybrid") else ()),
+            *((np.array(self.is_file(sample)),) if self.decoder == "hybrid" else ()),
+            np.ascontiguousarray(read.boxes[:, 1::-1]),
+            np.ascontiguousarray(read.boxes[:, :1:-1]),
             *((np.array(sample.flip, np.int32),) if self.flips else ()),
             index,
             problem,
         )
 
-    def _read(self, sample: Sample) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[np.float32]]:
-        """Returns the payload, the frames' numbers in it, and the boxes as parts of it."""
+    def _read(self, sample: Sample) -> "_Read":
         path, stored = Path(self.plan.videos.file(sample.index)), self.stored(sample.index)
         self._check_unchanged(path, sample.index)
-        if self.decoder != "ffmpeg":
-            return *read_clip(path, sample.frames, stored), sample.boxes
+        if self.is_file(sample):
+            clears = self.clear_cropping and self.file_decoder == "nvdec"
+            return _Read(self._no_images(), sample.boxes, *read_clip(path, sample.frames, stored, clear_cropping=clears))
         wanted, places = np.unique(sample.frames, return_inverse=True)
         different = decode_images(path, wanted, self.decoder_threads, stored)
         images = [different[place] for place in places]
         if not self.cuts_crops:
-            region, boxes = cut_region(images, sample.boxes)
-            return region, sample.frames, boxes
+            return _Read(*cut_region(images, sample.boxes))
         is_scaled = min(images[0].shape[:2]) == self.plan.short_side
         crops = [cut_crop(images, box, self.crop_size, flip=sample.flip, is_scaled=is_scaled) for box in sample.boxes]
-        return crops[0] if self.flips else np.stack(crops), sample.frames, sample.boxes
+        return _Read(crops[0] if self.flips else np.stack(crops), sample.boxes)
 
-    def _empty(self) -> NDArray[np.uint8]:
-        """Returns a payload of the right number of dimensions, and nothing in it."""
-        if self.decoder != "ffmpeg":
-            return np.zeros(1, np.uint8)
+    def _no_images(self) -> NDArray[np.uint8]:
+        """Returns images of the right number of dimensions, and nothing in them."""
         return np.zeros((1, 2, 2, 3) if self.flips or not self.cuts_crops else (1, 1, 2, 2, 3), np.uint8)
 
     def stored(self, index: int) -> Stored:
         """Returns what is known of how a video is stored."""
-        videos = self.plan.videos
-        if self.whole_files:
-            return WHOLE
-        row = videos.stored[index]
-        stored = Stored(
-            codec=row["codec"].decode(),
-            full_range=bool(row["full_range"]),
-            matrix=int(row["matrix"]),
-            closed_gops=bool(row["closed_gops"]),
-            entries=int(row["entries"]),
-            width=int(videos.width[index]),
-            height=int(videos.height[index]),
-        )
-        if not videos.packet_table:
-            return stored
-        table, place = _open_table(videos.packet_table, videos.table_identity), int(videos.table_places[index])
-        if table is None:
-            return stored
-        return replace(stored, rows=table.packets(place), extradata=table.extradata(place))
+        return WHOLE if self.whole_files else stored_of(self.plan.videos, index)
 
     def _check_unchanged(self, path: Path, index: int) -> None:
         """Compares a file with what is known of it: of another, frame numbers and boxes may be wrong without a sign."""
@@ -226,6 +235,36 @@ class ClipSource:
             raise DecodeError(f"has changed since it was examined: {state.st_size} bytes now, {size} then")
         if mtime_ns not in (-1, state.st_mtime_ns):
             raise DecodeError("has changed since it was examined: its modification time is another")
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What has been read of a sample: images, or a small file."""
+
+    images: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    file: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(1, np.uint8))
+    frames: NDArray[np.int32] = field(default_factory=lambda: np.zeros(1, np.int32))
+
+
+def stored_of(videos: Videos, index: int) -> Stored:
+    """Returns what is known of how a video is stored."""
+    row = videos.stored[index]
+    stored = Stored(
+        codec=row["codec"].decode(),
+        full_range=bool(row["full_range"]),
+        matrix=int(row["matrix"]),
+        closed_gops=bool(row["closed_gops"]),
+        entries=int(row["entries"]),
+        width=int(videos.width[index]),
+        height=int(videos.height[index]),
+    )
+    if not videos.packet_table:
+        return stored
+    table, place = _open_table(videos.packet_table, videos.table_identity), int(videos.table_places[index])
+    if table is None:
+        return stored
+    return replace(stored, rows=table.packets(place), extradata=table.extradata(place))
 
 
 def probe(item: tuple[ClipSource, int, int], tick: Callable[[], None]) -> str:

@@ -3,14 +3,10 @@
 import dataclasses
 import math
 import multiprocessing
-import os
 import signal
 import time
 import weakref
-from collections import deque
-from collections.abc import Callable, Set
-from dataclasses import dataclass
-from multiprocessing import resource_tracker
+from collections.abc import Set
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -22,98 +18,94 @@ from tqdm import tqdm
 from c2d_fast import orphaned_locks, worker_counts, worker_stacks
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.children import Lost, run_in_children
+from c2d_fast.decoder_check import check_decoder
 from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError
+from c2d_fast.pipelines import Graph, LoaderOptions, build, last_line, name_of, shut_down
 from c2d_fast.plan import EvalPlan, TrainPlan
-from c2d_fast.signals import ASK_TO_STOP
 from c2d_fast.source import TOLD_TO_END, ClipSource, SingleSample, probe
 
-Graph = Callable[..., Any]
-"""train_pipe or eval_pipe of a pipe file: makes a DALI pipeline of a ClipSource."""
-
-_PREFETCHED = 5  # steps that workers may be reading ahead: DALI's queue, the source's, and the one in hand
+_PREFETCHED = 5  # batches that workers may be reading ahead: DALI's queue, the source's, and the one in hand
 _PROBE_LIMIT_S = 30.0
 _DEATHS_IN_A_ROW = 3
 _SOUND_ENDS = (0, TOLD_TO_END)
 _DEAD_LIMIT_S = 60.0
-_QUIET = "ignore:resource_tracker"
 _NO_MEMORY = ("out of memory", "OUT_OF_MEMORY", "MemoryAllocation", "bad_alloc")
 
+Place = tuple[int, int]
+"""Step and slot of a plan."""
+Part = tuple[Any, slice]
+"""A DALI TensorList, and which of its samples."""
 
-@dataclass(frozen=True, kw_only=True)
-class LoaderOptions:
-    """What changes with the machine and never with the result."""
 
-    device: torch.device
-    decoder: str
-    """nvdec, dali or ffmpeg."""
-    workers: int
-    """Processes that read (and, with ffmpeg, decode) videos."""
-    decoder_threads: int
-    """Threads of each FFmpeg decoder, or of the whole pipeline with nvdec and dali."""
-    whole_files: bool = False
-    """Read and decode files whole, up to the last wanted frame: for comparison."""
+@dataclasses.dataclass
+class _Outputs:
+    """What the pipeline gave last."""
+
+    clips: Any
+    index: NDArray[np.int64]
+    first: int
+    """Place of the first sample in the rank's order: step x batch + slot."""
+    done: Any = None
+    """A CUDA event behind all work on it, once that has been queued."""
+
+    @property
+    def end(self) -> int:
+        """Place behind the last sample."""
+        return self.first + len(self.index)
 
 
 class Stream:
-    """The outputs of one pipeline by step of its plan."""
+    """The outputs of one pipeline by step of its plan, whatever the number of samples that it decodes together."""
 
     def __init__(self, graph: Graph, plan: TrainPlan | EvalPlan, options: LoaderOptions, bad: BadVideos):
         self.plan = plan
         self.reading = 0
         """The step that is read now, or was read last."""
         self._graph, self._options, self._bad = graph, options, bad
-        self._name = getattr(graph, "__name__", "a graph")
+        self._name = name_of(graph)
+        # Videos that are scored are decoded by as many as memory allows: that is the plan's batch.
+        self._size = (isinstance(plan, TrainPlan) and options.decode_batch) or plan.batch_size
         self._pipelines: list[Any] = []  # the one in use, if any
         self._workers: list[BaseProcess] = []
-        self._next_step = -1
+        self._next = -1  # place of the first sample that the pipeline gives next
         self._deaths = 0
         self._dead_since_s = math.inf
-        weakref.finalize(self, _shut_down, self._pipelines)
-        self._in_use: deque[tuple[torch.cuda.Event, Any]] = deque()
+        weakref.finalize(self, shut_down, self._pipelines)
+        self._outputs: list[_Outputs] = []  # the one in hand last, and before it those that a GPU may still be working on
 
     def start(self, step: int) -> None:
-        """Sees to it that the pipeline's next outputs are those of a step."""
-        if not self._pipelines or step != self._next_step:
-            _shut_down(self._pipelines)
-            others = set(multiprocessing.active_children())
-            self._pipelines.append(self._build(self._source(step), self._options.workers, self.plan.batch_size))
-            self._workers = [process for process in multiprocessing.active_children() if process not in others]
-            orphaned_locks.guard(self._pipelines[0], self._workers, _SOUND_ENDS)
-            self._next_step = step
+        """Sees to it that the next outputs are those of a step."""
+        self._start(step * self.plan.batch_size)
 
     def leave_out(self, indices: Set[int]) -> None:
         """Replaces videos from the next step on that is read."""
         if not indices <= self.plan.quarantined:
             self.plan = dataclasses.replace(self.plan, quarantined=self.plan.quarantined | indices)
-            _shut_down(self._pipelines)
+            self._next = -1
+            shut_down(self._pipelines)
 
-    def read(self, step: int) -> tuple[Any, NDArray[np.int64]]:
-        """Returns the clips (a DALI TensorList) and the video indices, int64 [N], of a step.
+    def read(self, step: int) -> tuple[list[Part], NDArray[np.int64]]:
+        """Returns the clips and the video indices, int64 [N], of a step.
 
         Raises:
             UserError: too many videos are broken, or the graph fails for another reason.
-            EndedError: workers die again and again.
+            EndedError: workers die again and again, or DALI no longer decodes sound videos.
         """
         self.reading = step
-        while True:
-            self.start(step)
-            try:
-                outputs = self._pipelines[0].run()
-            except (RuntimeError, AssertionError, ValueError) as error:  # the latter two of queues that a worker died at
-                problems = self._look_into(error, step)
-            else:
-                if len(outputs) != 3:
-                    raise UserError(
-                        f"{self._name} of the pipe file has {len(outputs)} outputs; it must give clip, index, problem"
-                    )
-                clips, index, texts = outputs
-                problems = {(step, slot): text for slot in range(len(texts)) if (text := _text(texts[slot]))}
-                if not problems:
-                    break
-            self._quarantine(problems)
-        self._next_step, self._deaths = step + 1, 0
-        self._hold((clips, index))
-        return clips, np.array(index.as_array()).reshape(-1)
+        self._let_go()
+        parts: list[Part] = []
+        index: list[NDArray[np.int64]] = []
+        place, end = step * self.plan.batch_size, (step + 1) * self.plan.batch_size
+        while place < end:
+            self._start(place)
+            if not self._holds(place):
+                self._outputs.append(self._run(place))
+            outputs = self._outputs[-1]
+            taken = slice(place - outputs.first, min(end, outputs.end) - outputs.first)
+            parts.append((outputs.clips, taken))
+            index.append(outputs.index[taken])
+            place = outputs.first + taken.stop
+        return parts, np.concatenate(index)
 
     def long_dead(self) -> str:
         """Names workers that have been killed long ago, without this having been dealt with; called by another thread."""
@@ -123,57 +115,71 @@ class Stream:
         self._dead_since_s = min(self._dead_since_s, time.monotonic())
         return ", ".join(self._dead_workers()) if time.monotonic() - self._dead_since_s > _DEAD_LIMIT_S else ""
 
-    def _source(self, step: int, slot: int = 0) -> ClipSource:
+    def _holds(self, place: int) -> bool:
+        """Says whether the outputs in hand have the sample at a place, and are those of the pipeline's way on."""
+        return bool(self._outputs) and self._outputs[-1].end == self._next and self._outputs[-1].first <= place < self._next
+
+    def _start(self, place: int) -> None:
+        if self._holds(place) or (self._pipelines and place == self._next):
+            return
+        shut_down(self._pipelines)
+        others = set(multiprocessing.active_children())
+        source = self._source(place)
+        self._pipelines.append(build(self._graph, source, self._options, workers=self._options.workers, batch_size=self._size))
+        self._workers = [process for process in multiprocessing.active_children() if process not in others]
+        orphaned_locks.guard(self._pipelines[0], self._workers, _SOUND_ENDS)
+        self._next = place
+
+    def _run(self, place: int) -> _Outputs:
+        """Returns the pipeline's next outputs, from a place on, once all their videos decode."""
+        while True:
+            self._start(place)
+            try:
+                outputs = self._pipelines[0].run()
+            except (RuntimeError, AssertionError, ValueError) as error:  # the latter two of queues that a worker died at
+                problems = self._look_into(error, place)
+            else:
+                if len(outputs) != 3:
+                    raise UserError(
+                        f"{self._name} of the pipe file has {len(outputs)} outputs; it must give clip, index, problem"
+                    )
+                clips, index, texts = outputs
+                found = {self._place(place + n): text for n in range(len(texts)) if (text := _text(texts[n]))}
+                if not found:
+                    self._next, self._deaths = place + self._size, 0
+                    return _Outputs(clips, np.array(index.as_array()).reshape(-1), place)
+                problems = found
+            self._quarantine(problems)
+
+    def _place(self, place: int) -> Place:
+        return divmod(place, self.plan.batch_size)
+
+    def _source(self, place: int) -> ClipSource:
+        step, slot = self._place(place)
         return ClipSource(
             plan=self.plan,
             decoder=self._options.decoder,
             device="gpu" if self._options.device.type == "cuda" else "cpu",
-            decoder_threads=self._options.decoder_threads,
+            decoder_threads=1 if self._options.decoder == "hybrid" else self._options.decoder_threads,
             whole_files=self._options.whole_files,
+            clear_cropping=self._options.clear_cropping,
+            hybrid_share=self._options.hybrid_share,
+            clips_at_a_time=self._size,
             first_step=step,
             first_slot=slot,
             inbox=worker_stacks.inbox(),
             counts=worker_counts.board(),
         )
 
-    def _build(self, source: ClipSource, workers: int, batch_size: int) -> Any:
-        options = self._options
-        # Ctrl-C and a job system's signals reach the workers, too, and they leave them to us only once they have been told to;
-        # until then they wait. Python lets them through again when it starts its resource tracker: that must be running before.
-        # Of a run that ends at once it would print a warning, after it has tidied up.
-        warnings = os.environ.get("PYTHONWARNINGS", "")
-        if _QUIET not in warnings:
-            os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [warnings, _QUIET]))
-        signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # which would end the tracker
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, ASK_TO_STOP)
-        try:
-            pipeline = self._graph(
-                source,
-                batch_size=batch_size,
-                num_threads=options.decoder_threads if options.decoder != "ffmpeg" else max(options.workers, 1),
-                device_id=options.device.index or 0 if options.device.type == "cuda" else None,
-                py_num_workers=workers,
-                py_start_method="spawn",  # a forked child of a process that uses CUDA or threads may hang
-                prefetch_queue_depth=2,
-            )
-            pipeline.build()
-        except Exception as error:  # DALI raises many kinds for a graph that is wrong
-            raise UserError(f"{self._name} of the pipe file does not build: {_last_line(error)}") from error
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
-        return pipeline
+    def _look_into(self, error: Exception, place: int) -> dict[Place, str]:
+        """Finds out why a pipeline is dead, which its message does not say: place -> what is wrong with the video.
 
-    def _look_into(self, error: Exception, step: int) -> dict[tuple[int, int], str]:
-        """Finds out why a pipeline is dead, which its message does not say: (step, slot) -> what is wrong with the video.
-
-        Nothing is returned where workers have died for another reason: the same step is to be tried again.
+        Nothing is returned where workers have died for another reason: the same samples are to be tried again.
         """
         if any(text in str(error) for text in _NO_MEMORY):
-            size = self.plan.batch_size
             raise UserError(
-                f"{self._name}: out of memory while decoding and augmenting {size} videos at a time: lower --batch-size (twice "
-                f"--accumulate makes as large a step) or --decoder-threads; DALI says: {_last_line(error)}"
+                f"{self._name}: out of memory while decoding and augmenting {self._size} videos at a time: lower --batch-size "
+                f"(twice --accumulate makes as large a step), --decode-batch or --decoder-threads; DALI: {last_line(error)}"
             ) from error
         deaths = self._dead_workers()
         if not deaths:  # another thread may be hearing of one just now, and has not said so yet
@@ -181,11 +187,11 @@ class Stream:
             deaths = self._dead_workers()
         if deaths:
             self._workers = []  # noticed: looking into it may take longer than the watchdog bears them
-        problems = self._probe_in_children(step) if deaths else self._find_problems(step)
+        problems = self._probe_in_children(place) if deaths else self._find_problems(place)
         if problems:
             return problems
         if not deaths:
-            raise UserError(f"{self._name} of the pipe file failed, and not because of a video: {_last_line(error)}") from error
+            raise UserError(f"{self._name} of the pipe file failed, and not because of a video: {last_line(error)}") from error
         self._deaths += 1
         message = f"loader workers ended: {', '.join(deaths)}"
         if self._deaths >= _DEATHS_IN_A_ROW:
@@ -195,7 +201,7 @@ class Stream:
                 EXIT_START_AGAIN,
             )
         tqdm.write(f"warning: {message}; starting new ones and reading the batch again")
-        _shut_down(self._pipelines)
+        shut_down(self._pipelines)
         return {}
 
     def _dead_workers(self) -> list[str]:
@@ -207,34 +213,52 @@ class Stream:
         ended = [(process.pid, process.exitcode) for process in self._workers if process.exitcode not in (None, *_SOUND_ENDS)]
         return [f"process {pid} by {_how(code)}" for pid, code in ended if code is not None]
 
-    def _probe_in_children(self, step: int) -> dict[tuple[int, int], str]:
+    def _probe_in_children(self, place: int) -> dict[Place, str]:
         """Reads all samples that workers may have been reading, in processes of which a video may be the end."""
-        steps, slots = range(step, step + _PREFETCHED), range(self.plan.batch_size)
-        items = [(self._source(step), at, slot) for at in steps for slot in slots]
+        source = self._source(place)
+        items = [(source, *self._place(at)) for at in range(place, place + _PREFETCHED * self._size)]
         found = run_in_children(probe, items, jobs=max(self._options.workers, 1), time_limit_s=_PROBE_LIMIT_S)
         texts = {(at, slot): result.reason if isinstance(result, Lost) else result for (_, at, slot), result in found}
-        return {place: text for place, text in sorted(texts.items()) if text}
+        return {at: text for at, text in sorted(texts.items()) if text}
 
-    def _find_problems(self, step: int) -> dict[tuple[int, int], str]:
-        """Returns (step, slot) -> what is wrong with its video, in a step whose batch did not decode."""
-        slots = range(self.plan.batch_size)
-        unread = {(step, slot): text for slot in slots if (text := _text(self._source(step, slot)(SingleSample())[-1]))}
-        if self._options.decoder == "ffmpeg":
-            return unread  # the workers have decoded already: nothing of a video is left to fail
-        # Decoding one by one takes a pipeline each: only where reading alone does not tell.
-        return unread or {(step, slot): text for slot in slots if (text := self._decode_alone(step, slot))}
+    def _find_problems(self, place: int) -> dict[Place, str]:
+        """Returns what is wrong with the videos of a batch that did not decode."""
+        sources = {self._place(at): self._source(at) for at in range(place, place + self._size)}
+        unread = {at: text for at, source in sources.items() if (text := _text(source(SingleSample())[-1]))}
+        if unread:
+            return unread
+        # What the workers have decoded cannot fail any more. Decoding one by one takes a pipeline each: only where reading
+        # alone does not tell.
+        files = {at: source for at, source in sources.items() if source.is_file(source.sample(*at))}
+        problems = {at: text for at, source in files.items() if (text := self._decode_alone(source))}
+        if problems:
+            self._check_decoder({self.plan.index(*at) for at in problems})
+        return problems
 
-    def _decode_alone(self, step: int, slot: int) -> str:
-        pipelines = [self._build(self._source(step, slot), 1, 1)]
+    def _check_decoder(self, accused: Set[int]) -> None:
+        """Asks whether it is the videos' fault at all, before any of them is left out.
+
+        Raises:
+            EndedError: others are not decoded either.
+        """
+        decoder, clears = self._source(0).file_decoder, self._options.clear_cropping
+        reason = check_decoder(self.plan.videos, decoder, self._options.device, but=accused, clear_cropping=clears)
+        if reason:
+            remedy = "no video is left out for that. Start again with --resume auto, with --decoder ffmpeg if it comes again"
+            raise EndedError(f"{decoder} no longer decodes: {reason}; {remedy}", EXIT_START_AGAIN)
+
+    def _decode_alone(self, source: ClipSource) -> str:
+        single = dataclasses.replace(source, clips_at_a_time=1)
+        pipelines = [build(self._graph, single, self._options, workers=1, batch_size=1)]
         try:
             pipelines[0].run()
         except RuntimeError as error:
-            return f"does not decode ({_last_line(error)})"
+            return f"does not decode ({last_line(error)})"
         finally:
-            _shut_down(pipelines)
+            shut_down(pipelines)
         return ""
 
-    def _quarantine(self, problems: dict[tuple[int, int], str]) -> None:
+    def _quarantine(self, problems: dict[Place, str]) -> None:
         if not problems:
             return
         bad = {self.plan.index(step, slot): text for (step, slot), text in problems.items()}
@@ -243,29 +267,21 @@ class Stream:
         quarantined = self.plan.quarantined | set(bad)
         if len(quarantined) == len(self.plan.videos):
             raise UserError(f"{self._bad.manifest.listing.path}: no video is left that decodes; look into the list's files")
-        # The same step again, with the substitutes that a run without these videos would have taken.
+        # The same samples again, with the substitutes that a run without these videos would have taken.
         self.plan = dataclasses.replace(self.plan, quarantined=quarantined)
-        _shut_down(self._pipelines)
+        shut_down(self._pipelines)
 
-    def _hold(self, outputs: Any) -> None:
-        """Keeps DALI's buffers until the GPU has done what was queued on them: DALI reuses what Python lets go of."""
+    def _let_go(self) -> None:
+        """Gives up DALI's buffers, which it reuses, once the GPU has done what was queued on them."""
         if self._options.device.type != "cuda":
+            del self._outputs[:-1]
             return
-        if self._in_use:
-            self._in_use[-1][0].record()  # the work on the batch before has all been queued by now
-        while self._in_use and self._in_use[0][0].query():
-            self._in_use.popleft()
-        self._in_use.append((torch.cuda.Event(), outputs))
-
-
-def _shut_down(pipelines: list[Any]) -> None:
-    """Ends pipelines in order: first DALI's threads, then the workers and the memory that they share.
-
-    It is not left to Python's garbage collector: when that breaks a cycle, it runs DALI's finalizer that frees the memory
-    before the one that ends the threads (read in DALI 2.4's pipeline.py).
-    """
-    while pipelines:
-        pipelines.pop()._shutdown()
+        for outputs in self._outputs[:-1]:
+            if outputs.done is None:  # the work on what was read before has all been queued by now
+                outputs.done = torch.cuda.Event()
+                outputs.done.record()
+        while len(self._outputs) > 1 and self._outputs[0].done.query():
+            del self._outputs[0]
 
 
 def _how(code: int) -> str:
@@ -274,13 +290,6 @@ def _how(code: int) -> str:
     hints = {signal.SIGKILL: " (perhaps for want of memory)", signal.SIGBUS: " (perhaps /dev/shm is full: docker's --shm-size)"}
     number = signal.Signals(-code)
     return number.name + hints.get(number, "")
-
-
-def _last_line(error: Exception) -> str:
-    """Returns what DALI's many lines of an error come down to."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    telling = [line for line in lines if line and not line.startswith(("C++ context", "Current pipeline", "Critical error"))]
-    return telling[-1] if telling else type(error).__name__
 
 
 def _text(problem: Any) -> str:

@@ -60,7 +60,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     safety.add_argument("--stall-minutes", type=cli.minutes, default=30.0, metavar="M",
                         help="end the run when it gets no further for so long (default 30)")  # fmt: skip
     safety.add_argument("--log-batches", action="store_true", help="write each batch's videos and sha256 into the run folder")
-    cli.add_loader_flags(parser)
+    reading = cli.add_loader_flags(parser)
+    reading.add_argument("--decode-batch", type=cli.positive, metavar="N", help="clips decoded together (default: by decoder)")
     cli.add_compute_flags(parser)
     return parser.parse_args(argv)
 

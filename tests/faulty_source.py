@@ -3,8 +3,10 @@
 import json
 import os
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
+
+import numpy as np
 
 from c2d_fast.source import ClipSource
 
@@ -23,7 +25,10 @@ class FaultySource(ClipSource):
             if FAULT["kind"] == "die once" and not Path(FAULT["mark"]).exists():
                 Path(FAULT["mark"]).touch()
                 os.kill(os.getpid(), 9)
-        return super()._read(sample)
+        read = super()._read(sample)
+        if FAULT.get("kind") == "no video in the file" and sample.index in FAULT["videos"]:
+            return replace(read, file=np.frombuffer(b"no video" * 100, np.uint8))
+        return read
 
 
 def faulty(source):

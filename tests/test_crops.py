@@ -1,10 +1,16 @@
 import cv2
 import numpy as np
 import pytest
-from test_loader import reference_crop
+import torch
+from test_loader import CLIP, CROP, PIPE, dataset, options, reference_crop
 
-from c2d_fast import sampler
+from c2d_fast import crops, sampler
 from c2d_fast.crops import cut_crop, cut_region
+from c2d_fast.dataset import loader_options
+from c2d_fast.loader import TrainLoader
+from c2d_fast.plan import TrainPlan
+from c2d_fast.source import ClipSource
+from c2d_fast.train import parse
 
 RNG = np.random.default_rng(0)
 
@@ -63,3 +69,32 @@ def test_a_region_holds_all_that_resizing_reads(shape):
             assert np.abs(reference_crop(region, part, 112) - whole).max() < 0.02
     assert region.shape[1:3] == (height, width)
     assert region.nbytes == len(frames) * height * width * 3
+
+
+@pytest.mark.parametrize(("version", "cuts"), [("5.0.0", True), ("4.12.0", False), ("10.1.0-dev", True)])
+def test_only_opencv_5_cuts_as_the_published_pipeline_does(monkeypatch, version, cuts):
+    monkeypatch.setattr(cv2, "__version__", version)
+    crops.why_no_opencv.cache_clear()
+    assert (crops.why_no_opencv() == "") == cuts
+    if not cuts:
+        assert "OpenCV is 4.12.0" in crops.why_no_opencv()
+    crops.why_no_opencv.cache_clear()
+
+
+def test_without_it_the_graph_cuts_the_crops_and_says_so(tmp_path, monkeypatch, capsys):
+    bad = dataset(tmp_path, count=2)
+    args = parse(["--pipe", "x"])
+    monkeypatch.setattr("c2d_fast.dataset.why_no_opencv", lambda: "OpenCV is 4.12.0")
+    loader_options(bad, args, torch.device("cpu"), PIPE.recipe, batch_size=2)
+    assert "note: OpenCV is 4.12.0: the crops are cut by DALI's graph" in capsys.readouterr().out
+    plan = TrainPlan(videos=bad.manifest.videos(), clip=CLIP, crop=CROP, seed=1, batch_size=2)
+    source = ClipSource(plan=plan, decoder="ffmpeg", device="cpu", decoder_threads=1)
+    assert source.crops_on_cpu
+    monkeypatch.setattr("c2d_fast.source.why_no_opencv", lambda: "OpenCV is 4.12.0")
+    assert not source.crops_on_cpu
+    graph = TrainLoader(PIPE.train_pipe, plan, options(), bad)
+    with pytest.MonkeyPatch.context() as other:
+        by_graph = next(graph.epoch(0)).clip.clone()
+        other.setattr("c2d_fast.source.why_no_opencv", lambda: "")
+        by_workers = next(TrainLoader(PIPE.train_pipe, plan, options(), bad).epoch(0)).clip
+    assert (by_graph.float() - by_workers.float()).abs().max() <= 2

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from c2d_fast import checkpoint, decode, machine_facts, run_info
+from c2d_fast import checkpoint, decode, machine_facts, run_info, versions
 from c2d_fast.errors import UserError
 from c2d_fast.info import parse
 from c2d_fast.machine_facts import machine_facts as facts_here
@@ -155,6 +155,43 @@ def test_a_gpu_with_nvdec_is_told(monkeypatch, capsys):
     text = capsys.readouterr().out
     assert "NVIDIA T4, 15.8 GB, compute capability 7.5, no native bf16" in text
     assert "decoded with nvdec: a CUDA GPU, and the driver's video decoding library" in text
+
+
+@pytest.mark.parametrize(
+    ("installed", "cuda", "problem"),
+    [
+        ({"nvidia-dali-cuda120": "2.4.0"}, "12.8", ""),
+        ({"nvidia-dali-cuda130": "2.4.0"}, "13.0", ""),
+        ({"nvidia-dali-cuda120": "2.4.0"}, None, ""),
+        ({}, "13.0", ""),
+        ({"nvidia-dali-cuda120": "2.4.0"}, "13.0", "nvidia-dali-cuda120 is for CUDA 12, and PyTorch was built with 13.0"),
+        ({"nvidia-dali-cuda130": "2.4.0"}, "12.8", "pip install nvidia-dali-cuda120"),
+        (
+            {"nvidia-dali-cuda120": "2.4.0", "nvidia-dali-cuda130": "2.4.0"},
+            "13.0",
+            "nvidia-dali-cuda120 and nvidia-dali-cuda130 are both installed",
+        ),
+    ],
+)
+def test_a_dali_for_another_cuda_is_named(monkeypatch, installed, cuda, problem):
+    monkeypatch.setattr(versions, "installed_dali", lambda: installed)
+    found = versions.dali_problem(cuda)
+    assert problem in found if problem else not found
+
+
+def test_a_mismatch_is_a_note_and_no_problem(monkeypatch, capsys):
+    monkeypatch.setattr(machine_facts, "dali_problem", lambda cuda: f"it is not for CUDA {cuda}")
+    facts = facts_here()
+    assert facts["notes"] == [f"it is not for CUDA {torch.version.cuda}"]
+    assert facts["problems"] == []
+    run_info.run_info(parse([]))
+    assert "note           it is not for CUDA" in capsys.readouterr().out
+
+
+def test_the_dali_that_is_installed_is_recorded_by_its_name():
+    (name,) = versions.installed_dali()
+    assert re.fullmatch(r"\d+\.\d+.* \(nvidia-dali-cuda\d+\)", facts_here()["versions"]["DALI"])
+    assert versions.installed_dali()[name] == versions.version_of(name)
 
 
 def test_what_fails_is_said_and_the_rest_is_shown(monkeypatch, capsys):
