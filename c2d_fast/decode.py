@@ -55,7 +55,7 @@ def read_clips(source: ClipSource) -> tuple[Any, ...]:
     elif source.decoder == "ffmpeg":
         clip = _on_device(source, streams["images"])
     else:
-        clip = _by_dali(source, streams["file"], streams["frames"], streams["shown"])
+        clip = _by_dali(source, streams["file"], streams["frames"], streams.get("shown"))
     return (clip, *(streams.get(name) for name in ("start", "end", "flip", "index", "problem")))
 
 
@@ -65,14 +65,15 @@ def _by_either(source: ClipSource, streams: dict[str, Any]) -> Any:
     # rewrite the whole pipe file when a graph is built, and with it Python that it does not understand.
     parted: Any = fn._conditional  # type: ignore[attr-defined]
     is_file = streams["is_file"]
-    file, frames, shown = (parted.split(streams[name], predicate=is_file)[0] for name in ("file", "frames", "shown"))
+    names = ("file", "frames", "shown") if source.cuts_shown else ("file", "frames")
+    files = [parted.split(streams[name], predicate=is_file)[0] for name in names]
     images = parted.split(streams["images"], predicate=is_file)[1]
-    return parted.merge(_by_dali(source, file, frames, shown), _on_device(source, images), predicate=is_file)
+    return parted.merge(_by_dali(source, *files), _on_device(source, images), predicate=is_file)
 
 
-def _by_dali(source: ClipSource, file: Any, frames: Any, shown: Any) -> Any:
+def _by_dali(source: ClipSource, file: Any, frames: Any, shown: Any = None) -> Any:
     clip = _decoded(source.file_decoder, file, frames)
-    if not source.clear_cropping:
+    if not source.cuts_shown:
         return clip
     # Where cropping was cleared, frames come as they are coded: a copy of what is shown keeps padding out of every crop.
     return fn.slice(clip, start=[0, 0], shape=shown, axes=[1, 2], out_of_bounds_policy="trim_to_shape")
@@ -106,7 +107,7 @@ def _inputs(source: ClipSource) -> dict[str, Any]:
     streams = {
         "file": files and (types.UINT8, ""),
         "frames": files and (types.INT32, ""),
-        "shown": files and (types.INT32, ""),
+        "shown": source.cuts_shown and (types.INT32, ""),
         "images": images and (types.UINT8, "FHWC" if source.flips or not crops else ""),
         "is_file": source.decoder == "hybrid" and (types.BOOL, ""),
         "start": not crops and (types.FLOAT, ""),

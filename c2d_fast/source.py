@@ -92,7 +92,7 @@ class ClipSource:
     Each call returns a tuple of arrays:
         file: a small video file, uint8 [bytes] (not with ffmpeg)
         frames: numbers of the frames to decode of it, int32 [F] (not with ffmpeg)
-        shown: height and width of its frames as they are shown, int32 [2] (not with ffmpeg)
+        shown: height and width of its frames as they are shown, int32 [2] (not with ffmpeg; where cropping is cleared)
         images: the part of the decoded frames that the crops need, uint8 [F, H, W, C] (ffmpeg and hybrid)
         is_file: whether the sample is in file or in images, bool (hybrid)
         start, end: the crops' corners (y, x) as parts of the decoded frame or of images, 0..1, float32 [crops, 2]
@@ -147,6 +147,11 @@ class ClipSource:
         return "" if self.decoder == "ffmpeg" else self.decoder
 
     @property
+    def cuts_shown(self) -> bool:
+        """Whether files may decode to more than is shown, which the graph then cuts out."""
+        return self.clear_cropping and bool(self.file_decoder)
+
+    @property
     def num_crops(self) -> int:
         """Crops that the graph cuts out of each frame."""
         return self.plan.num_crops if isinstance(self.plan, EvalPlan) else 1
@@ -191,7 +196,8 @@ class ClipSource:
             return read.images, index, problem
         shown = np.array((self.plan.videos.height[sample.index], self.plan.videos.width[sample.index]), np.int32)
         return (
-            *((read.file, read.frames, shown) if self.file_decoder else ()),
+            *((read.file, read.frames) if self.file_decoder else ()),
+            *((shown,) if self.cuts_shown else ()),
             *((read.images,) if self.decoder in ("ffmpeg", "hybrid") else ()),
             *((np.array(self.is_file(sample)),) if self.decoder == "hybrid" else ()),
             np.ascontiguousarray(read.boxes[:, 1::-1]),

@@ -194,7 +194,7 @@ def test_a_graph_with_conditionals_of_its_own_may_be_shared_too(vp9):
 
 def test_a_sample_is_a_file_or_images(vp9):
     plan = plan_of(vp9)
-    source = ClipSource(plan=plan, decoder="hybrid", device="cpu", decoder_threads=1, hybrid_share=0.5)
+    source = ClipSource(plan=plan, decoder="hybrid", device="cpu", decoder_threads=1, hybrid_share=0.5, clear_cropping=True)
     kinds = {}
     for step in range(plan.steps_per_epoch):
         for slot in range(plan.batch_size):

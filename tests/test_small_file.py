@@ -6,13 +6,17 @@ import io
 import av
 import numpy as np
 import pytest
-from media import CODECS, decode_all, known, make_video
+from media import CODECS, WholeFrames, decode_all, known, make_video
+from test_loader import CROP, PIPE, dataset, options, reference_crop
 
 from c2d_fast import packets, video
+from c2d_fast.decode import decode_files
 from c2d_fast.examine import examine
+from c2d_fast.loader import EvalLoader
 from c2d_fast.nal import length_size, unit_places
-from c2d_fast.packets import read_rows, table_rows
+from c2d_fast.packets import WHOLE, read_rows, table_rows
 from c2d_fast.parameter_sets import is_sequence, read_sequence, sets_of, without_cropping
+from c2d_fast.recipe import Clip
 from c2d_fast.small_file import small_file
 from c2d_fast.video import DecodeError, read_clip
 
@@ -107,8 +111,6 @@ def test_the_same_frames_come_out_of_ffmpeg_s_muxer(tmp_path, monkeypatch, codec
 
 @pytest.mark.parametrize("codec", ["vp8", "vp9", "mjpeg"])
 def test_dali_decodes_the_same_from_both(tmp_path, monkeypatch, codec):
-    from c2d_fast.decode import decode_files
-
     path = make_video(tmp_path / f"a.{CODECS[codec][1]}", codec, 40, 150, 98, **{"auto-alt-ref": "0"} if "vp" in codec else {})
     stored = known(examine(path, "full", locate=True), table=True)
     ours = decode_files([read_clip(path, WANTED, stored)], "dali", threads=1, device_id=None)[0]
@@ -116,6 +118,24 @@ def test_dali_decodes_the_same_from_both(tmp_path, monkeypatch, codec):
     theirs = decode_files([read_clip(path, WANTED, stored)], "dali", threads=1, device_id=None)[0]
     assert ours.shape == (len(WANTED), 98, 150, 3)
     assert np.array_equal(ours, theirs)
+
+
+def test_padding_is_cut_off_before_anything_else_is_done(tmp_path):
+    """Frames that decode to more than is shown, as where cropping was cleared: nothing of the rest reaches a crop."""
+    bad = dataset(tmp_path, codec="vp9", count=2, sizes=((160, 96),))
+    videos = bad.manifest.videos()
+    shown = dataclasses.replace(videos, width=np.full(2, 150), height=np.full(2, 84))
+    plan = WholeFrames(videos=shown, clip=Clip(num_frames=2, interval=3), crop=CROP, batch_size=2)
+    loader = EvalLoader(PIPE.eval_pipe, plan, options("dali"), bad, views_per_batch=2)
+    (batch,) = loader.views()
+    as_it_is = dataclasses.replace(options("dali"), clear_cropping=False)
+    (other,) = EvalLoader(PIPE.eval_pipe, plan, as_it_is, bad, views_per_batch=2).views()
+    for i in range(2):
+        file = read_clip(bad.manifest.listing.file(i), plan.views(i)[0].frames, WHOLE)
+        (frames,) = decode_files([file], "dali", threads=1, device_id=None)
+        for clip, (width, height) in ((batch.clip[i], (150, 84)), (other.clip[i], (160, 96))):
+            expected = reference_crop(frames[:, :height, :width], (0, 0, 1, 1), CROP.size)
+            assert abs(clip.numpy() - expected).max() <= 1
 
 
 def test_what_is_cropped_at_the_left_or_the_top_stays(tmp_path):
