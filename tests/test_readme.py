@@ -122,6 +122,19 @@ def test_the_measured_memory_is_what_the_benchmark_wrote():
         assert max(measured["open_files"]) - min(measured["open_files"]) <= 4
 
 
+def test_the_measured_feed_is_what_the_benchmark_wrote():
+    rows = {row["form"]: row for row in result("feed-cpu")["rows"]}
+    decision = " ".join((ROOT / "docs/decisions/0012-small-files-of-our-own.md").read_text().split())
+    before, now = ({form: row["clips_per_s"][name] for form, row in rows.items()} for name in ("before", "now"))
+    assert f"{before['stored']:.0f} -> {now['stored']:,.0f} clips/s as downloaded" in decision
+    assert f"{before['intra']:.0f} -> {now['intra']:,.0f} all-intra" in decision
+    assert all(row["ratio"] > 2.5 and row["same_frames"] >= 8 for row in rows.values())
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert f"{rows['stored']['ratio']:.1f} to {rows['intra']['ratio']:.1f} times as fast" in changes
+    source = " ".join((ROOT / "docs/decisions/0001-one-source-for-three-decoders.md").read_text().split())
+    assert f"{now['stored']:,.0f} clips/s of files as downloaded and {now['intra']:,.0f} of all-intra" in source
+
+
 def test_make_targets_that_are_named_exist():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {
