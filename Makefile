@@ -2,16 +2,22 @@
 # make test       install, then ruff, mypy and the tests (what CI runs)
 # make test-all   the same with the slow tests
 # make gpu-check  the GPU tests; PYTHON=python3 takes an interpreter that has everything, without installing
+# make gpu-stages  the first minutes on a GPU: STAGE=probe, models, decode, loaders, both or train (all without), OUT=DIR for JSON
 # make gpu-bench  throughput on a GPU, written to benchmarks/results/throughput-gpu.json; PYTHON as above
 # make gpu-precision  mixed precision against full precision on a GPU
 # make clean      remove the environment, the demo data and caches (never runs/)
 
-# PYTHON: the interpreter that the environment is made from (default python3), or that gpu-check and gpu-bench use as it is.
+# PYTHON: the interpreter that the environment is made from (default python3), or that the gpu targets use as it is.
 PYTHON ?=
 BASE := $(or $(PYTHON),python3)
 VENV := .venv/bin/python
+GPU_PYTHON := $(or $(PYTHON),$(VENV))
+# A path that the caller sets stays behind this folder.
+GPU_PATH := PYTHONPATH=$(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+STAGE ?=
+OUT ?= runs/gpu
 
-.PHONY: demo test test-all lint gpu-check gpu-bench gpu-precision clean
+.PHONY: demo test test-all lint gpu-check gpu-stages gpu-bench gpu-precision clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -32,16 +38,20 @@ lint: .venv/installed-test
 	$(VENV) -m ruff format --check .
 	$(VENV) -m mypy
 
+# Side by side where pytest-xdist is there: one after the other they take ten minutes.
 gpu-check: $(if $(PYTHON),,.venv/installed-test)
-	$(or $(PYTHON),$(VENV)) -m pytest -m gpu
+	$(GPU_PYTHON) -m pytest -m gpu $$($(GPU_PYTHON) -c 'import xdist; print("-n 4")' 2>/dev/null)
 
-# Decoder threads x stored form x whole files or cut packets, and all recipes in all modes: under 8 minutes on one GPU.
+gpu-stages: $(if $(PYTHON),,.venv/installed-test)
+	$(GPU_PATH) $(GPU_PYTHON) -u benchmarks/gpu_stages.py $(STAGE) --out $(OUT) $(GPU_STAGES_FLAGS)
+
+# Loaders; decoder threads x stored form x whole files or cut packets; then recipes in all modes, as many as there is time for.
 gpu-bench: $(if $(PYTHON),,.venv/installed-test)
-	PYTHONPATH=$(CURDIR) $(or $(PYTHON),$(VENV)) benchmarks/throughput.py --rounds 2 --budget 400 \
+	$(GPU_PATH) $(GPU_PYTHON) benchmarks/throughput.py --rounds 2 --budget 450 \
 		--sweep decoder-threads=7,14,28 form=stored,intra read=files,clips $(GPU_BENCH_FLAGS)
 
 gpu-precision: $(if $(PYTHON),,.venv/installed-test)
-	PYTHONPATH=$(CURDIR) $(or $(PYTHON),$(VENV)) benchmarks/precision.py
+	$(GPU_PATH) $(GPU_PYTHON) benchmarks/precision.py
 
 .venv/installed: setup.cfg pyproject.toml
 	@$(BASE) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -2,9 +2,9 @@
 
     python benchmarks/feed.py
 
-Calls the loader's source as a worker does, in one process and without DALI: draw the sample, read its packets from the page cache,
-write the small file. Before: the file opened as a container, and the packets written by FFmpeg's muxer. In turns, round after
-round, on the same clips; the small files of both decode to the same frames, which is compared first. Writes JSON.
+Calls the loader's source as a worker does, in one process and without DALI: draw the sample, read its packets from the page
+cache, write the small file. Before: the file opened as a container, and the packets written by FFmpeg's muxer. In turns, round
+after round, on the same clips; the small files of both decode to the same frames, which is compared first. Writes JSON.
 """
 
 import argparse

@@ -9,22 +9,43 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import torch
-
 
 def describe_machine(*packages: str) -> dict[str, Any]:
     """Returns the CPU, the GPU if there is one, and versions: plain values. Packages that are not installed are None."""
+    import torch
+
+    machine = describe_host(*packages)
+    if torch.cuda.is_available():
+        machine |= {"gpu": torch.cuda.get_device_name(0), "cuda": torch.version.cuda, "driver": _driver()}
+    return machine
+
+
+def describe_host(*packages: str) -> dict[str, Any]:
+    """Returns the same without a look at the GPU, and without torch being imported."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    machine = {
+    return {
         "cpu": next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), ""),
         "cpus": len(os.sched_getaffinity(0)),
         "gpu": None,
         "python": platform.python_version(),
-        **{package: _version(package) for package in ("torch", "nvidia-dali-cuda120", "av", *packages)},
+        "torch": version("torch"),
+        **dali_versions(),
+        **{package: version(package) for package in ("av", *packages)},
     }
-    if torch.cuda.is_available():
-        machine |= {"gpu": torch.cuda.get_device_name(0), "cuda": torch.version.cuda, "driver": _driver()}
-    return machine
+
+
+def dali_versions() -> dict[str, str]:
+    """Returns the DALI that is installed, under the name of its package: there is one for each generation of CUDA."""
+    found = {name: version(name) for name in ("nvidia-dali-cuda110", "nvidia-dali-cuda120", "nvidia-dali-cuda130")}
+    return {name: text for name, text in found.items() if text}
+
+
+def version(package: str) -> str | None:
+    """Returns the version of an installed package; None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def held_by(pid: int, memory: str = "Pss") -> tuple[float, int]:
@@ -85,6 +106,8 @@ class GpuWatch:
 
 def _nvml() -> Any:
     """Returns NVIDIA's management library and a handle of the first GPU; None where there is none."""
+    import torch
+
     if not torch.cuda.is_available():
         return None
     try:
@@ -99,10 +122,3 @@ def _nvml() -> Any:
 def _driver() -> str | None:
     nvml = _nvml()
     return str(nvml[0].nvmlSystemGetDriverVersion()) if nvml else None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -5,10 +5,14 @@ a library that cannot be imported, or crashes, costs a line in the table. All ge
 file, and scale, crop, resize and flip with OpenCV as MMAction2 does; they differ in what decodes, and in what runs it.
 """
 
+import contextlib
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,6 +61,8 @@ def decode_with_spdl(path: str, frames: Any) -> Any:
 
 
 LEAST_S = 0.8
+ANSWER_LIMIT_S = 90.0
+"""A library that hangs, as forked workers of one may, is ended."""
 MOST_ROUNDS = 8
 
 DECODERS: dict[str, Callable[[str, Any], Any]] = {
@@ -149,9 +155,8 @@ class Peer:
 
     def __init__(self, name: str):
         self.name, self.missing = name, ""
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen([sys.executable, __file__, name], text=True, process_group=0, **pipes)
         self._hear()
 
     def measure(self, request: dict[str, Any]) -> float | None:
@@ -170,18 +175,29 @@ class Peer:
         """Ends the process."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.kill()
+        self._kill()
         self._process.wait()
 
     def _hear(self) -> float | None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith("{"):  # libraries print, too
-                answer = json.loads(line)
-                self.missing = answer.get("missing", "")
-                return answer.get("clips_per_s")
-        self.missing = f"its process ended ({self._process.wait()})"
+        started_s, timer = time.monotonic(), threading.Timer(ANSWER_LIMIT_S, self._kill)
+        timer.start()
+        try:
+            for line in self._process.stdout:
+                if line.startswith("{"):  # libraries print, too
+                    answer = json.loads(line)
+                    self.missing = answer.get("missing", "")
+                    return answer.get("clips_per_s")
+        finally:
+            timer.cancel()
+        hangs = time.monotonic() - started_s > ANSWER_LIMIT_S
+        self.missing = f"gave no answer for {ANSWER_LIMIT_S:.0f} s" if hangs else f"its process ended ({self._process.wait()})"
         return None
+
+    def _kill(self) -> None:
+        """Ends the process and its workers, which would hold its output open."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def main() -> None:

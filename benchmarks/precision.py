@@ -14,11 +14,11 @@ import statistics
 import subprocess
 import sys
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+from machine import dali_versions, version
 
 from c2d_fast.demo_data import CLASSES, make_demo_data
 
@@ -90,12 +90,13 @@ def train(args: argparse.Namespace, precision: str, seed: int) -> dict[str, Any]
 def describe_machine() -> dict[str, Any]:
     """Returns what the figures were measured on."""
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
-    versions = {name: metadata.version(name) for name in ("torch", "nvidia-dali-cuda120", "av")}
     return {
         "gpu": gpu,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "python": platform.python_version(),
-        **versions,
+        "torch": version("torch"),
+        **dali_versions(),
+        "av": version("av"),
     }
 
 

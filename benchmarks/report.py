@@ -13,13 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tables import ratios
+from result_file import THROUGHPUT
+from tables import NOT_SWEPT, ratios
 
 HERE = Path(__file__).parent
 DOCUMENTS = (HERE.parent / "README.md", HERE.parent / "docs" / "benchmarks.md")
 """Their tables stand between marks such as <!-- throughput-cpu: begin --> and <!-- throughput-cpu: end -->."""
 OURS, GREY = "#1f6fb4", "#9a9a9a"
-FORMAT = "c2d_fast.benchmark.throughput/1"
 
 
 def main() -> None:
@@ -53,8 +53,8 @@ def read(path: Path) -> dict[str, Any]:
         result: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         sys.exit(f"error: {path}: cannot be read ({error}); give a JSON file that benchmarks/throughput.py has written")
-    if result.get("format") != FORMAT:
-        sys.exit(f"error: {path}: is {result.get('format')}, not {FORMAT}; measure again with benchmarks/throughput.py")
+    if result.get("format") != THROUGHPUT:
+        sys.exit(f"error: {path}: is {result.get('format')}, not {THROUGHPUT}; measure again with benchmarks/throughput.py")
     return result
 
 
@@ -159,7 +159,8 @@ def draw_accuracy(result: dict[str, Any], where: str) -> Any:
     for row, marker in zip(rows, "osD^vPX*" * len(rows), strict=False):
         rate = row.get("both", row.get("model"))["clips_per_s"]
         axes.plot(rate, row["published_top1"], marker, color=OURS, markersize=9, label=row["pipe"])
-    for row, marker in zip(result.get("models", []), "+x1234" * 9, strict=False):
+    others = [row for row in result.get("models", []) if "clips_per_s" in row]
+    for row, marker in zip(others, "+x1234" * 9, strict=False):
         published = next(p["published_top1"] for p in result["pipes"] if p["pipe"] == row["pipe"])
         label = f"{row['pipe']}: {row['name']}, {row['precision']}, model alone"
         axes.plot(row["clips_per_s"], published, marker, color=GREY, markersize=9, label=label)
@@ -199,14 +200,13 @@ def draw_workers(result: dict[str, Any], where: str) -> Any:
     """The loader's clips per second over workers (or decoder threads), from a sweep, a line for each other combination."""
     from matplotlib import pyplot as plt
 
-    known = ("clips_per_s", "low", "high", "rounds", "gpu_percent", "decoder_percent", "missing")
     rows = [row for row in result.get("sweep", []) if "clips_per_s" in row]
     axis = next((name for name in ("workers", "decoder-threads") if len({row.get(name) for row in rows}) > 1), None)
     if axis is None:
         return None
     lines: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
-        label = ", ".join(f"{key} {value}" for key, value in row.items() if key not in (*known, axis))
+        label = ", ".join(f"{key} {value}" for key, value in row.items() if key not in (*NOT_SWEPT, axis))
         lines.setdefault(label, []).append((row[axis], row["clips_per_s"]))
     figure, axes = plt.subplots(figsize=(7, 4.2))
     for label, points in lines.items():

@@ -25,6 +25,8 @@ class Form:
     """A set of videos in one form."""
 
     name: str
+    path: Path
+    """Of the manifest's file."""
     manifest: Manifest
 
     def facts(self) -> dict[str, Any]:
@@ -57,7 +59,12 @@ def make_forms(args: Any, names: list[str]) -> list[Form]:
         )
         source, root = args.data / f"{name}-{args.count}.txt", args.data
         source.write_text("".join(f"{name}/{path.name} {i % 400}\n" for i, path in enumerate(paths)))
-    return [Form(form, _read(_make(args, Path(source), root, form))) for form in names]
+    return [read_form(form, _make(args, Path(source), root, form)) for form in names]
+
+
+def read_form(name: str, path: Path) -> Form:
+    """Reads a form that has been made."""
+    return Form(name, path, read_manifest(read_list(path, None, None), allow_missing=True, jobs=1))
 
 
 def _make(args: Any, source: Path, root: Path | None, form: str) -> Path:
@@ -78,7 +85,3 @@ def _prepare(manifest: Path, *command: Any) -> Path:
     if done.returncode:
         sys.exit(done.stderr.strip())
     return manifest
-
-
-def _read(manifest: Path) -> Manifest:
-    return read_manifest(read_list(manifest, None, None), allow_missing=True, jobs=1)

@@ -2,6 +2,11 @@
 
 from typing import Any
 
+NOT_SWEPT = (
+    "clips_per_s", "low", "high", "rounds", "gpu_percent", "decoder_percent", "hybrid_share", "missing", "at_s",
+)  # fmt: skip
+"""What a sweep's row says beside the values that were chosen."""
+
 
 def tables(result: dict[str, Any]) -> list[str]:
     """Returns the lines that `benchmarks/throughput.py` prints."""
@@ -17,7 +22,8 @@ def tables(result: dict[str, Any]) -> list[str]:
     if result.get("models"):
         lines += ["", f"models, clips/s (batches of {settings['model_batch_size']}, training steps):"]
         for row in result["models"]:
-            lines.append(f"  {row['name']:<36} {row['pipe']:<26} {row['precision']:<6} {row['clips_per_s']:>9.2f}")
+            rate = f"{row['clips_per_s']:>9.2f}" if "clips_per_s" in row else f"missing: {row['missing']}"
+            lines.append(f"  {row['name']:<36} {row['pipe']:<26} {row['precision'] or '':<6} {rate}")
     if result["left_out"]:
         lines += ["", f"left out for lack of time: {'; '.join(result['left_out'])}"]
     return lines
@@ -74,10 +80,9 @@ def pipe_lines(result: dict[str, Any]) -> list[str]:
 
 def sweep_lines(rows: list[dict[str, Any]]) -> list[str]:
     """Returns the sweep, the fastest first."""
-    known = ("clips_per_s", "low", "high", "rounds", "gpu_percent", "decoder_percent", "missing")
     lines = ["sweep of the loader, clips/s:"]
     for row in sorted(rows, key=lambda row: -row.get("clips_per_s", 0)):
-        what = ", ".join(f"{key} {value}" for key, value in row.items() if key not in known)
+        what = ", ".join(f"{key} {value}" for key, value in row.items() if key not in NOT_SWEPT)
         lines.append(
             f"  {what:<60} " + (f"{row['clips_per_s']:>9.1f}" if "clips_per_s" in row else f"missing: {row['missing']}")
         )

@@ -4,9 +4,9 @@
     python benchmarks/throughput.py --pipe dali_pipes/k400_8x8.py --mode loader --list val.txt --data-root /data/k400/val
     python benchmarks/throughput.py --mode loader --sweep workers=1,2,4 form=stored,intra read=files,clips
 
-Writes JSON; `python benchmarks/report.py` draws from it. Loaders are measured in turns, round after round, on the same clips of
-the same files, from the page cache; warm-up batches are not counted. Peers that are not installed are named:
-pip install -e '.[bench]'.
+Writes JSON, after everything that it has measured; `python benchmarks/report.py` draws from it. Loaders are measured in turns,
+round after round, on the same clips of the same files, from the page cache; warm-up batches are not counted. Peers that are
+not installed are named: pip install -e '.[bench]'.
 """
 
 import argparse
@@ -18,15 +18,19 @@ HERE = Path(__file__).parent
 PUBLISHED = ("k400_8x8", "k400_8x8_nopool", "k400_16x4", "k400_8x8_nopool_r101")
 PIPES = [HERE.parent / "dali_pipes" / f"{name}.py" for name in PUBLISHED]
 CODECS = ("h264", "hevc", "vp9", "mjpeg")
+DECODERS = ("auto", "nvdec", "dali", "ffmpeg", "hybrid")
 FORMS = ("stored", "gop16", "gop8", "intra")
 SWEPT: dict[str, Any] = {
     "workers": int,
     "decoder-threads": int,
     "batch-size": int,
+    "decode-batch": int,
     "decoder": str,
     "form": str,
     "read": str,
+    "cropping": str,
 }
+CHOICES = {"decoder": DECODERS, "form": FORMS, "read": ("files", "clips"), "cropping": ("cleared", "kept")}
 
 
 def main() -> None:
@@ -48,7 +52,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--mode", choices=("loader", "model", "both", "all"), default="all")
     add_videos(parser, gpu)
     how = parser.add_argument_group("how")
-    how.add_argument("--decoder", choices=("auto", "nvdec", "dali", "ffmpeg"), default="auto")
+    how.add_argument("--decoder", choices=DECODERS, default="auto", help="hybrid: some clips by nvdec, the others by ffmpeg")
+    how.add_argument("--hybrid-share", type=float, metavar="X", help="part of nvdec's (default: by what both reach alone)")
     how.add_argument("--workers", type=int, default=min(cpus, 16), help="processes, of ours and of the peers'")
     how.add_argument("--decoder-threads", type=int, default=14 if gpu else 1)
     how.add_argument("--batch-size", type=int, default=32 if gpu else 8, help="of loaders")
@@ -69,9 +74,10 @@ def parse() -> argparse.Namespace:
     args.pipe = args.pipe or PIPES
     args.model_batch_size = args.model_batch_size or (32 if gpu else 1)
     args.model_warmup, args.model_steps, args.model_rounds = (8, 20, 3) if gpu else (1, 1, 2)
-    for name in args.sweep.get("form", []):
-        if name not in FORMS:
-            parser.error(f"--sweep form={name}: must be one of {', '.join(FORMS)}")
+    for name, known in CHOICES.items():
+        for value in args.sweep.get(name, []):
+            if value not in known:
+                parser.error(f"--sweep {name}={value}: must be one of {', '.join(known)}")
     return args
 
 

@@ -11,8 +11,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def run(*command, **env):
-    env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", **env}
+def run(*command, first_on_path=""):
+    """Runs a benchmark, with a folder in front of the others that modules are looked for in."""
+    path = os.pathsep.join(filter(None, [str(first_on_path), os.environ.get("PYTHONPATH")]))
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
     command = [sys.executable, *map(str, command)]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=900, check=False)
 
@@ -26,7 +28,7 @@ def measured(tmp_path_factory):
     stub.write_text("raise OSError('libsomething.so: no such file')\n")
     flags = ["--pipe", "dali_pipes/demo.py", "--count", 2, "--frames", 60, "--size", "160x128", "--batch-size", 2]
     flags += ["--steps", 2, "--rounds", 1, "--before", "--data", folder / "data", "--out", folder / "throughput-test.json"]
-    done = run("benchmarks/throughput.py", *flags, "--sweep", "workers=1,2", "read=files,clips", PYTHONPATH=str(stub.parent))
+    done = run("benchmarks/throughput.py", *flags, "--sweep", "workers=1,2", "read=files,clips", first_on_path=stub.parent)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, json.loads((folder / "throughput-test.json").read_text()), done.stdout
 
@@ -98,6 +100,129 @@ def test_a_budget_leaves_out_and_names_what_does_not_fit(tmp_path, measured):
     assert done.returncode == 0, done.stderr
     assert "left out for lack of time: c2d-fast on stored, round 1" in done.stdout
     assert json.loads((tmp_path / "t.json").read_text())["pipes"][0]["published_top1"] is None
+
+
+def test_what_was_measured_is_there_when_something_later_fails(tmp_path, measured):
+    """The model of this recipe has no classes: it cannot train, but its clips can be loaded."""
+    folder, _, _ = measured
+    pipe = tmp_path / "classless.py"
+    pipe.write_text(
+        "from dataclasses import replace\n"
+        "from dali_pipes.demo import RECIPE as DEMO, eval_pipe, train_pipe\n"
+        "RECIPE = replace(DEMO, model=replace(DEMO.model, num_classes=0), generated_data=False)\n"
+    )
+    flags = ["--pipe", pipe, "--count", 2, "--frames", 60, "--size", "160x128", "--batch-size", 2, "--steps", 2, "--rounds", 1]
+    flags += ["--no-peers", "--data", folder / "data", "--out", tmp_path / "t.json", "--sweep", "cropping=cleared,kept"]
+    done = run("benchmarks/throughput.py", *flags, "decode-batch=2")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    result = json.loads((tmp_path / "t.json").read_text())
+    assert {row["form"] for row in result["loaders"]} == {"stored", "intra"}
+    assert [(row["cropping"], row["decode-batch"]) for row in result["sweep"]] == [("cleared", 2), ("kept", 2)]
+    assert all(row["clips_per_s"] > 0 for row in result["sweep"])
+    assert result["pipes"][0]["loader"]["clips_per_s"] > 0
+    assert "model" not in result["pipes"][0]
+    assert not list(tmp_path.glob(".*partial"))
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """The benchmarks' modules can be imported."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+
+@pytest.mark.parametrize("channels_first", [False, True])
+def test_models_are_trained_by_the_trainer_s_own_step(here, monkeypatch, channels_first):
+    import torch
+    import trained
+
+    from c2d_fast.distributed import Group
+    from c2d_fast.recipe import load_pipe
+    from c2d_fast.train_step import TrainStep
+
+    tuned, strides, make_optimizer = [], {}, trained.make_optimizer
+
+    def noting_strides(model, *args):
+        strides.update({parameter: parameter.stride() for parameter in model.parameters()})
+        return make_optimizer(model, *args)
+
+    monkeypatch.setattr(trained, "make_optimizer", noting_strides)
+    monkeypatch.setattr(trained, "tune_kernels", tuned.append)
+    recipe, device = load_pipe("dali_pipes/demo.py").recipe, torch.device("cpu")
+    one = trained.Trained(recipe, device, precision=None, compiled=False, channels_first=channels_first)
+    batch = trained.cached_batch(recipe, 2, device)
+    for _ in range(2):
+        one.step(batch)
+    assert tuned == [device]
+    assert type(one.train_step) is TrainStep
+    *_, clips, norms, steps = one._tally.sums(Group())
+    assert (clips, norms > 0, steps) == (4, True, 2)
+    # The fused optimizer, which only a GPU has, refuses momentum of other strides than the weights'.
+    weights = [parameter for parameter in one.model.parameters() if parameter.dim() == 4]
+    layout = torch.contiguous_format if channels_first else torch.channels_last
+    assert all(weight.is_contiguous(memory_format=layout) for weight in weights)
+    assert all(parameter.stride() == strides[parameter] for parameter in one.model.parameters())
+
+
+def test_clips_are_shared_by_what_each_decoder_reaches_alone(here, monkeypatch):
+    import sweep
+    import torch
+    from measure import Setting
+
+    asked = []
+
+    def loader_round(pipe, form, setting, warmup, steps, seed):
+        asked.append((setting.decoder, setting.decoder_threads))
+        return {"dali": 30.0, "ffmpeg": 10.0}[setting.decoder]
+
+    monkeypatch.setattr(sweep, "loader_round", loader_round)
+    monkeypatch.setattr(sweep, "chosen_decoder", lambda form, setting: setting.decoder)
+    form = type("Form", (), {"name": "stored"})
+    setting = Setting(device=torch.device("cpu"), decoder="hybrid", workers=2, decoder_threads=4, batch_size=8)
+    shares = sweep.Shares(None, 1, 1)
+    assert shares.fill_in(form, setting).hybrid_share == 0.75
+    assert shares.fill_in(form, setting).hybrid_share == 0.75
+    assert asked == [("dali", 4), ("ffmpeg", 1)]
+    told = sweep.changed(setting, {"hybrid-share": 0.25, "cropping": "kept", "form": "stored"})
+    assert shares.fill_in(form, told) is told
+    assert (told.hybrid_share, told.clear_cropping) == (0.25, False)
+
+
+def test_a_model_that_lacks_memory_beside_others_is_tried_again_alone(here, tmp_path):
+    from stages.child import LostError
+    from stages.lane import Lane
+    from stages.stage import Asked, Stage
+    from stages.ways import all_ways
+
+    def fail(message):
+        raise LostError(message, is_gone=False)
+
+    stage = Stage("toy", "toy/1", Asked(out=tmp_path, data=tmp_path, budget_s=60, rehearse=True), None)
+    lane = Lane(stage, "toy", all_ways(rehearse=True)[:2], {})
+    answers = iter([lambda: fail("out of memory on cuda:0"), lambda: {"precision": "bf16"}, lambda: fail("out of memory")])
+    child = type("Child", (), {"seconds": 3.0, "call": lambda *_: None, "end": lambda _: None})()
+    child.answer = lambda limit_s: next(answers)()
+    child.ask = lambda *_, limit_s: child.answer(limit_s)
+    lane._child = child
+    lane.start()
+    assert lane.hear(alone=False) == ""
+    assert (lane.may_start, lane.needs_quiet) == (True, True)
+    lane.start()
+    assert lane.hear(alone=True) == ""
+    assert (lane.is_ready, lane.prepared_s) == (True, 3.0)
+    assert lane.measure(0.1, 1, alone=False) == {"missing": "out of memory"}  # the second time
+    lane.skip()
+    assert (lane.way.name, lane.may_start, lane.needs_quiet) == ("small_64px.py", True, False)
+    assert lane.close() == ["small_64px.py"]
+
+
+def test_a_machine_names_the_dali_that_it_has(here, monkeypatch):
+    import machine
+
+    assert len(machine.dali_versions()) == 1
+    monkeypatch.setattr(machine, "version", {"nvidia-dali-cuda130": "9.9"}.get)
+    assert machine.dali_versions() == {"nvidia-dali-cuda130": "9.9"}
+    assert machine.describe_host("av")["nvidia-dali-cuda130"] == "9.9"
 
 
 @pytest.mark.slow

@@ -1,4 +1,7 @@
-"""One training step of every published recipe on a GPU, compiled and not, and the commands from file to score."""
+"""One training step of every published recipe on a GPU, compiled and not, and the commands from file to score.
+
+First the tests of the step itself: where they fail, nothing else needs to be looked at (benchmarks/gpu_stages.py train).
+"""
 
 import os
 import time
@@ -28,6 +31,57 @@ def note_layouts(model):
 
     handles = [getattr(model, n).register_forward_hook(note(n)) for n in ("conv1", "maxpool", "layer1", "layer2", "layer4")]
     return layouts, handles
+
+
+def test_a_training_step_does_not_wait_for_the_gpu(cuda, tmp_path):
+    from toy import make_trainer
+
+    from c2d_fast.gallery import Gallery
+    from c2d_fast.metrics import Tally
+
+    trainer = make_trainer(tmp_path / "run", precision="bf16")
+    trainer.model.to(cuda)
+    trainer.step.optimizer = make_optimizer(trainer.model, trainer.training, 0.01)
+    assert trainer.step.optimizer.defaults["fused"]
+    batches = [
+        type(b)(*(getattr(b, name).to(cuda) for name in ("clip", "label", "index", "real"))) for b in trainer.source.epoch(0)
+    ]
+    tally = Tally(cuda)
+    trainer.step.gallery = Gallery(4)
+    trainer.step(iter(batches), 1, tally)  # the first makes buffers
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step, batch in enumerate(batches):
+            trainer.step(iter([batch]), step + 2, tally)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    shown = trainer.step.gallery.take()
+    assert len(shown.labels) == 4
+    assert shown.label_scores == sorted(shown.label_scores)
+
+
+def test_a_bad_step_changes_nothing_on_the_gpu(cuda, tmp_path):
+    from toy import make_trainer
+
+    from c2d_fast.metrics import Tally
+
+    trainer = make_trainer(tmp_path / "run", precision="bf16")
+    trainer.model.to(cuda)
+    trainer.step.optimizer = make_optimizer(trainer.model, trainer.training, 0.01)
+    (batch,) = (b for b, _ in zip(trainer.source.epoch(0), range(1), strict=False))
+    batch = type(batch)(*(getattr(batch, name).to(cuda) for name in ("clip", "label", "index", "real")))
+    before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
+    handle = trainer.model.fc.register_forward_hook(lambda module, inputs, output: output * float("nan"))
+    bad = trainer.step(iter([batch]), 1, Tally(cuda))
+    handle.remove()
+    torch.cuda.synchronize()
+    assert not bad.good
+    for key, value in trainer.model.state_dict().items():
+        assert torch.equal(value, before[key]) or key.endswith("num_batches_tracked"), key
+    good = trainer.step(iter([batch]), 2, Tally(cuda))
+    torch.cuda.synchronize()
+    assert good.good
+    assert all(value.isfinite().all() for value in trainer.model.state_dict().values())
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
@@ -76,33 +130,6 @@ def test_compiled_and_eager_agree(cuda, temporal_pool):
     assert (compiled - eager).abs().max() < 0.1 * eager.std()
 
 
-def test_a_training_step_does_not_wait_for_the_gpu(cuda, tmp_path):
-    from toy import make_trainer
-
-    from c2d_fast.gallery import Gallery
-    from c2d_fast.metrics import Tally
-
-    trainer = make_trainer(tmp_path / "run", precision="bf16")
-    trainer.model.to(cuda)
-    trainer.step.optimizer = make_optimizer(trainer.model, trainer.training, 0.01)
-    assert trainer.step.optimizer.defaults["fused"]
-    batches = [
-        type(b)(*(getattr(b, name).to(cuda) for name in ("clip", "label", "index", "real"))) for b in trainer.source.epoch(0)
-    ]
-    tally = Tally(cuda)
-    trainer.step.gallery = Gallery(4)
-    trainer.step(iter(batches), 1, tally)  # the first makes buffers
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        for step, batch in enumerate(batches):
-            trainer.step(iter([batch]), step + 2, tally)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    shown = trainer.step.gallery.take()
-    assert len(shown.labels) == 4
-    assert shown.label_scores == sorted(shown.label_scores)
-
-
 def test_gauges_read_the_gpu(cuda):
     pytest.importorskip("pynvml")
     from c2d_fast.gauges import Gauges
@@ -114,30 +141,6 @@ def test_gauges_read_the_gpu(cuda):
     assert figures["gpu_memory_mb"] > 0
     assert 0 <= figures["gpu_percent"] <= 100
     assert 0 <= figures["decoder_percent"] <= 100
-
-
-def test_a_bad_step_changes_nothing_on_the_gpu(cuda, tmp_path):
-    from toy import make_trainer
-
-    from c2d_fast.metrics import Tally
-
-    trainer = make_trainer(tmp_path / "run", precision="bf16")
-    trainer.model.to(cuda)
-    trainer.step.optimizer = make_optimizer(trainer.model, trainer.training, 0.01)
-    (batch,) = (b for b, _ in zip(trainer.source.epoch(0), range(1), strict=False))
-    batch = type(batch)(*(getattr(batch, name).to(cuda) for name in ("clip", "label", "index", "real")))
-    before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
-    handle = trainer.model.fc.register_forward_hook(lambda module, inputs, output: output * float("nan"))
-    bad = trainer.step(iter([batch]), 1, Tally(cuda))
-    handle.remove()
-    torch.cuda.synchronize()
-    assert not bad.good
-    for key, value in trainer.model.state_dict().items():
-        assert torch.equal(value, before[key]) or key.endswith("num_batches_tracked"), key
-    good = trainer.step(iter([batch]), 2, Tally(cuda))
-    torch.cuda.synchronize()
-    assert good.good
-    assert all(value.isfinite().all() for value in trainer.model.state_dict().values())
 
 
 @pytest.mark.parametrize("decoder", ["auto", "ffmpeg"])

@@ -1,0 +1,17 @@
+"""The JSON that a benchmark leaves: written whole, again and again, so that a later failure costs nothing that was measured."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from c2d_fast.files import written_whole
+
+THROUGHPUT = "c2d_fast.benchmark.throughput/1"
+"""Format of what report.py draws."""
+
+
+def write_result(path: Path, result: dict[str, Any]) -> None:
+    """Writes a result in the place of what was written before, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(result, indent=2) + "\n")
