@@ -87,11 +87,14 @@ def loader_options(
         workers=args.workers or num_workers(decoder, cpus, has_table=bool(videos.packet_table)),
         decoder_threads=args.decoder_threads or num_threads(decoder, cpus, together or batch_size),
         whole_files=args.whole_files,
+        clear_cropping=not args.whole_files,  # a whole file's stays, and there must be one kind only
         decode_batch=together,
     )
     if decoder != "hybrid":
         return options
     share = args.hybrid_share or known_share
+    if not share and getattr(args, "deterministic", False):
+        raise UserError("--decoder hybrid: its share is measured, which --deterministic cannot have: give --hybrid-share S")
     if not share:
         measured = group.by_first(lambda: measure_share(videos, recipe.clip, recipe.crop, options))
         print(measured.line)
@@ -107,8 +110,8 @@ def _decoder(manifest: Manifest, args: argparse.Namespace, device: torch.device)
     decoder, reason = choose_decoder(args.decoder, manifest, gpu=on_gpu, whole_files=args.whole_files)
     if decoder == "ffmpeg":
         return decoder, reason
-    name = "nvdec" if on_gpu else "dali"
-    problem = check_decoder(manifest.videos(), name, device, clear_cropping=True)
+    name = "nvdec" if on_gpu and decoder != "dali" else "dali"
+    problem = check_decoder(manifest.videos(), name, device, whole_files=args.whole_files)
     if not problem:
         return decoder, reason
     if args.decoder == "auto":

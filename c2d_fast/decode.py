@@ -9,27 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, types
 
+from c2d_fast.decoder_fit import DALI_CPU_CODECS, NVDEC_CODECS, NVDEC_PIXELS, colour_note, first_unfit, untried
 from c2d_fast.errors import UserError
 from c2d_fast.manifest import Manifest
 from c2d_fast.source import ClipSource
-from c2d_fast.video import NEVER_WHOLE
 
-DALI_CPU_CODECS = dict.fromkeys(("vp8", "vp9", "mjpeg"), (1, 1))
-NVDEC_CODECS = {
-    "h264": (48, 16),
-    "hevc": (144, 144),
-    "mpeg4": (48, 16),
-    "vp8": (48, 16),
-    "vp9": (128, 128),
-    "av1": (128, 128),
-}
-"""Codecs that DALI 2.4 hands to NVDEC -> smallest (width, height), as NVIDIA documents it. Which of them a given card has is
-not asked: the oldest lack AV1."""
-_UNTRIED = ("vp8", "vp9", "av1")
-"""Codecs that no GPU has shown to be numbered right by DALI: packets of them may hold frames that are not shown."""
-# 8 bits, 4:2:0: what every NVDEC generation that DALI supports decodes of every codec above.
-_NVDEC_PIXELS = frozenset({"yuv420p", "yuvj420p"})
-_BT709 = 1  # H.273
+__all__ = [
+    "DALI_CPU_CODECS",
+    "NVDEC_CODECS",
+    "choose_decoder",
+    "decode_files",
+    "nvdec_library",
+    "read_clips",
+    "read_crops",
+    "time_files",
+]
+
+_TIMED_RUNS = 3
 
 SmallFile = tuple[NDArray[np.uint8], NDArray[np.int32]]
 """What video.read_clip gives: bytes, and the numbers of the frames to decode."""
@@ -73,6 +69,8 @@ def _by_either(source: ClipSource, streams: dict[str, Any]) -> Any:
 
 def _by_dali(source: ClipSource, file: Any, frames: Any, shown: Any = None) -> Any:
     clip = _decoded(source.file_decoder, file, frames)
+    if source.file_decoder == "dali":
+        clip = _on_device(source, clip)
     if not source.cuts_shown:
         return clip
     # Where cropping was cleared, frames come as they are coded: a copy of what is shown keeps padding out of every crop.
@@ -162,10 +160,9 @@ def time_files(files: list[SmallFile], decoder: str, *, threads: int, device_id:
     try:
         pipeline.run()
         started_s = time.perf_counter()
-        (clips,) = pipeline.run()
-        if decoder == "nvdec":
-            clips.as_cpu()  # waits for the GPU
-        return time.perf_counter() - started_s
+        for _ in range(_TIMED_RUNS):
+            pipeline.run()  # returns once the GPU is done, too
+        return (time.perf_counter() - started_s) / _TIMED_RUNS
     finally:
         pipeline._shutdown()
 
@@ -198,22 +195,22 @@ def choose_decoder(requested: str, manifest: Manifest, *, gpu: bool, whole_files
     if requested == "ffmpeg":
         return requested, "as asked"
     if requested == "dali" or (requested == "hybrid" and not gpu):
-        if unfit := _first_unfit(manifest, DALI_CPU_CODECS, None, whole_files):
+        if unfit := first_unfit(manifest, DALI_CPU_CODECS, None, whole_files):
             without = "" if requested == "dali" else "without a CUDA GPU "
             raise UserError(
                 f"--decoder {requested}: {without}{unfit}; DALI's CPU decoder has VP8, VP9 and MJPEG only: use --decoder auto "
                 "or ffmpeg"
             )
-        return requested, "as asked" + _colour_note(manifest)
+        return requested, "as asked" + colour_note(manifest)
     why_not = _why_no_nvdec(manifest, whole_files) if gpu else "there is no CUDA GPU"
     if requested == "auto":
-        if why_not := why_not or _untried(manifest):
+        if why_not := why_not or untried(manifest):
             return "ffmpeg", why_not
-        return "nvdec", "a GPU with NVDEC, and it decodes every video of the list" + _colour_note(manifest)
+        return "nvdec", "a GPU with NVDEC, and it decodes every video of the list" + colour_note(manifest)
     if why_not:
         raise UserError(f"--decoder {requested}: {why_not}; use --decoder auto or ffmpeg")
-    warning = _untried(manifest)
-    return requested, "as asked" + (f"; warning: {warning}" if warning else "") + _colour_note(manifest)
+    warning = untried(manifest)
+    return requested, "as asked" + (f"; warning: {warning}" if warning else "") + colour_note(manifest)
 
 
 def nvdec_library() -> bool:
@@ -228,57 +225,4 @@ def nvdec_library() -> bool:
 def _why_no_nvdec(manifest: Manifest, whole_files: bool) -> str:
     if not nvdec_library():
         return "the driver's video decoding library (libnvcuvid.so.1) is missing"
-    return _first_unfit(manifest, NVDEC_CODECS, _NVDEC_PIXELS, whole_files)
-
-
-def _untried(manifest: Manifest) -> str:
-    """Returns why auto leaves a list to FFmpeg though NVDEC may decode it."""
-    facts = manifest.facts[manifest.kept]
-    untried = np.isin(facts["codec"], [codec.encode() for codec in _UNTRIED]) & (facts["frames"] > 0)
-    if not untried.any():
-        return ""
-    first = int(untried.argmax())
-    codec = facts["codec"][first].decode()
-    return f"{manifest.where(first)} is {codec}, whose frames no GPU has shown yet to be numbered right"
-
-
-def _colour_note(manifest: Manifest) -> str:
-    tagged = int((manifest.facts["matrix"] == _BT709).sum())
-    return f"; it takes the {tagged} videos tagged BT.709 for BT.601, --decoder ffmpeg would not" if tagged else ""
-
-
-def _first_unfit(
-    manifest: Manifest, codecs: dict[str, tuple[int, int]], pixels: frozenset[str] | None, whole_files: bool
-) -> str:
-    """Returns what keeps DALI's decoder from the list, "" if nothing does."""
-    facts = manifest.facts
-    known = facts["codec"][:, None] == np.array([codec.encode() for codec in codecs])
-    smallest = known @ np.array(list(codecs.values()))  # [videos, 2]; zeros where the codec is another
-    unfit = ~known.any(1) | (facts["width"] < smallest[:, 0]) | (facts["height"] < smallest[:, 1]) | ~facts["in_order"]
-    unfit |= facts["interlaced"]
-    is_whole = (facts["entries"] == 0) | whole_files
-    unfit |= np.isin(facts["codec"], [codec.encode() for codec in NEVER_WHOLE]) & is_whole
-    if pixels:
-        unfit |= ~np.isin(facts["pix_fmt"], [name.encode() for name in pixels])
-    unfit &= facts["frames"] > 0  # one that is kept for its place in the order only is never read
-    unfit = unfit[manifest.kept]
-    if not unfit.any():
-        return ""
-    first = int(unfit.argmax())
-    return f"{manifest.where(first)} {_unfit(facts[manifest.kept[first]], codecs, pixels)}"
-
-
-def _unfit(row: Any, codecs: dict[str, tuple[int, int]], pixels: frozenset[str] | None) -> str:
-    codec, pix_fmt, width, height = row["codec"].decode(), row["pix_fmt"].decode(), row["width"], row["height"]
-    if codec not in codecs:
-        return f"is {codec}"
-    if width < codecs[codec][0] or height < codecs[codec][1]:
-        smallest = "{}x{}".format(*codecs[codec])
-        return f"is {width}x{height}, and {codec} must be {smallest} at least"
-    if pixels and pix_fmt not in pixels:
-        return f"is stored as {pix_fmt}"
-    if not row["in_order"]:
-        return "has timestamps by which DALI would number its frames differently"
-    if row["interlaced"]:
-        return "is interlaced, or may be: DALI would make a frame of each field"
-    return f"is {codec} that is read whole: DALI would number its frames by their order in the file"
+    return first_unfit(manifest, NVDEC_CODECS, NVDEC_PIXELS, whole_files)

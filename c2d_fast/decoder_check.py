@@ -12,22 +12,27 @@ import torch
 from numpy.typing import NDArray
 
 from c2d_fast.decode import decode_files
+from c2d_fast.packets import WHOLE
 from c2d_fast.pipelines import last_line
 from c2d_fast.plan import Videos
 from c2d_fast.source import stored_of
 from c2d_fast.video import DecodeError, decode_frames, read_clip
 
-MEAN_TOLERANCE = 16.0
-"""Levels of 255 by which a frame may differ from FFmpeg's on average: decoders convert colours differently, and DALI takes
-BT.709 for BT.601 (real clips differ by 1.4)."""
-_CLEARLY = 0.25  # levels by which a neighbouring frame must be nearer for a frame to be the wrong one
-_TRIED = 3  # videos of a codec: one may be broken
+MEAN_TOLERANCE, BT709_TOLERANCE = 16.0, 32.0
+"""Levels of 255 by which a frame may differ from FFmpeg's on average: decoders convert colours differently (real clips differ
+by 1.4), and DALI takes BT.709 for BT.601."""
+_BT709 = 1  # H.273
+_DEVIATION, _FLAT = 32.0, 1.0
+_CLEARLY = 1.0
+"""By how much nearer a neighbouring frame must be for a frame to be the wrong one, once all have the same mean and deviation
+(of 32 levels): colours that are converted differently then look alike, and a fade no longer looks like another frame."""
+_TRIED = 3  # videos of a codec: one may be broken, or odd
 _LOOKED_AT = 64  # of them the smallest are tried
 _FRAMES, _REACH = 5, 40
 
 
 def check_decoder(
-    videos: Videos, decoder: str, device: torch.device, *, clear_cropping: bool, but: Set[int] = frozenset()
+    videos: Videos, decoder: str, device: torch.device, *, whole_files: bool = False, but: Set[int] = frozenset()
 ) -> str:
     """Decodes a clip of each codec of a list with DALI and with FFmpeg.
 
@@ -35,7 +40,7 @@ def check_decoder(
         videos: the list's.
         decoder: nvdec or dali.
         device: the GPU of nvdec.
-        clear_cropping: as in LoaderOptions.
+        whole_files: as in LoaderOptions.
         but: videos that are not to be tried.
 
     Returns:
@@ -45,15 +50,15 @@ def check_decoder(
         problem = ""
         for index in _candidates(videos, codec, but):
             try:
-                clips = _both(videos, index, decoder, device, clear_cropping)
+                found = _compare(*_both(videos, index, decoder, device, whole_files), videos.stored["matrix"][index] == _BT709)
             except DecodeError:  # the video's fault
                 continue
             except RuntimeError as error:
-                problem = f"{videos.file(index)}, which FFmpeg decodes, fails: {last_line(error)}"
-                continue
-            if problem := _compare(*clips):
-                return f"{videos.file(index)}: {problem}"
-            break
+                found = f"which FFmpeg decodes, fails: {last_line(error)}"
+            if not found:
+                problem = ""
+                break
+            problem = problem or f"{videos.file(index)}, {found}"
         if problem:
             return problem
     return ""
@@ -67,29 +72,40 @@ def _candidates(videos: Videos, codec: bytes, but: Set[int]) -> Iterator[int]:
 
 
 def _both(
-    videos: Videos, index: int, decoder: str, device: torch.device, clear_cropping: bool
+    videos: Videos, index: int, decoder: str, device: torch.device, whole_files: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Returns DALI's frames, uint8 [F, H, W, C], and FFmpeg's with the neighbours of each, uint8 [F, 3, H, W, C]."""
     path, stored, last = Path(videos.file(index)), stored_of(videos, index), int(videos.num_frames[index]) - 1
     frames = np.unique(np.linspace(min(1, last), min(last, _REACH), _FRAMES).astype(np.int64))
     around = np.clip(frames[:, None] + np.array([0, -1, 1]), 0, last)
     expected = decode_frames(path, around.reshape(-1), 1, stored)
-    clears = clear_cropping and decoder == "nvdec"
-    file = read_clip(path, frames, stored, clear_cropping=clears)
-    (decoded,) = decode_files([file], decoder, threads=1, device_id=(device.index or 0) if device.type == "cuda" else None)
+    clears = decoder == "nvdec" and not whole_files
+    file = read_clip(path, frames, WHOLE if whole_files else stored, clear_cropping=clears)
+    device_id = (device.index or 0) if device.type == "cuda" else None
+    (decoded,) = decode_files([file], decoder, threads=1, device_id=device_id)
     if clears:
         decoded = decoded[:, : videos.height[index], : videos.width[index]]
     return decoded, expected.reshape(*around.shape, *expected.shape[1:])
 
 
-def _compare(decoded: NDArray[np.uint8], expected: NDArray[np.uint8]) -> str:
+def _compare(decoded: NDArray[np.uint8], expected: NDArray[np.uint8], is_bt709: bool) -> str:
     """Returns what is wrong with frames, "" if nothing is."""
     if decoded.shape != expected[:, 0].shape:
-        return f"its frames are {decoded.shape}, FFmpeg's {expected[:, 0].shape} (frames, height, width, colours)"
-    difference = np.abs(decoded[:, None].astype(np.int16) - expected).mean((2, 3, 4))
-    own, neighbours = difference[:, 0], difference[:, 1:].min(1)
-    if own.max() > MEAN_TOLERANCE:
-        return f"a frame differs from FFmpeg's by {own.max():.1f} levels on average, more than {MEAN_TOLERANCE:g}"
-    if (own - neighbours).max() > _CLEARLY:
-        return "frames are numbered otherwise than by FFmpeg"
+        return f"has frames of {decoded.shape}, FFmpeg's are {expected[:, 0].shape} (frames, height, width, colours)"
+    levels = float(np.abs(decoded.astype(np.int16) - expected[:, 0]).mean((1, 2, 3)).max())
+    tolerance = BT709_TOLERANCE if is_bt709 else MEAN_TOLERANCE
+    if levels > tolerance:
+        return f"of which a frame differs from FFmpeg's by {levels:.1f} levels on average, more than {tolerance:g}"
+    difference = np.abs(_alike(decoded)[:, None] - _alike(expected)).mean((2, 3, 4))
+    if (difference[:, 0] - difference[:, 1:].min(1)).max() > _CLEARLY:
+        return "frames of which are numbered otherwise than by FFmpeg"
     return ""
+
+
+def _alike(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Gives each colour of each image the mean 0 and the same deviation; flat ones become zeros. [..., H, W, C]."""
+    centred = images.astype(np.float32)
+    centred -= centred.mean((-3, -2), keepdims=True)
+    deviation = centred.std((-3, -2), keepdims=True)
+    scaled: NDArray[np.float32] = centred * np.where(deviation > _FLAT, _DEVIATION / np.maximum(deviation, _FLAT), 0)
+    return scaled

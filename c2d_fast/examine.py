@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast.container_bytes import check_whole, locate_packets
+from c2d_fast.decoded_order import count_frames, gives_order
 from c2d_fast.facts import DEPTHS, Facts
-from c2d_fast.nal import READABLE, Picture, configured_for_fields, length_size, needed_by_others, read_picture
+from c2d_fast.nal import READABLE, Picture, length_size, needed_by_others, read_picture
 from c2d_fast.packets import entry_places
+from c2d_fast.picture_order import PictureOrder
 from c2d_fast.timestamps import is_constant, rises
 from c2d_fast.video import DecodeError, open_video, reason, video_stream
 
@@ -23,6 +25,7 @@ from c2d_fast.video import DecodeError, open_video, reason, video_stream
 # packets that show nothing (VP8 and AV1 alternate references, MPEG-4's packed B-frames): their frames are counted by
 # decoding.
 _ONE_FRAME_A_PACKET = frozenset({"h264", "hevc", "mjpeg"})
+_ORDER_BY_HEADERS = frozenset({"h264", "hevc"})
 _KEYS_FORGET = frozenset({"mjpeg", "vp8", "vp9"})  # everything before them; of other codecs it is read from the packets
 
 
@@ -76,7 +79,9 @@ class _Decoded:
     lead: int = 0
     """Packets that were read before the first frame came out."""
     is_interlaced: bool = False
-    """Whether a frame says that it is, or the headers allow pictures that are fields."""
+    """Whether a frame says that it is, or a picture is a field."""
+    shown: NDArray[np.int64] | None = None
+    """Number of the frame that each packet becomes, by the headers of H.264 and HEVC, where these tell."""
     is_reconfigured: bool = False
     """Whether the container sets the decoder up anew on the way."""
 
@@ -142,10 +147,12 @@ def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: 
     elif not decoded.is_interlaced and _countable(codec, promised, packets):
         num_frames, in_order = len(packets), True
     else:
-        num_frames, in_order = _count_frames(path, tick)
+        num_frames, in_order = count_frames(path, tick)
     times = [packet.dts if packet.pts is None else packet.pts for packet in packets]
     known = {time for time in times if time is not None and time >= 0}  # DALI drops what is before, and what is equal
     in_order = in_order and num_frames == len(packets) == len(known)
+    if in_order and codec in _ORDER_BY_HEADERS:
+        in_order = gives_order(path, np.array(times, np.int64), decoded.shown, tick)
     keys = [number for number, packet in enumerate(packets) if packet.is_key]
     facts = Facts(
         frames=num_frames,
@@ -197,6 +204,7 @@ def _read(
 ) -> tuple[list[Packet], _Decoded]:
     """Demuxes all packets, and decodes as many as the depth says."""
     size = length_size(codec, stream.codec_context.extradata)
+    order = PictureOrder(codec, stream.codec_context.extradata) if codec in _ORDER_BY_HEADERS else None
     pictures: list[Picture] = []
     packets: list[Packet] = []
     decoded = _Decoded()
@@ -207,6 +215,8 @@ def _read(
             picture = Picture(True, codec in _KEYS_FORGET, 0, b"")
             if codec in READABLE:
                 picture = read_picture(codec, memoryview(packet), size)
+            if order:
+                order.add(memoryview(packet))
             pictures.append(picture)
             packets.append(
                 Packet(
@@ -222,8 +232,9 @@ def _read(
             )
         if depth != "packets" or decoded.first is None:
             _decode(packet, len(packets) - bool(packet.size), decoded, strict=depth != "packets")
-    extradata = stream.codec_context.extradata
-    decoded.is_interlaced |= configured_for_fields(codec, extradata) or any(picture.has_fields for picture in pictures)
+    if order:
+        decoded.is_interlaced |= order.has_fields
+        decoded.shown = order.shown()
     return _with_pictures(packets, pictures), decoded
 
 
@@ -283,14 +294,3 @@ def _countable(codec: str, promised: int, packets: list[Packet]) -> bool:
         return False
     # Frames shown before the first key frame need one that is not there.
     return all(packet.pts is None or start.pts is None or packet.pts >= start.pts for packet in packets)
-
-
-def _count_frames(path: Path, tick: Callable[[], object]) -> tuple[int, bool]:
-    """Decodes everything, as training does; returns the number of frames, and whether their timestamps rise."""
-    with open_video(path) as container:
-        stream, times = video_stream(container), []
-        stream.codec_context.thread_count = 1
-        for frame in container.decode(stream):
-            tick()
-            times.append(frame.pts)
-    return len(times), rises(times)

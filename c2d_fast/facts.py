@@ -44,7 +44,7 @@ class Facts:
     rotation: int
     """Degrees by which players turn the picture; nothing here does."""
     interlaced: bool
-    """Whether a frame that was decoded says so, or the headers of H.264 and HEVC allow pictures that are fields."""
+    """Whether a frame that was decoded says so, or a picture is stored as a field."""
     audio: bool
     key_frames: int
     longest_gop: int
@@ -68,8 +68,15 @@ DTYPE = np.dtype([(field.name, _KINDS[field.type]) for field in dataclasses.fiel
 
 
 _READING = (
-    "frames", "width", "height", "codec", "pix_fmt", "full_range", "matrix", "interlaced", "closed_gops", "in_order", "entries"
-)  # fmt: skip
+    *("frames", "width", "height", "coded_width", "coded_height", "codec", "container", "pix_fmt", "full_range", "matrix"),
+    *("interlaced", "closed_gops", "in_order", "entries"),
+)
+
+
+def is_cropped(table: NDArray[Any]) -> NDArray[np.bool_]:
+    """Says of each video whether its frames are coded larger than they are shown: bool [videos]."""
+    cropped: NDArray[np.bool_] = (table["coded_width"] > table["width"]) | (table["coded_height"] > table["height"])
+    return cropped & np.isin(table["codec"], [b"h264", b"hevc"])
 
 
 def for_reading(table: NDArray[Any]) -> NDArray[Any]:

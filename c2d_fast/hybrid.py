@@ -3,12 +3,12 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast.decode import time_files
+from c2d_fast.decode import SmallFile, decode_files, time_files
 from c2d_fast.errors import UserError
 from c2d_fast.packets import Stored
 from c2d_fast.pipelines import LoaderOptions, last_line
@@ -49,15 +49,18 @@ def measure_share(videos: Videos, clip: Clip, crop: Crop, options: LoaderOptions
         UserError: none of the videos tried can be read, or DALI's decoder fails.
     """
     is_gpu = options.device.type == "cuda"
-    clips = _drawn(videos, clip, crop)
+    clips = _drawn(videos, clip, crop, whole_files=options.whole_files)
     files = [file for one in clips if (file := _small_file(one, options.clear_cropping and is_gpu))]
-    if not files:
-        raise UserError("--decoder hybrid: no video of the list that was tried can be read; mend them")
     decoder, device_id = ("nvdec", options.device.index or 0) if is_gpu else ("dali", None)
+    how: dict[str, Any] = {"decoder": decoder, "threads": options.decoder_threads, "device_id": device_id}
     try:
-        dali_rate = len(files) / time_files(files, decoder, threads=options.decoder_threads, device_id=device_id)
-    except RuntimeError as error:
-        raise UserError(f"--decoder hybrid: {decoder} fails ({last_line(error)}); use --decoder ffmpeg") from error
+        seconds = time_files(files, **how) if files else 0.0
+    except RuntimeError:  # a video may be broken, and take the others along
+        files = [file for file in files if not _problem(file, how)]
+        seconds = time_files(files, **how) if files else 0.0
+    if not files:
+        raise UserError(f"--decoder hybrid: no video of the list that was tried is decoded by {decoder}; use --decoder ffmpeg")
+    dali_rate = len(files) / seconds
     # Threads stand for the workers: FFmpeg decodes without Python's lock.
     with ThreadPoolExecutor(options.workers) as pool:
         sum(pool.map(_decoded, clips[: options.workers]))
@@ -68,19 +71,29 @@ def measure_share(videos: Videos, clip: Clip, crop: Crop, options: LoaderOptions
     return Share(share, f"hybrid: {rates}; {decoder} takes {100 * share:.0f} % of the clips, as --hybrid-share {share:g} would")
 
 
-def _drawn(videos: Videos, clip: Clip, crop: Crop) -> list[_Clip]:
+def _drawn(videos: Videos, clip: Clip, crop: Crop, *, whole_files: bool) -> list[_Clip]:
     """Draws training clips of videos from all over a list."""
     plan = TrainPlan(videos=videos, clip=clip, crop=crop, seed=0, batch_size=1)
-    places = np.linspace(0, len(videos) - 1, min(_CLIPS, len(videos))).astype(int)
-    samples = [plan.draw(0, index) for index in places.tolist()]
-    return [_Clip(Path(videos.file(one.index)), stored_of(videos, one.index), one.frames) for one in samples]
+    there = np.flatnonzero(videos.num_frames > 0)  # a resumed run keeps the places of those that are gone
+    chosen = there[np.linspace(0, len(there) - 1, min(_CLIPS, len(there))).astype(int)]
+    samples = [plan.draw(0, index) for index in chosen.tolist()]
+    stored = [stored_of(videos, one.index, whole_files=whole_files) for one in samples]
+    return [_Clip(Path(videos.file(s.index)), how, s.frames) for s, how in zip(samples, stored, strict=True)]
 
 
-def _small_file(clip: _Clip, clear_cropping: bool) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
+def _small_file(clip: _Clip, clear_cropping: bool) -> SmallFile | None:
     try:
         return read_clip(clip.path, clip.frames, clip.stored, clear_cropping=clear_cropping)
     except DecodeError:  # a broken video is named when the run comes to it
         return None
+
+
+def _problem(file: SmallFile, how: dict[str, Any]) -> str:
+    try:
+        decode_files([file], **how)
+    except RuntimeError as error:
+        return last_line(error)
+    return ""
 
 
 def _decoded(clip: _Clip) -> int:

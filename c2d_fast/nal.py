@@ -6,8 +6,6 @@ After ITU-T H.264 (7.3.1, table 7-1), H.265 (7.3.1.2, table 7-1) and ISO 14496-2
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from c2d_fast.parameter_sets import is_sequence, may_have_fields, sets_of
-
 _H264_SLICES = range(1, 6)
 _H264_IDR = 5
 _H264_SETS = (7, 8, 13, 15)
@@ -37,8 +35,6 @@ class Picture(NamedTuple):
     """What it sets the decoder up with, from here on; mostly nothing."""
     has_grain: bool = False
     """Whether it asks for film grain, which depends on how many entries a decoder has seen."""
-    has_fields: bool = False
-    """Whether a parameter set of it allows pictures that are fields."""
 
 
 def length_size(codec: str, extradata: bytes | None) -> int:
@@ -54,19 +50,6 @@ def length_size(codec: str, extradata: bytes | None) -> int:
     return (extradata[at] & 3) + 1
 
 
-def configured_for_fields(codec: str, extradata: bytes | None) -> bool:
-    """Says whether the decoder's configuration allows pictures that are fields; where it cannot be read, that it does."""
-    if codec not in ("h264", "hevc") or not extradata:
-        return False
-    data = memoryview(extradata)
-    try:
-        places = sets_of(codec, extradata) if length_size(codec, extradata) else list(unit_places(data, 0))
-    except (ValueError, IndexError):
-        return True
-    sets = [bytes(data[start:end]) for start, end in places if is_sequence(codec, data[start])]
-    return any(may_have_fields(codec, unit) for unit in sets)
-
-
 def read_picture(codec: str, packet: memoryview, size: int) -> Picture:
     """Returns what the headers of a packet say; of one without a slice, that others depend on it.
 
@@ -77,10 +60,9 @@ def read_picture(codec: str, packet: memoryview, size: int) -> Picture:
     """
     if codec == "mpeg4":
         return _read_vop(bytes(packet))
-    references, entries, layers, sets, has_grain, has_fields = [], [], [], [], False, False
+    references, entries, layers, sets, has_grain = [], [], [], [], False
     for start, end in unit_places(packet, size):
         unit, header = packet[start:end], packet[start]
-        has_fields |= is_sequence(codec, header) and may_have_fields(codec, bytes(unit))
         if codec == "h264":
             kind = header & 31
             if kind in _H264_SLICES:
@@ -102,7 +84,7 @@ def read_picture(codec: str, packet: memoryview, size: int) -> Picture:
             elif kind in _HEVC_SETS:
                 sets.append(bytes(unit))
     is_reference, is_entry = any(references) or not references, bool(entries) and entries[0]
-    return Picture(is_reference, is_entry, max(layers, default=0), b"".join(sets), has_grain, has_fields)
+    return Picture(is_reference, is_entry, max(layers, default=0), b"".join(sets), has_grain)
 
 
 def needed_by_others(pictures: Sequence[Picture]) -> list[bool]:

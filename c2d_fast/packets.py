@@ -54,6 +54,8 @@ class Stored:
     width: int = 0
     height: int = 0
     """Of the shown frames, in pixels; 0 where it is not known."""
+    is_cropped: bool = False
+    """Whether frames are coded larger than they are shown."""
 
 
 WHOLE = Stored()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 _ESCAPE = b"\0\0\3"
+_MOST_IN_CYCLE = 255
 _H264_SET, _HEVC_SET = 7, 33
 _H264_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 
@@ -23,8 +24,23 @@ class Sequence:
     right: int
     top: int
     bottom: int
-    has_fields: bool
-    """Whether pictures may be fields, or frames coded as two fields."""
+    may_have_fields: bool
+    """Whether pictures may be fields: in H.264 each says it, in HEVC all are where the source was interlaced."""
+    identity: int
+    """The number by which picture parameter sets name it."""
+    frame_number_bits: int
+    """Of H.264: length of a frame's number in a slice's header."""
+    order_kind: int
+    """How the order of pictures is coded; 0: by its last bits. Always so in HEVC."""
+    order_bits: int
+    """How many of them."""
+    has_planes: bool
+    """Whether colours are coded apart from each other."""
+
+    @property
+    def is_cropped(self) -> bool:
+        """Whether less is shown than is coded."""
+        return bool(self.left or self.right or self.top or self.bottom)
 
     @property
     def shown_size(self) -> tuple[int, int]:
@@ -32,10 +48,11 @@ class Sequence:
         return self.width - self.left - self.right, self.height - self.top - self.bottom
 
 
-class _Bits:
+class Bits:
     """Reads bits, most significant first."""
 
     def __init__(self, data: bytes):
+        """Begins at the first bit of data."""
         self._value, self._length, self.at = int.from_bytes(data, "big"), 8 * len(data), 0
 
     def bits(self, count: int) -> int:
@@ -65,15 +82,7 @@ def read_sequence(codec: str, unit: bytes) -> Sequence:
     Raises:
         ValueError: it ends too early.
     """
-    return _parse(codec, _unescaped(unit))[0]
-
-
-def may_have_fields(codec: str, unit: bytes) -> bool:
-    """Says whether a set allows pictures that are fields; of one that is not understood, that it does."""
-    try:
-        return read_sequence(codec, unit).has_fields
-    except ValueError:
-        return True
+    return _parse(codec, unescaped(unit))[0]
 
 
 def without_cropping(codec: str, unit: bytes) -> bytes:
@@ -84,7 +93,7 @@ def without_cropping(codec: str, unit: bytes) -> bytes:
     Raises:
         ValueError: it ends too early.
     """
-    data = _unescaped(unit)
+    data = unescaped(unit)
     _, start, end = _parse(codec, data)
     length = 8 * len(data)
     value = int.from_bytes(data, "big")
@@ -108,29 +117,32 @@ def _parse(codec: str, data: bytes) -> tuple[Sequence, int, int]:
 
 
 def _parse_h264(data: bytes) -> tuple[Sequence, int, int]:
-    read = _Bits(data[1:])
+    read = Bits(data[1:])
     profile = read.bits(8)
     read.bits(16)  # constraints, level
-    read.exp_golomb()  # which set
-    chroma = 1
+    identity = read.exp_golomb()
+    chroma, has_planes = 1, False
     if profile in _H264_WITH_CHROMA:
         chroma = read.exp_golomb()
         if chroma == 3:
-            read.bits(1)
+            has_planes = bool(read.bits(1))
         read.exp_golomb(), read.exp_golomb()  # bit depths
         read.bits(1)
         if read.bits(1):
             for place in range(8 if chroma != 3 else 12):
                 if read.bits(1):
                     _skip_scaling_list(read, 16 if place < 6 else 64)
-    read.exp_golomb()  # bits of a frame's number
-    order = read.exp_golomb()
-    if order == 0:
-        read.exp_golomb()
-    elif order == 1:
+    frame_number_bits = read.exp_golomb() + 4
+    order_kind, order_bits = read.exp_golomb(), 0
+    if order_kind == 0:
+        order_bits = read.exp_golomb() + 4
+    elif order_kind == 1:
         read.bits(1)
         read.exp_golomb(), read.exp_golomb()
-        for _ in range(read.exp_golomb()):
+        count = read.exp_golomb()
+        if count > _MOST_IN_CYCLE:
+            raise ValueError("a parameter set holds a number that is too large")
+        for _ in range(count):
             read.exp_golomb()
     read.exp_golomb()  # reference frames
     read.bits(1)
@@ -144,11 +156,22 @@ def _parse_h264(data: bytes) -> tuple[Sequence, int, int]:
     start = read.at
     edges = _edges(read, unit_x, unit_y)
     height = 16 * map_units * (2 - frames_only)
-    return Sequence(width, height, *edges, has_fields=not frames_only), 8 + start, 8 + read.at
+    sequence = Sequence(
+        width,
+        height,
+        *edges,
+        may_have_fields=not frames_only,
+        identity=identity,
+        frame_number_bits=frame_number_bits,
+        order_kind=order_kind,
+        order_bits=order_bits,
+        has_planes=has_planes,
+    )
+    return sequence, 8 + start, 8 + read.at
 
 
 def _parse_hevc(data: bytes) -> tuple[Sequence, int, int]:
-    read = _Bits(data[2:])
+    read = Bits(data[2:])
     read.bits(4)
     sublayers = read.bits(3)
     read.bits(1)
@@ -160,24 +183,35 @@ def _parse_hevc(data: bytes) -> tuple[Sequence, int, int]:
         read.bits(2 * (8 - sublayers))
     for profile, level in present:
         read.bits(88 * profile + 8 * level)
-    read.exp_golomb()  # which set
-    chroma = read.exp_golomb()
-    if chroma == 3:
-        read.bits(1)
+    identity, chroma = read.exp_golomb(), read.exp_golomb()
+    has_planes = chroma == 3 and bool(read.bits(1))
     width, height = read.exp_golomb(), read.exp_golomb()
     start = read.at
     edges = _edges(read, 2 if chroma in (1, 2) else 1, 2 if chroma == 1 else 1)
-    return Sequence(width, height, *edges, has_fields=is_interlaced), 16 + start, 16 + read.at
+    end = read.at
+    read.exp_golomb(), read.exp_golomb()  # bit depths
+    sequence = Sequence(
+        width,
+        height,
+        *edges,
+        may_have_fields=is_interlaced,
+        identity=identity,
+        frame_number_bits=0,
+        order_kind=0,
+        order_bits=read.exp_golomb() + 4,
+        has_planes=has_planes,
+    )
+    return sequence, 16 + start, 16 + end
 
 
-def _edges(read: _Bits, unit_x: int, unit_y: int) -> tuple[int, int, int, int]:
+def _edges(read: Bits, unit_x: int, unit_y: int) -> tuple[int, int, int, int]:
     if not read.bits(1):
         return 0, 0, 0, 0
     left, right, top, bottom = (read.exp_golomb() for _ in range(4))
     return unit_x * left, unit_x * right, unit_y * top, unit_y * bottom
 
 
-def _skip_scaling_list(read: _Bits, size: int) -> None:
+def _skip_scaling_list(read: Bits, size: int) -> None:
     last = 8
     for _ in range(size):
         code = read.exp_golomb()
@@ -186,7 +220,8 @@ def _skip_scaling_list(read: _Bits, size: int) -> None:
             break
 
 
-def _unescaped(unit: bytes) -> bytes:
+def unescaped(unit: bytes) -> bytes:
+    """Returns a unit without the bytes that keep start codes out of it."""
     return unit.replace(_ESCAPE, b"\0\0")
 
 
@@ -201,25 +236,32 @@ def _escaped(data: bytes) -> bytes:
     return bytes(escaped)
 
 
-def sets_of(codec: str, extradata: bytes) -> list[tuple[int, int]]:
-    """Returns where the sequence parameter sets lie in an mp4's configuration of a decoder (ISO 14496-15): (first byte, end).
+def sets_of(codec: str, extradata: bytes, *, all_kinds: bool = False) -> list[tuple[int, int]]:
+    """Returns where parameter sets lie in an mp4's configuration of a decoder (ISO 14496-15): (first byte, end) of each.
+
+    Args:
+        codec: h264 or hevc.
+        extradata: the configuration.
+        all_kinds: also those of pictures (and HEVC's others), not of sequences only.
 
     Raises:
-        ValueError: it ends too early.
+        ValueError, IndexError: it ends too early.
     """
     places, at = [], 5 if codec == "h264" else 23
-    arrays = 1 if codec == "h264" else extradata[22] if len(extradata) > 22 else 0
-    for _ in range(arrays):
+    arrays = 2 if codec == "h264" else extradata[22]
+    for array in range(arrays):
         if codec == "h264":
-            is_wanted, count, at = True, extradata[at] & 31, at + 1
+            if array and at == len(extradata):
+                break
+            is_sequence_set, count, at = array == 0, extradata[at] & (255 if array else 31), at + 1
         else:
-            is_wanted = extradata[at] & 63 == _HEVC_SET
+            is_sequence_set = extradata[at] & 63 == _HEVC_SET
             count, at = int.from_bytes(extradata[at + 1 : at + 3], "big"), at + 3
         for _ in range(count):
             end = at + 2 + int.from_bytes(extradata[at : at + 2], "big")
             if end > len(extradata) or end == at + 2:
                 raise ValueError("a decoder's configuration ends too early")
-            if is_wanted:
+            if is_sequence_set or all_kinds:
                 places.append((at + 2, end))
             at = end
     return places

@@ -81,7 +81,8 @@ def _test(args: argparse.Namespace, group: Group) -> None:
     assert scores is not None  # nothing asks it to give up
     for rank, late in enumerate(group.share(bad.take_late())):
         bad.hear(rank, late if rank != group.rank else [])
-    how = {"views": args.views, "decoder": options.decoder, "precision": precision.name, "device": str(device)}
+    decoder = f"hybrid {options.hybrid_share:g}" if options.decoder == "hybrid" else options.decoder
+    how = {"views": args.views, "decoder": decoder, "precision": precision.name, "device": str(device)}
     result = _result(scores, listing.facts(), how)
     try:
         if args.dump and group.is_first:
@@ -91,9 +92,7 @@ def _test(args: argparse.Namespace, group: Group) -> None:
             _dump(args.dump, scores, bad.manifest, config)
     finally:  # whatever becomes of the dump, the scores are not lost
         share = scores.share()
-        console.result(
-            f"list {listing.summary()}; views {args.views}; decoder {options.decoder}; precision {precision.name}{share}"
-        )
+        console.result(f"list {listing.summary()}; views {args.views}; decoder {decoder}; precision {precision.name}{share}")
         _print_scores(result, recipe, args.views, share)
     group.together(bad.check_late)
 

@@ -4,7 +4,7 @@ After RFC 8794 (EBML) and RFC 9559 (Matroska): one track, one cluster. To open t
 FFmpeg's muxer would take longer than all the rest of reading a clip.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -50,27 +50,25 @@ def small_file(
         packets: in decoding order.
         rows: their rows of the packet table, of which shown and key are used.
         clear_cropping: have H.264 and HEVC decoded to the size that they are coded in, of which the shown frame is the upper
-            left part. Where something is cropped at the left or the top, or sizes change, it stays as it is.
+            left part.
 
     Returns:
-        None where this cannot be done: another codec, units parted by start codes, parameter sets that are not understood.
+        None where this cannot be done: another codec, units parted by start codes, parameter sets that are not understood or
+        differ, something to be cleared that is cropped at the left or the top.
     """
-    track = _track(codec, extradata, size, clear_cropping)
-    if track is None or len(packets) > _MOST_PACKETS:
-        return None
-    if track.sequence:
-        places = [_sets_in(codec, packet, track.length_size) for packet in packets]
-        if any(places):
-            try:
-                brought = {read_sequence(codec, p[a:b]) for p, at in zip(packets, places, strict=True) for a, b in at}
-            except ValueError:
+    try:
+        track = _track(codec, extradata, size, clear_cropping)
+        if track is None or len(packets) > _MOST_PACKETS:
+            return None
+        if track.sequence:
+            places = [_sets_in(codec, packet, track.length_size) for packet in packets]
+            if any({_sequence(codec, p[a:b]) for a, b in at} - {track.sequence} for p, at in zip(packets, places, strict=True)):
                 return None
-            if brought != {track.sequence}:
-                track = _track(codec, extradata, size, False)
-                assert track is not None
             if track.clears:
                 change = partial(without_cropping, codec)
                 packets = [replaced(p, at, track.length_size, change) for p, at in zip(packets, places, strict=True)]
+    except (ValueError, IndexError, OverflowError):
+        return None
     ranks = np.argsort(np.argsort(rows["shown"])).tolist()
     blocks = [_TIME_ZERO]
     for packet, rank, is_key in zip(packets, ranks, rows["key"].tolist(), strict=True):
@@ -87,19 +85,23 @@ def _track(codec: str, extradata: bytes, size: tuple[int, int], clear_cropping: 
     if codec not in _WITH_SETS:
         return _Track(_head(codec, size, b"")) if min(size) > 0 else None
     units = length_size(codec, extradata)
-    try:
-        places = sets_of(codec, extradata) if units else []
-        found = {read_sequence(codec, extradata[start:end]) for start, end in places}
-        if len(found) != 1:
-            return None
-        (sequence,) = found
-        clears = clear_cropping and bool(sequence.right or sequence.bottom) and not (sequence.left or sequence.top)
-        if clears:
-            extradata = replaced(extradata, places, 2, partial(without_cropping, codec))
-    except (ValueError, IndexError):
+    places = sets_of(codec, extradata) if units else []
+    found = {_sequence(codec, extradata[start:end]) for start, end in places}
+    if len(found) != 1:
         return None
+    (sequence,) = found
+    clears = clear_cropping and sequence.is_cropped
+    if clears and (sequence.left or sequence.top):
+        return None
+    if clears:
+        extradata = replaced(extradata, places, 2, partial(without_cropping, codec))
     size = (sequence.width, sequence.height) if clears else sequence.shown_size
     return _Track(_head(codec, size, extradata), sequence, units, clears) if min(size) > 0 else None
+
+
+def _sequence(codec: str, unit: bytes) -> Sequence:
+    """Returns what a set says, whatever number it goes by."""
+    return replace(read_sequence(codec, unit), identity=0)
 
 
 def _head(codec: str, size: tuple[int, int], configuration: bytes) -> bytes:

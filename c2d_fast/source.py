@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from c2d_fast import worker_counts, worker_stacks
 from c2d_fast.crops import cut_crop, cut_region, why_no_opencv
 from c2d_fast.errors import UserError
+from c2d_fast.facts import is_cropped
 from c2d_fast.packet_table import PacketTable, open_table
 from c2d_fast.packets import WHOLE, Stored
 from c2d_fast.plan import EvalPlan, Sample, TrainPlan, Videos
@@ -228,7 +229,7 @@ class ClipSource:
 
     def stored(self, index: int) -> Stored:
         """Returns what is known of how a video is stored."""
-        return WHOLE if self.whole_files else stored_of(self.plan.videos, index)
+        return stored_of(self.plan.videos, index, whole_files=self.whole_files)
 
     def _check_unchanged(self, path: Path, index: int) -> None:
         """Compares a file with what is known of it: of another, frame numbers and boxes may be wrong without a sign."""
@@ -253,8 +254,10 @@ class _Read:
     frames: NDArray[np.int32] = field(default_factory=lambda: np.zeros(1, np.int32))
 
 
-def stored_of(videos: Videos, index: int) -> Stored:
-    """Returns what is known of how a video is stored."""
+def stored_of(videos: Videos, index: int, *, whole_files: bool = False) -> Stored:
+    """Returns what is known of how a video is stored: nothing, where files are to be read whole."""
+    if whole_files:
+        return WHOLE
     row = videos.stored[index]
     stored = Stored(
         codec=row["codec"].decode(),
@@ -264,6 +267,7 @@ def stored_of(videos: Videos, index: int) -> Stored:
         entries=int(row["entries"]),
         width=int(videos.width[index]),
         height=int(videos.height[index]),
+        is_cropped=bool(is_cropped(row)),
     )
     if not videos.packet_table:
         return stored

@@ -15,24 +15,21 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from c2d_fast import orphaned_locks, worker_counts, worker_stacks
+from c2d_fast import orphaned_locks, sample_problems, worker_counts, worker_stacks
 from c2d_fast.bad_videos import BadVideos
-from c2d_fast.children import Lost, run_in_children
 from c2d_fast.decoder_check import check_decoder
 from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError
 from c2d_fast.pipelines import Graph, LoaderOptions, build, last_line, name_of, shut_down
 from c2d_fast.plan import EvalPlan, TrainPlan
-from c2d_fast.source import TOLD_TO_END, ClipSource, SingleSample, probe
+from c2d_fast.sample_problems import Place
+from c2d_fast.source import TOLD_TO_END, ClipSource, SingleSample
 
 _PREFETCHED = 5  # batches that workers may be reading ahead: DALI's queue, the source's, and the one in hand
-_PROBE_LIMIT_S = 30.0
 _DEATHS_IN_A_ROW = 3
 _SOUND_ENDS = (0, TOLD_TO_END)
 _DEAD_LIMIT_S = 60.0
 _NO_MEMORY = ("out of memory", "OUT_OF_MEMORY", "MemoryAllocation", "bad_alloc")
 
-Place = tuple[int, int]
-"""Step and slot of a plan."""
 Part = tuple[Any, slice]
 """A DALI TensorList, and which of its samples."""
 
@@ -187,7 +184,7 @@ class Stream:
             deaths = self._dead_workers()
         if deaths:
             self._workers = []  # noticed: looking into it may take longer than the watchdog bears them
-        problems = self._probe_in_children(place) if deaths else self._find_problems(place)
+        problems = self._died_of(place) if deaths else self._find_problems(place)
         if problems:
             return problems
         if not deaths:
@@ -213,13 +210,10 @@ class Stream:
         ended = [(process.pid, process.exitcode) for process in self._workers if process.exitcode not in (None, *_SOUND_ENDS)]
         return [f"process {pid} by {_how(code)}" for pid, code in ended if code is not None]
 
-    def _probe_in_children(self, place: int) -> dict[Place, str]:
-        """Reads all samples that workers may have been reading, in processes of which a video may be the end."""
-        source = self._source(place)
-        items = [(source, *self._place(at)) for at in range(place, place + _PREFETCHED * self._size)]
-        found = run_in_children(probe, items, jobs=max(self._options.workers, 1), time_limit_s=_PROBE_LIMIT_S)
-        texts = {(at, slot): result.reason if isinstance(result, Lost) else result for (_, at, slot), result in found}
-        return {at: text for at, text in sorted(texts.items()) if text}
+    def _died_of(self, place: int) -> dict[Place, str]:
+        """Returns what is wrong with the videos that workers which have died may have been reading."""
+        places = map(self._place, range(place, place + _PREFETCHED * self._size))
+        return sample_problems.by_reading(self._source(place), list(places), jobs=self._options.workers)
 
     def _find_problems(self, place: int) -> dict[Place, str]:
         """Returns what is wrong with the videos of a batch that did not decode."""
@@ -227,10 +221,9 @@ class Stream:
         unread = {at: text for at, source in sources.items() if (text := _text(source(SingleSample())[-1]))}
         if unread:
             return unread
-        # What the workers have decoded cannot fail any more. Decoding one by one takes a pipeline each: only where reading
-        # alone does not tell.
+        # What the workers have decoded cannot fail any more.
         files = {at: source for at, source in sources.items() if source.is_file(source.sample(*at))}
-        problems = {at: text for at, source in files.items() if (text := self._decode_alone(source))}
+        problems = sample_problems.by_decoding(self._graph, files, self._options)
         if problems:
             self._check_decoder({self.plan.index(*at) for at in problems})
         return problems
@@ -241,22 +234,11 @@ class Stream:
         Raises:
             EndedError: others are not decoded either.
         """
-        decoder, clears = self._source(0).file_decoder, self._options.clear_cropping
-        reason = check_decoder(self.plan.videos, decoder, self._options.device, but=accused, clear_cropping=clears)
+        decoder, whole = self._source(0).file_decoder, self._options.whole_files
+        reason = check_decoder(self.plan.videos, decoder, self._options.device, but=accused, whole_files=whole)
         if reason:
             remedy = "no video is left out for that. Start again with --resume auto, with --decoder ffmpeg if it comes again"
             raise EndedError(f"{decoder} no longer decodes: {reason}; {remedy}", EXIT_START_AGAIN)
-
-    def _decode_alone(self, source: ClipSource) -> str:
-        single = dataclasses.replace(source, clips_at_a_time=1)
-        pipelines = [build(self._graph, single, self._options, workers=1, batch_size=1)]
-        try:
-            pipelines[0].run()
-        except RuntimeError as error:
-            return f"does not decode ({last_line(error)})"
-        finally:
-            shut_down(pipelines)
-        return ""
 
     def _quarantine(self, problems: dict[Place, str]) -> None:
         if not problems:

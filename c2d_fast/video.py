@@ -18,7 +18,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from c2d_fast import worker_counts
-from c2d_fast.packets import WHOLE, Groups, Stored, from_container, from_table, read_rows, remux, table_rows
+from c2d_fast.packets import DTYPE, WHOLE, Groups, Stored, from_container, from_table, read_rows, remux, table_rows
 from c2d_fast.small_file import small_file
 
 # What is wrong with a file reaches the user as an exception. A log level, any, would make FFmpeg's threads wait for
@@ -164,43 +164,42 @@ def read_clip(
         path: the video file.
         frames: frame numbers, int64 [F], in any order, repeats allowed.
         stored: what is known of the file; where that is not enough, it is read whole.
-        clear_cropping: as in small_file; where there is no packet table, cropping stays.
+        clear_cropping: as in small_file.
 
     Returns:
         uint8 [bytes], and the frames' numbers in it, int32 [F].
 
     Raises:
-        DecodeError: it cannot be read.
+        DecodeError: it cannot be read, or its cropping cannot be cleared.
     """
-    if not stored.entries:
-        return _whole(path, frames, stored.codec)
     try:
-        wanted = np.unique(frames)
-        return (
-            _from_rows(path, frames, stored, table_rows(stored, wanted), clear_cropping)
-            or _remuxed(path, frames, stored)
-            or _whole(path, frames, stored.codec)
-        )
+        clip = None
+        if stored.entries:
+            clip = _from_table(path, frames, stored, clear_cropping) or _from_container(path, frames, stored, clear_cropping)
+        if clip is None and clear_cropping and stored.is_cropped:
+            # DALI finds NVDEC's sessions by the coded size: one made for cropped frames would serve others, wrongly.
+            raise DecodeError("is cropped in a way that cannot be cleared for NVDEC; read the list with --decoder ffmpeg")
+        return clip or _whole(path, frames, stored.codec)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(reason(error)) from error
 
 
-def _from_rows(
-    path: Path, frames: NDArray[np.int64], stored: Stored, groups: list[NDArray[Any]] | None, clear_cropping: bool
+def _from_table(
+    path: Path, frames: NDArray[np.int64], stored: Stored, clear_cropping: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
     """Reads a clip without opening the file as a container; None where the packet table does not do for that."""
+    groups = table_rows(stored, np.unique(frames))
     if groups is None:
         return None
     rows = groups[0] if len(groups) == 1 else np.concatenate(groups)
     packets, size = read_rows(path, rows), (stored.width, stored.height)
     data = small_file(stored.codec, stored.extradata, size, packets, rows, clear_cropping=clear_cropping)
-    if data is None:
-        return None
-    worker_counts.add(len(rows))
-    return np.frombuffer(data, np.uint8), np.searchsorted(np.sort(rows["shown"]), frames).astype(np.int32)
+    return _counted(data, rows, frames) if data else None
 
 
-def _remuxed(path: Path, frames: NDArray[np.int64], stored: Stored) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
+def _from_container(
+    path: Path, frames: NDArray[np.int64], stored: Stored, clear_cropping: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
     """Reads a clip through its container; None where it cannot be told which packets the frames depend on."""
     wanted = np.unique(frames)
     groups = from_table(path, stored, wanted)
@@ -209,8 +208,23 @@ def _remuxed(path: Path, frames: NDArray[np.int64], stored: Stored) -> tuple[NDA
         groups = from_container(container, stream, stored, wanted) if groups is None else groups
         if not groups:
             return None
-        worker_counts.add(sum(map(len, groups)))
+        packets = [packet for group in groups for packet in group]
+        rows, size = np.zeros(len(packets), DTYPE), (stored.width, stored.height)
+        rows["shown"] = [packet.pts for packet in packets]
+        rows["key"] = [packet.is_keyframe for packet in packets]
+        extradata, contents = stream.codec_context.extradata or b"", list(map(bytes, packets))
+        data = small_file(stored.codec, extradata, size, contents, rows, clear_cropping=clear_cropping)
+        if data:
+            return _counted(data, rows, frames)
+        if clear_cropping and stored.is_cropped:
+            return None
+        worker_counts.add(len(packets))
         return remux(groups, stream, frames)
+
+
+def _counted(data: bytes, rows: NDArray[Any], frames: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    worker_counts.add(len(rows))
+    return np.frombuffer(data, np.uint8), np.searchsorted(np.sort(rows["shown"]), frames).astype(np.int32)
 
 
 def _whole(path: Path, frames: NDArray[np.int64], codec: str) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:

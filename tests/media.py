@@ -76,7 +76,8 @@ def known(examined, table=False):
     if not hasattr(facts, "codec"):  # a row of a manifest
         facts = Facts(*(value.decode() if isinstance(value, bytes) else value for value in facts.item()))
     names = ("codec", "full_range", "matrix", "closed_gops", "entries", "width", "height")
-    more = {"rows": rows_of(examined), "extradata": examined.extradata} if table else {}
+    more = {"is_cropped": facts.coded_width > facts.width or facts.coded_height > facts.height}
+    more |= {"rows": rows_of(examined), "extradata": examined.extradata} if table else {}
     return Stored(**{name: getattr(facts, name) for name in names}, **more)
 
 

@@ -11,12 +11,15 @@ from c2d_fast.listing import Listing
 from c2d_fast.manifest import Manifest
 
 
-def manifest(*codecs, pix_fmt="yuv420p", agrees=True, size=160, bt709=False, interlaced=False, entries=1):
+def manifest(
+    *codecs, pix_fmt="yuv420p", agrees=True, size=160, bt709=False, interlaced=False, entries=1, cropped=False, container="mov"
+):
     names = tuple(f"{i}.mp4" for i in range(len(codecs)))
     listing = Listing(Path("l.txt"), Path(), names, (0,) * len(codecs), tuple(range(1, len(codecs) + 1)), "0" * 64)
     facts = np.zeros(len(codecs), DTYPE)
     facts["codec"], facts["pix_fmt"], facts["in_order"], facts["matrix"] = codecs, pix_fmt, agrees, 1 if bt709 else 2
-    facts["interlaced"], facts["entries"] = interlaced, entries
+    facts["interlaced"], facts["entries"], facts["container"] = interlaced, entries, container
+    facts["coded_width"] = facts["coded_height"] = size + 16 * cropped
     facts["frames"], facts["width"], facts["height"] = 10, size, size
     state = np.zeros(len(codecs), np.int64)
     return Manifest(listing, np.arange(len(codecs)), facts, state, state, {})
@@ -47,7 +50,12 @@ def test_auto_takes_nvdec_only_where_everything_allows_it(library):
         (manifest("mpeg4", agrees=False), "l.txt:1: 0.mp4 has timestamps by which DALI"),
         (manifest("h264", "mjpeg"), "l.txt:2: 1.mp4 is mjpeg"),
         (manifest("h264", "mpeg4", entries=0), "l.txt:2: 1.mp4 is mpeg4 that is read whole"),
-        (manifest("hevc", interlaced=True), "l.txt:1: 0.mp4 is interlaced, or may be"),
+        (
+            manifest("h264", cropped=True, container="avi"),
+            "l.txt:1: 0.mp4 is cropped, and stored so that",
+        ),
+        (manifest("hevc", cropped=True, entries=0), "l.txt:1: 0.mp4 is cropped, and stored so that"),
+        (manifest("hevc", interlaced=True), "l.txt:1: 0.mp4 is interlaced: DALI would make a frame of each field"),
     ],
 )
 def test_one_video_that_nvdec_lacks_sends_the_list_to_ffmpeg(unfit, reason, monkeypatch):
@@ -97,6 +105,12 @@ def test_mpeg4_is_nvdec_s_only_where_it_is_cut(monkeypatch):
     assert choose_decoder("auto", manifest("h264"), gpu=True, whole_files=True)[0] == "nvdec"
     with pytest.raises(UserError, match=r"--decoder nvdec: .*is mpeg4 that is read whole"):
         choose_decoder("nvdec", manifest("mpeg4"), gpu=True, whole_files=True)
+
+
+def test_cropping_that_can_be_cleared_is_no_obstacle_and_whole_files_keep_theirs(monkeypatch):
+    monkeypatch.setattr(decode, "nvdec_library", lambda: True)
+    assert choose_decoder("auto", manifest("h264", cropped=True), gpu=True)[0] == "nvdec"
+    assert choose_decoder("auto", manifest("h264", cropped=True, container="avi"), gpu=True, whole_files=True)[0] == "nvdec"
 
 
 def test_without_a_gpu_hybrid_needs_what_dali_decodes_on_a_cpu():

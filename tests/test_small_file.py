@@ -86,7 +86,7 @@ def test_a_set_says_the_size_and_is_otherwise_left_alone(tmp_path, codec, size):
     unit = extradata[start:end]
     sequence = read_sequence(codec, unit)
     assert sequence.shown_size == size
-    assert not sequence.has_fields
+    assert not sequence.may_have_fields
     cleared = read_sequence(codec, without_cropping(codec, unit))
     assert cleared == dataclasses.replace(sequence, left=0, right=0, top=0, bottom=0)
     assert without_cropping(codec, without_cropping(codec, unit)) == without_cropping(codec, unit)
@@ -126,9 +126,10 @@ def test_padding_is_cut_off_before_anything_else_is_done(tmp_path):
     videos = bad.manifest.videos()
     shown = dataclasses.replace(videos, width=np.full(2, 150), height=np.full(2, 84))
     plan = WholeFrames(videos=shown, clip=Clip(num_frames=2, interval=3), crop=CROP, batch_size=2)
-    loader = EvalLoader(PIPE.eval_pipe, plan, options("dali"), bad, views_per_batch=2)
-    (batch,) = loader.views()
-    as_it_is = dataclasses.replace(options("dali"), clear_cropping=False)
+    # Read whole: a small file's header would say the size that is made up here.
+    how = dataclasses.replace(options("dali"), whole_files=True)
+    (batch,) = EvalLoader(PIPE.eval_pipe, plan, how, bad, views_per_batch=2).views()
+    as_it_is = dataclasses.replace(how, clear_cropping=False)
     (other,) = EvalLoader(PIPE.eval_pipe, plan, as_it_is, bad, views_per_batch=2).views()
     for i in range(2):
         file = read_clip(bad.manifest.listing.file(i), plan.views(i)[0].frames, WHOLE)
@@ -138,19 +139,20 @@ def test_padding_is_cut_off_before_anything_else_is_done(tmp_path):
             assert abs(clip.numpy() - expected).max() <= 1
 
 
-def test_what_is_cropped_at_the_left_or_the_top_stays(tmp_path):
+def test_what_is_cropped_at_the_left_or_the_top_is_not_cleared(tmp_path):
     path = make_video(tmp_path / "a.mp4", "h264", 20, 160, 96, g="1", **{"x264-params": "crop-rect=64,8,0,0"})
     stored = known(examine(path, "full", locate=True), table=True)
-    assert (stored.width, stored.height) == (96, 88)
-    ((start, end),) = sets_of("h264", stored.extradata)
-    assert (read_sequence("h264", stored.extradata[start:end]).left, stored.width) == (64, 96)
-    data, numbers = read_clip(path, np.array([4, 9]), stored, clear_cropping=True)
+    assert (stored.width, stored.height, stored.is_cropped) == (96, 88, True)
+    data, numbers = read_clip(path, np.array([4, 9]), stored)
     decoded, _ = images(data)
     frames = whole(path)
     assert all((decoded[at] == frames[number]).all() for number, at in zip((4, 9), numbers, strict=True))
+    for known_how in (stored, dataclasses.replace(stored, rows=None)):
+        with pytest.raises(DecodeError, match="is cropped in a way that cannot be cleared"):
+            read_clip(path, np.array([4, 9]), known_how, clear_cropping=True)
 
 
-def test_sizes_that_change_in_the_packets_are_not_cleared(tmp_path):
+def test_sizes_that_change_in_the_packets_are_left_to_ffmpeg(tmp_path):
     path = make_video(tmp_path / "a.mp4", "h264", 20, 150, 98, **{"x264-params": "keyint=1:repeat-headers=1"})
     other = make_video(tmp_path / "b.mp4", "h264", 20, 340, 256, **{"x264-params": "keyint=1:repeat-headers=1"})
     stored, another = (known(examine(p, "full", locate=True), table=True) for p in (path, other))
@@ -158,8 +160,8 @@ def test_sizes_that_change_in_the_packets_are_not_cleared(tmp_path):
     data = read_rows(other, table_rows(another, np.array([3]))[0])
     sets = [data[0][a:b] for a, b in unit_places(memoryview(data[0]), length_size("h264", another.extradata))]
     assert any(is_sequence("h264", unit[0]) for unit in sets)
-    small = [small_file("h264", stored.extradata, (0, 0), data, rows, clear_cropping=clears) for clears in (True, False)]
-    assert small[0] == small[1]
+    for clears in (True, False):
+        assert small_file("h264", stored.extradata, (0, 0), data, rows, clear_cropping=clears) is None
 
 
 def test_what_cannot_be_written_is_left_to_ffmpeg(tmp_path, monkeypatch):
@@ -168,9 +170,11 @@ def test_what_cannot_be_written_is_left_to_ffmpeg(tmp_path, monkeypatch):
     assert small_file("h264", b"\1\x64\0", (64, 64), [b"x"], np.zeros(1, packets.DTYPE), clear_cropping=True) is None
     path = make_video(tmp_path / "a.avi", "h264", 20, 150, 98, g="1", bf="0")  # units are parted by start codes
     stored = known(examine(path, "full", locate=True), table=True)
-    data, numbers = read_clip(path, np.array([4, 9]), stored, clear_cropping=True)
+    data, numbers = read_clip(path, np.array([4, 9]), stored)
     decoded, _ = images(data)
     assert (decoded[numbers[1]] == whole(path)[9]).all()
+    with pytest.raises(DecodeError, match="is cropped in a way that cannot be cleared"):
+        read_clip(path, np.array([4, 9]), stored, clear_cropping=True)
 
 
 def test_mpeg4_is_never_handed_over_whole(tmp_path):
@@ -185,12 +189,62 @@ def test_mpeg4_is_never_handed_over_whole(tmp_path):
         read_clip(path, np.array([4, 90]), stored)
 
 
-@pytest.mark.parametrize("params", ["tff=1", "bff=1", "fake-interlaced=1"])
-def test_files_that_may_hold_fields_are_interlaced(tmp_path, params):
+def test_cropping_is_cleared_without_a_table_too(tmp_path):
+    """A session of NVDEC's that was made for cleared frames must never be given frames of the same size that are not."""
+    path = make_video(tmp_path / "a.mp4", "h264", 30, 150, 98)
+    examined = examine(path, "full", locate=True)
+    assert known(examined).is_cropped
+    by_table, without = (read_clip(path, WANTED % 30, known(examined, table), clear_cropping=True) for table in (True, False))
+    assert by_table[0].tobytes() == without[0].tobytes()
+    assert by_table[1].tolist() == without[1].tolist()
+    with pytest.raises(DecodeError, match="is cropped in a way"):
+        read_clip(path, np.array([3]), dataclasses.replace(known(examined), entries=0), clear_cropping=True)
+
+
+def broken(data, rng):
+    """Yields damaged copies."""
+    for _ in range(150):
+        copy = bytearray(data)
+        for _ in range(int(rng.integers(1, 4))):
+            copy[int(rng.integers(len(copy)))] = int(rng.integers(256))
+        yield bytes(copy[: int(rng.integers(1, len(copy) + 1))])
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_damaged_headers_are_refused_and_nothing_else(tmp_path, codec):
+    path = make_video(tmp_path / "a.mp4", codec, 12, 150, 150, **{"x264-params": "repeat-headers=1"} if codec == "h264" else {})
+    stored = known(examine(path, "full", locate=True), table=True)
+    (rows,) = table_rows(stored, np.array([5]))
+    packets, rng = read_rows(path, rows), np.random.default_rng(0)
+    for extradata in broken(stored.extradata, rng):
+        small_file(codec, extradata, (150, 150), packets, rows, clear_cropping=True)
+    for packet in broken(packets[0], rng):
+        small_file(codec, stored.extradata, (150, 150), [packet, *packets[1:]], rows, clear_cropping=True)
+
+
+def test_a_set_with_an_endless_cycle_is_refused_at_once():
+    # Order of pictures (kind 1) by a cycle of 2**20 numbers, for which there are bits enough.
+    head = "1" + "1" + "010" + "0" + "1" + "1" + "0" * 20 + "1" + "0" * 19 + "1"
+    data = int(head + "1" * (-len(head) % 8), 2).to_bytes(-(-len(head) // 8), "big")
+    with pytest.raises(ValueError, match="too large"):
+        read_sequence("h264", bytes.fromhex("6742001e") + data + b"\xff" * 200_000)
+
+
+@pytest.mark.parametrize("params", ["tff=1", "bff=1"])
+def test_interlaced_files_are_told(tmp_path, params):
     path = make_video(tmp_path / "a.mp4", "h264", 20, **{"x264-params": params})
     facts = examine(path).facts
     assert (facts.interlaced, facts.entries, facts.frames) == (True, 0, len(decode_all(path)))
     assert not examine(make_video(tmp_path / "b.mp4", "h264", 20)).facts.interlaced
+
+
+def test_frames_that_only_might_be_fields_are_no_fields(tmp_path):
+    path = make_video(tmp_path / "a.mp4", "h264", 40, **{"x264-params": "fake-interlaced=1:keyint=10:scenecut=0"})
+    examined = examine(path, "full", locate=True)
+    assert not examined.facts.interlaced
+    assert examined.facts.entries > 1
+    frames = decode_all(path)
+    assert (video.decode_frames(path, WANTED, 1, known(examined, table=True)) == frames[WANTED]).all()
 
 
 def test_fields_in_hevc_are_interlaced(tmp_path):
