@@ -27,6 +27,8 @@ __all__ = [
 
 _TIMED_RUNS = 3
 
+_OF_FILES = ("file", "frames", "shown", "transposed", "mirrored", "upside_down")
+
 SmallFile = tuple[NDArray[np.uint8], NDArray[np.int32]]
 """What video.read_clip gives: bytes, and the numbers of the frames to decode."""
 
@@ -51,7 +53,7 @@ def read_clips(source: ClipSource) -> tuple[Any, ...]:
     elif source.decoder == "ffmpeg":
         clip = _on_device(source, streams["images"])
     else:
-        clip = _by_dali(source, streams["file"], streams["frames"], streams.get("shown"))
+        clip = _by_dali(source, streams)
     return (clip, *(streams.get(name) for name in ("start", "end", "flip", "index", "problem")))
 
 
@@ -61,20 +63,28 @@ def _by_either(source: ClipSource, streams: dict[str, Any]) -> Any:
     # rewrite the whole pipe file when a graph is built, and with it Python that it does not understand.
     parted: Any = fn._conditional  # type: ignore[attr-defined]
     is_file = streams["is_file"]
-    names = ("file", "frames", "shown") if source.cuts_shown else ("file", "frames")
-    files = [parted.split(streams[name], predicate=is_file)[0] for name in names]
+    files = {name: parted.split(streams[name], predicate=is_file)[0] for name in _OF_FILES if name in streams}
     images = parted.split(streams["images"], predicate=is_file)[1]
-    return parted.merge(_by_dali(source, *files), _on_device(source, images), predicate=is_file)
+    return parted.merge(_by_dali(source, files), _on_device(source, images), predicate=is_file)
 
 
-def _by_dali(source: ClipSource, file: Any, frames: Any, shown: Any = None) -> Any:
-    clip = _decoded(source.file_decoder, file, frames)
+def _by_dali(source: ClipSource, streams: dict[str, Any]) -> Any:
+    clip = _decoded(source.file_decoder, streams["file"], streams["frames"])
     if source.file_decoder == "dali":
         clip = _on_device(source, clip)
-    if not source.cuts_shown:
-        return clip
-    # Where cropping was cleared, frames come as they are coded: a copy of what is shown keeps padding out of every crop.
-    return fn.slice(clip, start=[0, 0], shape=shown, axes=[1, 2], out_of_bounds_policy="trim_to_shape")
+    if source.cuts_shown:
+        # Where cropping was cleared, frames come as they are coded: a copy of what is shown keeps padding out of every crop.
+        clip = fn.slice(clip, start=[0, 0], shape=streams["shown"], axes=[1, 2], out_of_bounds_policy="trim_to_shape")
+    return _upright(clip, streams) if source.turns else clip
+
+
+def _upright(clip: Any, streams: dict[str, Any]) -> Any:
+    """Turns the frames as their containers say: orientation.turned, sample by sample."""
+    parted: Any = fn._conditional  # type: ignore[attr-defined]  # see _by_either
+    sideways, others = parted.split(clip, predicate=streams["transposed"])
+    sideways = fn.transpose(sideways, perm=[0, 2, 1, 3], transpose_layout=False)
+    clip = parted.merge(sideways, others, predicate=streams["transposed"])
+    return fn.flip(clip, horizontal=streams["mirrored"], vertical=streams["upside_down"])
 
 
 def _on_device(source: ClipSource, images: Any) -> Any:
@@ -106,6 +116,9 @@ def _inputs(source: ClipSource) -> dict[str, Any]:
         "file": files and (types.UINT8, ""),
         "frames": files and (types.INT32, ""),
         "shown": source.cuts_shown and (types.INT32, ""),
+        "transposed": source.turns and (types.BOOL, ""),
+        "mirrored": source.turns and (types.INT32, ""),
+        "upside_down": source.turns and (types.INT32, ""),
         "images": images and (types.UINT8, "FHWC" if source.flips or not crops else ""),
         "is_file": source.decoder == "hybrid" and (types.BOOL, ""),
         "start": not crops and (types.FLOAT, ""),

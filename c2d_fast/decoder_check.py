@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from c2d_fast.decode import decode_files
+from c2d_fast.orientation import turned
 from c2d_fast.packets import WHOLE
 from c2d_fast.pipelines import last_line
 from c2d_fast.plan import Videos
@@ -84,7 +85,9 @@ def _both(
     device_id = (device.index or 0) if device.type == "cuda" else None
     (decoded,) = decode_files([file], decoder, threads=1, device_id=device_id)
     if clears:
-        decoded = decoded[:, : videos.height[index], : videos.width[index]]
+        width, height = stored.size
+        decoded = decoded[:, :height, :width]
+    decoded = np.stack([turned(image, stored.orientation or 0) for image in decoded])
     return decoded, expected.reshape(*around.shape, *expected.shape[1:])
 
 

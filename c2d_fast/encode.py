@@ -4,7 +4,7 @@ import dataclasses
 import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,12 +12,14 @@ from typing import Any
 
 import av
 import av.container
+import av.filter
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from c2d_fast.examine import examine
 from c2d_fast.manifest import file_state
+from c2d_fast.orientation import MIRRORED, QUARTER_TURNS, TRANSPOSED, UPSIDE_DOWN
 from c2d_fast.packet_table import rows_of
-from c2d_fast.video import DecodeError, open_video, reason, video_stream
+from c2d_fast.video import DecodeError, frame_orientation, open_video, reason, video_stream
 
 PARTIAL = ".c2d_fast-partial.mp4"
 """How the names of unfinished files end."""
@@ -130,7 +132,7 @@ def _encode(source: Path, target: Path, form: Form, tick: Callable[[], None]) ->
         encoder: Any = None
         reformatter = VideoReformatter()
         count = 0
-        for frame in container.decode(stream):
+        for frame in _decoded(container, stream):
             tick()
             if encoder is None:
                 encoder = _encoder(output, form, rate, frame)
@@ -148,6 +150,27 @@ def _encode(source: Path, target: Path, form: Form, tick: Callable[[], None]) ->
             raise DecodeError("has no frame that decodes")
         output.mux(encoder.encode())
     return count
+
+
+def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """Yields the frames. Mirrored ones come as they are shown: a tag that turns is kept, one that mirrors cannot be."""
+    graph: Any = None
+    for frame in container.decode(stream):
+        orientation = frame_orientation(frame)
+        if orientation in QUARTER_TURNS:
+            yield frame
+            continue
+        graph = graph or _turning(stream, orientation)
+        graph.push(frame)
+        yield graph.pull()
+
+
+def _turning(stream: av.VideoStream, orientation: int) -> Any:
+    graph = av.filter.Graph()
+    names = {TRANSPOSED: ("transpose", "cclock_flip"), MIRRORED: ("hflip", None), UPSIDE_DOWN: ("vflip", None)}
+    steps = [graph.add(name, how) for part, (name, how) in names.items() if orientation & part]
+    graph.link_nodes(graph.add_buffer(template=stream), *steps, graph.add("buffersink")).configure()
+    return graph
 
 
 def _is_rgb(frame: av.VideoFrame) -> bool:
@@ -183,6 +206,7 @@ def _encoder(output: av.container.OutputContainer, form: Form, rate: Fraction, f
     stream.codec_context.color_range = 1
     if form.codec == "hevc":
         stream.codec_context.codec_tag = "hvc1"
-    if frame.rotation:  # pixels stay as they are stored, as training reads them; players go on turning them
+    # Pixels that are turned, and not mirrored, stay as they are stored; whatever reads them goes on turning them.
+    if frame.rotation and frame_orientation(frame) in QUARTER_TURNS:
         stream.set_display_rotation(frame.rotation)
     return stream

@@ -16,10 +16,11 @@ from c2d_fast.container_bytes import check_whole, locate_packets
 from c2d_fast.decoded_order import count_frames, gives_order
 from c2d_fast.facts import DEPTHS, Facts
 from c2d_fast.nal import READABLE, Picture, length_size, needed_by_others, read_picture
+from c2d_fast.orientation import TRANSPOSED
 from c2d_fast.packets import entry_places
 from c2d_fast.picture_order import PictureOrder
 from c2d_fast.timestamps import is_constant, rises
-from c2d_fast.video import DecodeError, open_video, reason, video_stream
+from c2d_fast.video import DecodeError, frame_orientation, open_video, reason, video_stream
 
 # Codecs of which every packet holds exactly one shown frame, so that counting packets counts frames. The others have
 # packets that show nothing (VP8 and AV1 alternate references, MPEG-4's packed B-frames): their frames are counted by
@@ -153,13 +154,15 @@ def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: 
     in_order = in_order and num_frames == len(packets) == len(known)
     if in_order and codec in _ORDER_BY_HEADERS:
         in_order = gives_order(path, np.array(times, np.int64), decoded.shown, tick)
+    orientation = frame_orientation(first)
+    is_transposed = bool(orientation & TRANSPOSED)
     keys = [number for number, packet in enumerate(packets) if packet.is_key]
     facts = Facts(
         frames=num_frames,
         packets=len(packets),
         promised_frames=promised,
-        width=first.width,
-        height=first.height,
+        width=first.height if is_transposed else first.width,
+        height=first.width if is_transposed else first.height,
         coded_width=coded[0],
         coded_height=coded[1],
         fps=float(rate or 0),
@@ -172,6 +175,7 @@ def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: 
         primaries=int(tags[0]),
         transfer=int(tags[1]),
         rotation=int(rotation),
+        orientation=orientation,
         interlaced=decoded.is_interlaced,
         audio=audio,
         key_frames=len(keys),

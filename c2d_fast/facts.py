@@ -8,6 +8,8 @@ import numpy as np
 from numpy.lib import recfunctions
 from numpy.typing import NDArray
 
+from c2d_fast.orientation import TRANSPOSED
+
 DEPTHS = ("packets", "keyframes", "full")
 """How thoroughly a file was examined, each including those before it."""
 
@@ -23,9 +25,10 @@ class Facts:
     """What the header claims; 0 where it says nothing."""
     width: int
     height: int
+    """As it is shown: upright."""
     coded_width: int
     coded_height: int
-    """The stored size, before the decoder cuts it to width x height."""
+    """The stored size, before the decoder cuts it and before it is turned."""
     fps: float
     """Frames in a second, on average; 0 where the file does not say."""
     constant_rate: bool
@@ -42,7 +45,9 @@ class Facts:
     primaries: int
     transfer: int
     rotation: int
-    """Degrees by which players turn the picture; nothing here does."""
+    """Degrees by which the container has the picture turned, counter-clockwise."""
+    orientation: int
+    """The same with mirrors, as orientation.py has it: what is done to every frame that is read."""
     interlaced: bool
     """Whether a frame that was decoded says so, or a picture is stored as a field."""
     audio: bool
@@ -69,13 +74,16 @@ DTYPE = np.dtype([(field.name, _KINDS[field.type]) for field in dataclasses.fiel
 
 _READING = (
     *("frames", "width", "height", "coded_width", "coded_height", "codec", "container", "pix_fmt", "full_range", "matrix"),
-    *("interlaced", "closed_gops", "in_order", "entries"),
+    *("orientation", "interlaced", "closed_gops", "in_order", "entries"),
 )
 
 
 def is_cropped(table: NDArray[Any]) -> NDArray[np.bool_]:
     """Says of each video whether its frames are coded larger than they are shown: bool [videos]."""
-    cropped: NDArray[np.bool_] = (table["coded_width"] > table["width"]) | (table["coded_height"] > table["height"])
+    is_transposed = (table["orientation"] & TRANSPOSED) > 0
+    width = np.where(is_transposed, table["height"], table["width"])
+    height = np.where(is_transposed, table["width"], table["height"])
+    cropped: NDArray[np.bool_] = (table["coded_width"] > width) | (table["coded_height"] > height)
     return cropped & np.isin(table["codec"], [b"h264", b"hevc"])
 
 

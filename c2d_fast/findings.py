@@ -136,7 +136,7 @@ def _notable(facts: NDArray[Any]) -> list[str]:
         "B-frames": facts["reordered"],
         "with audio": facts["audio"],
         "variable frame rate": ~facts["constant_rate"],
-        "rotated by their container": facts["rotation"] != 0,
+        "turned by their container": facts["orientation"] != 0,
         "interlaced": facts["interlaced"],
         "full range": facts["full_range"],
         "tagged BT.709": facts["matrix"] == 1,

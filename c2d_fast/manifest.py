@@ -29,7 +29,18 @@ from c2d_fast.video import DecodeError
 
 _FORMAT = "c2d_fast.cache/6"
 _SAVE_EVERY_S = 60.0
-_STORED = ("codec", "full_range", "matrix", "closed_gops", "entries", "width", "height", "coded_width", "coded_height")
+_STORED = (
+    "codec",
+    "full_range",
+    "matrix",
+    "closed_gops",
+    "entries",
+    "width",
+    "height",
+    "coded_width",
+    "coded_height",
+    "orientation",
+)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
+from c2d_fast.orientation import turned
 from c2d_fast.sheet import Colour, draw_text
-from c2d_fast.video import DecodeError, open_video, reason, video_stream
+from c2d_fast.video import DecodeError, frame_orientation, open_video, reason, video_stream
 from c2d_fast.video_writer import write_video
 
 _TEXT_PART = 18  # of the picture's height is a letter's
@@ -22,7 +23,7 @@ _SHADE = 0.4  # of the picture's light is left behind the words
 
 
 def write_overlay(source: Path, target: Path, lines: Sequence[tuple[str, Colour]]) -> int:
-    """Writes all frames of a video, as they are stored, with lines at the bottom. Of an odd size the last row or column goes.
+    """Writes all frames of a video, upright, with lines at the bottom. Of an odd size the last row or column goes.
 
     Args:
         source: the video.
@@ -49,7 +50,7 @@ def write_overlay(source: Path, target: Path, lines: Sequence[tuple[str, Colour]
 def _frames(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[NDArray[np.uint8]]:
     try:
         for frame in container.decode(stream):
-            picture: Any = frame.to_ndarray(format="rgb24")
+            picture: Any = turned(frame.to_ndarray(format="rgb24"), frame_orientation(frame))
             times = -(-_LEAST_WIDTH // picture.shape[1])
             yield picture.repeat(times, 0).repeat(times, 1) if times > 1 else picture
     except (av.FFmpegError, ValueError) as error:  # whoever writes the video would take it for an error of the disk

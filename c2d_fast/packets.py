@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast.nal import READABLE, length_size, needed_by_others, read_picture
+from c2d_fast.orientation import TRANSPOSED
 
 DTYPE = np.dtype(
     [("position", "<i8"), ("size", "<i4"), ("shown", "<i4"), ("key", "?"), ("entry", "?"), ("reference", "?")]
@@ -54,8 +55,15 @@ class Stored:
     width: int = 0
     height: int = 0
     """Of the shown frames, in pixels; 0 where it is not known."""
+    orientation: int | None = None
+    """As in facts.Facts; None: as each frame says itself, which it can where its container is open."""
     is_cropped: bool = False
     """Whether frames are coded larger than they are shown."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the shown frames before they are turned."""
+        return (self.height, self.width) if (self.orientation or 0) & TRANSPOSED else (self.width, self.height)
 
 
 WHOLE = Stored()

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from c2d_fast import worker_counts, worker_stacks
 from c2d_fast.crops import cut_crop, cut_region, why_no_opencv
 from c2d_fast.errors import UserError
 from c2d_fast.facts import is_cropped
+from c2d_fast.orientation import MIRRORED, TRANSPOSED, UPSIDE_DOWN
 from c2d_fast.packet_table import PacketTable, open_table
 from c2d_fast.packets import WHOLE, Stored
 from c2d_fast.plan import EvalPlan, Sample, TrainPlan, Videos
@@ -93,7 +94,8 @@ class ClipSource:
     Each call returns a tuple of arrays:
         file: a small video file, uint8 [bytes] (not with ffmpeg)
         frames: numbers of the frames to decode of it, int32 [F] (not with ffmpeg)
-        shown: height and width of its frames as they are shown, int32 [2] (not with ffmpeg; where cropping is cleared)
+        shown: height and width of its frames before they are turned, int32 [2] (not with ffmpeg; where cropping is cleared)
+        transposed, mirrored, upside_down: parts of the orientation, bool, int32, int32 (where the source turns)
         images: the part of the decoded frames that the crops need, uint8 [F, H, W, C] (ffmpeg and hybrid)
         is_file: whether the sample is in file or in images, bool (hybrid)
         start, end: the crops' corners (y, x) as parts of the decoded frame or of images, 0..1, float32 [crops, 2]
@@ -152,6 +154,11 @@ class ClipSource:
         """Whether files may decode to more than is shown, which the graph then cuts out."""
         return self.clear_cropping and bool(self.file_decoder)
 
+    @cached_property
+    def turns(self) -> bool:
+        """Whether DALI decodes videos that their container turns or mirrors, which the graph then does."""
+        return bool(self.file_decoder) and bool(self.plan.videos.stored["orientation"].any())
+
     @property
     def num_crops(self) -> int:
         """Crops that the graph cuts out of each frame."""
@@ -195,10 +202,14 @@ class ClipSource:
         index = np.array(sample.index, np.int64)
         if self.cuts_crops:
             return read.images, index, problem
-        shown = np.array((self.plan.videos.height[sample.index], self.plan.videos.width[sample.index]), np.int32)
+        videos = self.plan.videos
+        orientation = int(videos.stored["orientation"][sample.index])
+        is_transposed = bool(orientation & TRANSPOSED)
+        size = (videos.width, videos.height) if is_transposed else (videos.height, videos.width)
         return (
             *((read.file, read.frames) if self.file_decoder else ()),
-            *((shown,) if self.cuts_shown else ()),
+            *((np.array([side[sample.index] for side in size], np.int32),) if self.cuts_shown else ()),
+            *(_turns(orientation) if self.turns else ()),
             *((read.images,) if self.decoder in ("ffmpeg", "hybrid") else ()),
             *((np.array(self.is_file(sample)),) if self.decoder == "hybrid" else ()),
             np.ascontiguousarray(read.boxes[:, 1::-1]),
@@ -244,6 +255,11 @@ class ClipSource:
             raise DecodeError("has changed since it was examined: its modification time is another")
 
 
+def _turns(orientation: int) -> tuple[NDArray[Any], ...]:
+    flips = (np.array(int(bool(orientation & part)), np.int32) for part in (MIRRORED, UPSIDE_DOWN))
+    return np.array(bool(orientation & TRANSPOSED)), *flips
+
+
 @dataclass(frozen=True)
 class _Read:
     """What has been read of a sample: images, or a small file."""
@@ -256,9 +272,9 @@ class _Read:
 
 def stored_of(videos: Videos, index: int, *, whole_files: bool = False) -> Stored:
     """Returns what is known of how a video is stored: nothing, where files are to be read whole."""
-    if whole_files:
-        return WHOLE
     row = videos.stored[index]
+    if whole_files:
+        return replace(WHOLE, orientation=int(row["orientation"]))
     stored = Stored(
         codec=row["codec"].decode(),
         full_range=bool(row["full_range"]),
@@ -267,6 +283,7 @@ def stored_of(videos: Videos, index: int, *, whole_files: bool = False) -> Store
         entries=int(row["entries"]),
         width=int(videos.width[index]),
         height=int(videos.height[index]),
+        orientation=int(row["orientation"]),
         is_cropped=bool(is_cropped(row)),
     )
     if not videos.packet_table:

@@ -12,12 +12,14 @@ import av
 import av.container
 import av.logging
 import numpy as np
+from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from c2d_fast import worker_counts
+from c2d_fast.orientation import orientation_of, turned
 from c2d_fast.packets import DTYPE, WHOLE, Groups, Stored, from_container, from_table, read_rows, remux, table_rows
 from c2d_fast.small_file import small_file
 
@@ -61,14 +63,17 @@ def decode_images(path: Path, wanted: NDArray[np.int64], threads: int, stored: S
     """Decodes the frames with these numbers, which are sorted and different; otherwise as decode_frames.
 
     Returns:
-        RGB, each uint8 [H, W, C], rows perhaps further apart than they are long: FFmpeg's own memory, not copied.
+        RGB, each uint8 [H, W, C], upright; rows perhaps further apart than they are long: FFmpeg's own memory, not copied
+        unless it is turned.
     """
     try:
         frames = _decode_packets(path, wanted, threads, stored) or _decode_whole(path, wanted, threads)
         reformatter = VideoReformatter()
         height, width = frames[0].height, frames[0].width
+        orientation = frame_orientation(frames[0]) if stored.orientation is None else stored.orientation
         # Converted in one thread: that is quicker than waking others for a small frame.
-        return [_pixels(reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1)) for frame in frames]
+        images = (reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1) for frame in frames)
+        return [turned(_pixels(image), orientation) for image in images]
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(reason(error)) from error
 
@@ -133,6 +138,13 @@ def _context(stored: Stored, threads: int) -> VideoCodecContext:
     return context
 
 
+def frame_orientation(frame: av.VideoFrame) -> int:
+    """Returns the orientation (orientation.py) that a frame's container, or its stream, gives it."""
+    parts: Any = frame.side_data  # whose annotation says that it gives strings
+    matrices = (bytes(part) for part in parts if part.type == SideData.DISPLAYMATRIX)
+    return orientation_of(next(matrices, None))
+
+
 def _use_threads(context: VideoCodecContext, threads: int) -> None:
     context.thread_type, context.thread_count = "AUTO", threads
 
@@ -192,7 +204,7 @@ def _from_table(
     if groups is None:
         return None
     rows = groups[0] if len(groups) == 1 else np.concatenate(groups)
-    packets, size = read_rows(path, rows), (stored.width, stored.height)
+    packets, size = read_rows(path, rows), stored.size
     data = small_file(stored.codec, stored.extradata, size, packets, rows, clear_cropping=clear_cropping)
     return _counted(data, rows, frames) if data else None
 
@@ -209,7 +221,7 @@ def _from_container(
         if not groups:
             return None
         packets = [packet for group in groups for packet in group]
-        rows, size = np.zeros(len(packets), DTYPE), (stored.width, stored.height)
+        rows, size = np.zeros(len(packets), DTYPE), stored.size
         rows["shown"] = [packet.pts for packet in packets]
         rows["key"] = [packet.is_keyframe for packet in packets]
         extradata, contents = stream.codec_context.extradata or b"", list(map(bytes, packets))
@@ -256,11 +268,14 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream:
     Raises:
         DecodeError: there is none.
     """
-    for stream in container.streams.video:
-        # Cover art of an audio file is a video stream too, of one picture.
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
-    raise DecodeError("has no video stream")
+    # Cover art of an audio file is a video stream too, of one picture.
+    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not streams:
+        raise DecodeError("has no video stream")
+    if len(streams) > 1:  # a preview may come first: FFmpeg's choice, as decord's
+        best = container.streams.best("video")
+        return next((stream for stream in streams if best is not None and stream.index == best.index), streams[0])
+    return streams[0]
 
 
 def reason(error: Exception) -> str:

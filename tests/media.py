@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from c2d_fast.facts import Facts
+from c2d_fast.facts import Facts, is_cropped, to_table
 from c2d_fast.packet_table import rows_of
 from c2d_fast.packets import Stored
 from c2d_fast.plan import EvalPlan
@@ -75,8 +75,8 @@ def known(examined, table=False):
     facts = getattr(examined, "facts", examined)
     if not hasattr(facts, "codec"):  # a row of a manifest
         facts = Facts(*(value.decode() if isinstance(value, bytes) else value for value in facts.item()))
-    names = ("codec", "full_range", "matrix", "closed_gops", "entries", "width", "height")
-    more = {"is_cropped": facts.coded_width > facts.width or facts.coded_height > facts.height}
+    names = ("codec", "full_range", "matrix", "closed_gops", "entries", "width", "height", "orientation")
+    more = {"is_cropped": bool(is_cropped(to_table([facts]))[0])}
     more |= {"rows": rows_of(examined), "extradata": examined.extradata} if table else {}
     return Stored(**{name: getattr(facts, name) for name in names}, **more)
 
