@@ -73,7 +73,8 @@ def command(*words, ranks=1, restarts=0):
 
 def environment(**more):
     """One thread, so that one process and several compute alike."""
-    return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests"), **more}
+    path = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **more}
 
 
 def run(*words, ranks=1, restarts=0, timeout=240, env=None):

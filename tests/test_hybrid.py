@@ -137,7 +137,7 @@ def test_no_share_is_measured_of_videos_that_are_gone(tmp_path):
     videos = bad.manifest.videos()
     for i in range(2):
         bad.manifest.listing.file(i).unlink()
-    with pytest.raises(UserError, match="no video of the list that was tried can be read"):
+    with pytest.raises(UserError, match="no video of the list that was tried is decoded by dali"):
         measure_share(videos, CLIP, CROP, how())
 
 
