@@ -1,10 +1,5 @@
 """What DALI's worker processes run: from a place in the plan to one video's bytes or frames. No torch, no DALI."""
 
-import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -14,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast import worker_counts, worker_stacks
+from c2d_fast import worker_life, worker_stacks
 from c2d_fast.crops import cut_crop, cut_region, why_no_opencv
 from c2d_fast.errors import UserError
 from c2d_fast.facts import is_cropped
@@ -32,44 +27,6 @@ class SampleInfo(Protocol):
 
     iteration: int
     idx_in_batch: int
-
-
-TOLD_TO_END = 143
-"""Exit code of a worker that its parent has ended."""
-
-
-@lru_cache(maxsize=1)
-def _settle_in_worker(inbox: str, counts: str) -> None:
-    """Makes this process one that ends with its parent, and by nobody else's signals; called again it does nothing."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-    # Ctrl-C reaches all processes of a terminal, and a job system's signals all of a job: the parent decides.
-    for number in (signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    threading.Thread(target=_end_when_told_by, args=(parent.pid,), daemon=True).start()
-    if inbox:
-        worker_stacks.answer_to(inbox)
-    worker_counts.count_in(counts)
-
-
-def _end_with(sentinel: int) -> None:
-    """Ends this process once the sentinel's has ended, which DALI's workers of a killed run would not do by themselves."""
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
-
-
-def _end_when_told_by(pid: int) -> None:
-    """Ends this process by the SIGTERM that DALI sends, and not by one that is meant for the parent."""
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != pid:
-        pass
-    os._exit(TOLD_TO_END)
-
-
-def _is_worker() -> bool:
-    return multiprocessing.parent_process() is not None
 
 
 @lru_cache(maxsize=2)
@@ -135,7 +92,7 @@ class ClipSource:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrives in a worker process, which from now on ends with its parent, and not by signals that are meant for it."""
         self.__dict__.update(state)
-        _settle_in_worker(self.inbox, self.counts)
+        worker_life.settle(self.inbox, self.counts)
 
     @property
     def crops_on_cpu(self) -> bool:
@@ -192,7 +149,7 @@ class ClipSource:
     def __call__(self, info: SampleInfo) -> tuple[NDArray[Any], ...]:
         """Reads the sample that DALI asks for; see the class for what it returns."""
         sample, problem = self.sample(*self.place(info.iteration, info.idx_in_batch)), _NO_PROBLEM
-        if _is_worker():
+        if worker_life.is_worker():
             worker_stacks.show("train" if self.flips else "eval", sample.index)
         try:
             read = self._read(sample)

@@ -22,7 +22,8 @@ from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError
 from c2d_fast.pipelines import Graph, LoaderOptions, build, last_line, name_of, shut_down
 from c2d_fast.plan import EvalPlan, TrainPlan
 from c2d_fast.sample_problems import Place
-from c2d_fast.source import TOLD_TO_END, ClipSource, SingleSample
+from c2d_fast.source import ClipSource, SingleSample
+from c2d_fast.worker_life import TOLD_TO_END
 
 _PREFETCHED = 5  # batches that workers may be reading ahead: DALI's queue, the source's, and the one in hand
 _DEATHS_IN_A_ROW = 3
