@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from c2d_fast.errors import UserError
 from c2d_fast.files import written_whole
 from c2d_fast.inert_pickle import UnreadableError, read_state_dict
 from c2d_fast.model import MEAN, STD
+from c2d_fast.published_config import backbone_of
 from c2d_fast.recipe import Model
 
 CARD_FORMAT = "c2d_fast.card/1"
@@ -37,6 +38,15 @@ class ModelFile:
     """name -> tensor, in torchvision's names, which are ours; unknown names and values as they stand in the file."""
     card: dict[str, Any]
     """What the file says of its model: recipe, classes, progress, lists, versions (ours only, otherwise empty)."""
+    backbone: str = ""
+    """Of a published file: the type of backbone that its training configuration names, where it holds one."""
+
+    @property
+    def temporal_pool(self) -> bool | None:
+        """Whether the file is of a model with temporal pool; None where it does not say."""
+        if self.model:
+            return self.model.temporal_pool
+        return {"C2D": True, "ResNet": False}.get(self.backbone)
 
     @property
     def model(self) -> Model | None:
@@ -89,7 +99,8 @@ def read_model_file(path: Path, what: str) -> ModelFile:
     for key in ("state_dict", "model"):
         if isinstance(content.get(key), Mapping):
             content = content[key]
-    return _by_names(path, what, dict(content))
+    file = _by_names(path, what, dict(content))
+    return replace(file, backbone=backbone_of(path)) if file.form == "published" else file
 
 
 def of_checkpoint(content: dict[str, Any], path: Path) -> ModelFile:

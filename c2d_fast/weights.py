@@ -23,6 +23,7 @@ _IMAGENET = {
 _IMAGENET_CLASSES = 1000
 _HEAD = ("fc.weight", "fc.bias")
 _MOST_CLASSES = 1_000_000
+_POOLED = {True: "with", False: "without"}
 _NAMED = 20  # keys of each kind, in a message
 
 
@@ -63,8 +64,8 @@ def load_weights(model: C2D, source: str, depth: int, *, new_head: bool = False)
     if not drop_head:
         _check_head(model, file, what, optional, "start a new one with --new-head")
     fit_state(model, state, what, optional, _namer(file))
-    if file.model and file.model.temporal_pool != model.temporal_pool:
-        name += f", trained {'with' if file.model.temporal_pool else 'without'} temporal pool"
+    if file.temporal_pool not in (None, model.temporal_pool):
+        name += f", trained {'with' if file.temporal_pool else 'without'} temporal pool"
     return f"weights: {name}" + (", classifier new" if drop_head else ", classifier kept")
 
 
@@ -85,6 +86,13 @@ def load_checkpoint(model: C2D, file: ModelFile, recipe: Recipe, what: str) -> N
                     f"{what}: is of another model: its {field} is {theirs!r}, that of {recipe.name} is {ours!r}; give the "
                     f"checkpoint's own pipe file ({file.recipe.get('name')})"
                 )
+    elif file.temporal_pool not in (None, recipe.model.temporal_pool):
+        theirs, ours = (_POOLED[pool] for pool in (bool(file.temporal_pool), recipe.model.temporal_pool))
+        pipes = "k400_8x8.py or k400_16x4.py" if file.temporal_pool else "k400_8x8_nopool.py or k400_8x8_nopool_r101.py"
+        raise UserError(
+            f"{what}: is of another model: its configuration names the backbone {file.backbone}, {theirs} temporal pool, and "
+            f"{recipe.name} is {ours}; give the pipe file that belongs to it (dali_pipes/{pipes})"
+        )
     remedy = f"give --num-classes {file.num_classes}, or train a new one (--weights, --new-head)"
     _check_head(model, file, what, set(), remedy)
     fit_state(model, file.state, what, named=_namer(file))
@@ -118,7 +126,9 @@ def describe(file: ModelFile, recipe: Recipe) -> str:
     if file.form == "ours":
         changed = [part for part in ("clip", "crop") if file.recipe.get(part) not in (None, recipe.as_dict()[part])]
         return line + "".join(f"; note: trained with another {part}: {file.recipe[part]}" for part in changed)
-    kind = "with" if recipe.model.temporal_pool else "without"
+    kind = _POOLED[recipe.model.temporal_pool]
+    if file.temporal_pool is not None:
+        return f"{line}, {kind} temporal pool by its configuration"
     return f"{line}; such files do not say whether they are of the model with temporal pool: taken as {kind}"
 
 

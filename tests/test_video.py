@@ -182,3 +182,15 @@ def test_a_frame_past_the_end_is_an_error(tmp_path):
 def test_colour_tags_are_read(tmp_path):
     path = make_video(tmp_path / "a.mp4", num_frames=3, **{"x264-params": "colormatrix=bt709"})
     assert examine(path).facts.matrix == 1
+
+
+@pytest.mark.parametrize("more", [1, 2, 8, 40])
+def test_a_riff_length_that_is_a_little_too_large_is_no_truncation(tmp_path, more):
+    path = make_video(tmp_path / "a.avi", "mpeg4", 20)
+    content = bytearray(path.read_bytes())
+    content[4:8] = (int.from_bytes(content[4:8], "little") + more).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert examine(path, "full", must_be_whole=True).facts.frames == 20
+    path.write_bytes(content[:-more])
+    with pytest.raises(DecodeError, match="is truncated"):
+        examine(path, "full", must_be_whole=True)
