@@ -15,12 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from c2d_fast.archive_members import TEXT, check_members, read_text
 from c2d_fast.errors import UserError
 from c2d_fast.facts import DTYPE
 from c2d_fast.files import written_whole
 
 FORMAT = "c2d_fast.manifest/6"
 MISSING = "no such file"
+_TOO_MANY = 2**27
+"""Frames of some weeks: a video that is said to have more is none."""
+_MEMBERS = {
+    **dict.fromkeys(("format", "list_sha256"), TEXT),
+    **dict.fromkeys(("list_path", "root", "videos", "classes", "reasons", "depth"), np.dtype(np.uint8)),
+    **dict.fromkeys(("labels", "size", "mtime_ns"), np.dtype(np.int64)),
+    "facts": DTYPE,
+}
 
 
 class OtherVersionError(UserError):
@@ -101,11 +110,12 @@ def read_manifest_file(path: Path) -> ManifestFile:
     if path.exists() and not is_manifest(path):
         raise UserError(f"{path}: is not a manifest; give one that prepare scan or transcode has made")
     try:
+        format_ = read_text(path, "format")
+        if format_ != FORMAT:
+            kind = OtherVersionError if format_.startswith(FORMAT.partition("/")[0]) else UserError
+            raise kind(f"{path}: is not a manifest of this version ({FORMAT}); {remedy}")
+        check_members(path, _MEMBERS)
         with np.load(path, allow_pickle=False) as archive:
-            format_ = str(archive["format"]) if "format" in archive else ""
-            if format_ != FORMAT:
-                kind = OtherVersionError if format_.startswith(FORMAT.partition("/")[0]) else UserError
-                raise kind(f"{path}: is not a manifest of this version ({FORMAT}); {remedy}")
             columns = {name: archive[name] for name in archive.files}
         text = {name: _unpack(columns[name]) for name in ("list_path", "root", "videos", "classes", "reasons")}
         manifest = ManifestFile(
@@ -126,7 +136,7 @@ def read_manifest_file(path: Path) -> ManifestFile:
     except (OSError, ValueError, LookupError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: is not a manifest that can be read ({error}); {remedy}") from error
     rows = [len(getattr(manifest, name)) for name in ("videos", "labels", "size", "mtime_ns", "depth", "facts", "reasons")]
-    if len(set(rows)) != 1 or manifest.facts.dtype != DTYPE or not rows[0] or not _is_sensible(manifest):
+    if len(set(rows)) != 1 or not rows[0] or not _is_sensible(manifest):
         raise UserError(f"{path}: is a manifest whose columns do not fit each other; {remedy}")
     return manifest
 
@@ -137,7 +147,7 @@ def _is_sensible(manifest: ManifestFile) -> bool:
     numbers = [manifest.facts[name][good] for name in ("frames", "packets", "width", "height")]
     names = manifest.classes
     return (
-        all((values > 0).all() for values in numbers)
+        all(((values > 0) & (values < _TOO_MANY)).all() for values in numbers)
         and bool((manifest.labels >= 0).all())
         and (names is None or bool((manifest.labels < len(names)).all()))
         and all(manifest.videos)

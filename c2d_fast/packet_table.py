@@ -15,12 +15,21 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from c2d_fast.archive_members import TEXT, check_members, read_text
 from c2d_fast.errors import UserError
 from c2d_fast.examine import Examined
 from c2d_fast.files import written_whole
 from c2d_fast.packets import DTYPE
 
 FORMAT = "c2d_fast.packets/2"
+_MEMBERS = {
+    "format": TEXT,
+    "identity": TEXT,
+    "packets": DTYPE,
+    "starts": np.dtype(np.int64),
+    "extradata_starts": np.dtype(np.int64),
+    "extradata": np.dtype(np.uint8),
+}
 
 
 def rows_of(examined: Examined) -> NDArray[Any]:
@@ -96,17 +105,22 @@ def open_table(path: Path, identity: str) -> PacketTable:
     """
     remedy = "make it again with python -m c2d_fast.prepare scan --packets"
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if archive["format"] != FORMAT or archive["identity"] != identity:
-                raise UserError(f"{path}: belongs to another manifest, or another version of it; {remedy}")
+        if read_text(path, "format") != FORMAT or read_text(path, "identity") != identity:
+            raise UserError(f"{path}: belongs to another manifest, or another version of it; {remedy}")
+        check_members(path, _MEMBERS)
         arrays = [_mapped(path, name) for name in ("packets", "starts", "extradata", "extradata_starts")]
     except UserError:
         raise
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: is not a packet table that can be read ({error}); {remedy}") from error
-    if arrays[0].dtype != DTYPE or arrays[1][-1] != len(arrays[0]) or arrays[3][-1] != len(arrays[2]):
+    if not (_parts(arrays[1], len(arrays[0])) and _parts(arrays[3], len(arrays[2])) and len(arrays[1]) == len(arrays[3])):
         raise UserError(f"{path}: is a packet table whose arrays do not fit each other; {remedy}")
     return PacketTable(*arrays)
+
+
+def _parts(starts: NDArray[np.int64], total: int) -> bool:
+    """Says whether some places part an array of so many elements."""
+    return bool(len(starts) and starts[0] == 0 and starts[-1] == total and (np.diff(starts) >= 0).all())
 
 
 def _mapped(path: Path, name: str) -> NDArray[Any]:

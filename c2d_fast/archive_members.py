@@ -1,0 +1,87 @@
+"""Looks into an .npz archive before anything in it is read or mapped: which arrays, of which type and size. Numpy only.
+
+An array's type stands in the file. One that holds Python's objects would, mapped, have this process follow addresses from the
+file; and a few kilobytes can say that they unpack to all of the memory.
+"""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+_LONGEST_TEXT = 4096
+_SMALL = 64 * 2**20
+_MOST_UNPACKED = 200
+"""How many times as large as in the archive its arrays may be, above what is small in any case: many like rows pack well."""
+TEXT = "text"
+"""In place of a dtype: a single text."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """An array of an archive."""
+
+    first_byte: int
+    """Within the member, behind the array's header."""
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+def check_members(path: Path, expected: Mapping[str, Any]) -> dict[str, Member]:
+    """Returns an archive's arrays, which are those expected and no others.
+
+    Args:
+        path: the archive.
+        expected: name -> dtype of an array of one dimension, or TEXT.
+
+    Raises:
+        ValueError: they are others, of other types, or of sizes that do not fit the archive. The message ends a sentence.
+        OSError, zipfile.BadZipFile: it cannot be read, or is no archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry.filename: entry for entry in archive.infolist()}
+        names = {f"{name}.npy": name for name in expected}
+        if len(entries) != len(archive.infolist()) or set(entries) != set(names):
+            raise ValueError(f"it holds {', '.join(sorted(entries)) or 'nothing'}"[:200])
+        packed, unpacked = (sum(getattr(e, size) for e in entries.values()) for size in ("compress_size", "file_size"))
+        if unpacked > max(_SMALL, _MOST_UNPACKED * packed):
+            raise ValueError(f"{packed} bytes of it would be {unpacked} in memory")
+        found = {}
+        for filename, name in names.items():
+            with archive.open(filename) as file:
+                version = npy.read_magic(file)  # type: ignore[no-untyped-call]
+                read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+                shape, _, dtype = read(file)  # type: ignore[no-untyped-call]
+                found[name] = Member(file.tell(), shape, dtype)
+            _check(name, found[name], expected[name], entries[filename].file_size)
+    return found
+
+
+def read_text(path: Path, name: str) -> str:
+    """Returns a text of an archive; "" where it has none of that name, or none that is a short text.
+
+    Raises:
+        OSError, zipfile.BadZipFile, ValueError: it cannot be read, or is no archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.NameToInfo.get(f"{name}.npy")
+        if entry is None or entry.file_size > 16 * _LONGEST_TEXT:
+            return ""
+        with archive.open(entry) as file:
+            value = npy.read_array(file, allow_pickle=False)  # type: ignore[no-untyped-call]
+    return str(value) if value.dtype.kind == "U" and value.shape == () else ""
+
+
+def _check(name: str, member: Member, dtype: Any, size: int) -> None:
+    if dtype is TEXT:
+        if member.dtype.kind != "U" or member.shape != () or member.dtype.itemsize > 4 * _LONGEST_TEXT:
+            raise ValueError(f"{name} is no text")
+    elif member.dtype != dtype or len(member.shape) != 1:
+        raise ValueError(f"{name} is of type {member.dtype}, {len(member.shape)}-dimensional"[:200])
+    count = member.shape[0] if member.shape else 1
+    if member.first_byte + count * member.dtype.itemsize != size:
+        raise ValueError(f"{name} is to have {count} elements, and does not")
