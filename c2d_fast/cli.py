@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from c2d_fast import console
-from c2d_fast.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, EndedError, ToldElsewhereError, UserError
+from c2d_fast.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, EndedError, ToldElsewhereError, UserError, on_one_line
 
 _EXIT_CODES = "exit codes: 0 done; 2 something that you can mend, said in one line; 130 Ctrl-C"
 
@@ -192,15 +192,13 @@ def not_negative(text: str) -> int:
 
 def run(main: Callable[[], None]) -> NoReturn:
     """Runs a command's main function and ends the process with its exit code."""
-    # Progress is read while it happens, also through a pipe.
-    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
-    sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files may be any bytes
+    console.begin()
     try:
         main()
     except ToldElsewhereError:
         sys.exit(EXIT_USER_ERROR)
     except EndedError as error:
-        print(error, file=sys.stderr)
+        print(on_one_line(str(error)), file=sys.stderr)
         sys.exit(error.exit_code)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,12 +1,50 @@
 """Who is watching, and what they are shown."""
 
 import os
+import re
 import shutil
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
+# C0 and C1 controls but for line feed and tab, and what turns the direction of writing.
+_MOVES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _silent = False
 _results: TextIO | None = None
+
+
+class ShownStream:
+    """A stream of text on which what would move a terminal's cursor is shown, and not sent.
+
+    Names of files and classes come from data, and any of them may be printed.
+    """
+
+    def __init__(self, stream: TextIO):
+        """Writes onto stream."""
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes a text."""
+        self._stream.write(_MOVES.sub(_shown, text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _shown(found: "re.Match[str]") -> str:
+    # Of these DEL alone may stand in JSON as it is, where only this form may stand in its place.
+    return "\\u007f" if found[0] == "\x7f" else repr(found[0])[1:-1]
+
+
+def begin() -> None:
+    """Prepares this process's output; called before anything is printed."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this process
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    # Progress is read while it happens, also through a pipe. Names of files may be any bytes.
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.stdout = ShownStream(sys.stdout)  # type: ignore[assignment]
 
 
 def shows_bars() -> bool:

@@ -111,6 +111,11 @@ def read_text(path: Path, what: str) -> str:
 def decode_text(raw: bytes, path: Path, what: str) -> str:
     """Decodes the bytes of a text file, as read_text does."""
     try:
-        return raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{what} {path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    if (at := text.find("\0")) >= 0:
+        raise UserError(
+            f"{what} {path}:{text.count(chr(10), 0, at) + 1}: holds a NUL byte, which no name can; save it as UTF-8 text"
+        )
+    return text

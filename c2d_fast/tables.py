@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+_MARKDOWN = str.maketrans({"\\": "\\\\", "|": "\\|", "<": "&lt;", ">": "&gt;", "&": "&amp;"})
 _CONSOLE = 120
 """Characters that most consoles have in a line."""
 
@@ -28,7 +29,7 @@ class Table:
 
     def markdown(self) -> str:
         """Returns a Markdown table."""
-        titles, *rows = [[cell.replace("\\", "\\\\").replace("|", "\\|") for cell in row] for row in self._cells()]
+        titles, *rows = [[cell.translate(_MARKDOWN) for cell in row] for row in self._cells()]
         right = ["---:" if self._is_number(place) else "---" for place in range(len(titles))]
         return "".join(f"| {' | '.join(row)} |\n" for row in (titles, right, *rows))
 
@@ -37,7 +38,7 @@ class Table:
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([title for title, _ in self.columns])
-        writer.writerows(self.rows)
+        writer.writerows([[_no_formula(value) for value in row] for row in self.rows])
         return file.getvalue()
 
     def _cells(self) -> list[list[str]]:
@@ -50,6 +51,11 @@ class Table:
 
     def _is_number(self, column: int) -> bool:
         return all(isinstance(row[column], (int, float, type(None))) for row in self.rows)
+
+
+def _no_formula(value: Any) -> Any:
+    """Keeps spreadsheets from computing names that come from files."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _aligned(cells: list[list[str]], right: Sequence[bool]) -> list[str]:
