@@ -97,7 +97,7 @@ def add_list_flags(group: "argparse._ActionsContainer") -> None:
     group.add_argument("--num-classes", type=positive, metavar="K",
                        help="default: as many as --label-map has, or the checkpoint, or the recipe")  # fmt: skip
     group.add_argument("--label-map", metavar="FILE", help="class names, one a line, or lines of `name index`")
-    names = "of files where lists give ids, e.g. '{id}.mp4'; a CSV also has {start} {end} {label} {split}"
+    names = "where lists give ids, e.g. '{id}.mp4'; a CSV also has {start} {end} {label} {split}"
     group.add_argument("--video-name", metavar="TEMPLATE", help=names)
 
 
