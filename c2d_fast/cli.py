@@ -1,13 +1,16 @@
 """What all commands share: flags with the same names and meanings, one-line errors, exit codes."""
 
 import argparse
+import atexit
 import math
 import os
 import re
 import signal
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from c2d_fast import console
@@ -193,21 +196,36 @@ def not_negative(text: str) -> int:
 def run(main: Callable[[], None]) -> NoReturn:
     """Runs a command's main function and ends the process with its exit code."""
     console.begin()
+    code = 0
     try:
         main()
     except ToldElsewhereError:
-        sys.exit(EXIT_USER_ERROR)
+        code = EXIT_USER_ERROR
     except EndedError as error:
         print(on_one_line(str(error)), file=sys.stderr)
-        sys.exit(error.exit_code)
+        code = error.exit_code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+        code = EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        code = EXIT_INTERRUPTED
     except BrokenPipeError:  # `... | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(1)
+        code = 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and written: Ctrl-C while workers end changes nothing
-    sys.exit(0)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process once Python has tidied up: threads joined, pipelines and workers ended, all output written.
+
+    What C++ libraries do after that is left out: DALI's and torch's threads were seen to end a command that had done its work
+    with SIGABRT ("terminate called without an active exception").
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
+
+from c2d_fast.versions import OPENCV_PACKAGES, version_of
 
 _WHOLE_PIXEL = 1e-3
 
@@ -15,11 +18,10 @@ def why_no_opencv() -> str:
 
     Before version 5 warpAffine rounds positions to 1/32 of a pixel, and crops would not be the published ones.
     """
-    try:
-        import cv2
-    except ImportError as error:
-        return f"OpenCV does not import ({error})"
-    version = str(cv2.__version__)
+    # Not imported to ask it: only the workers need it.
+    version = next(filter(None, map(version_of, OPENCV_PACKAGES)), None)
+    if version is None or find_spec("cv2") is None:
+        return "OpenCV is not installed"
     return "" if int(version.partition(".")[0]) >= 5 else f"OpenCV is {version}, which places pixels more coarsely than 5 does"
 
 

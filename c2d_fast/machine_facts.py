@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import c2d_fast
-from c2d_fast.versions import DALI_PACKAGES, dali_problem, installed_dali, version_of
+from c2d_fast.versions import DALI_PACKAGES, OPENCV_PACKAGES, dali_problem, installed_dali, version_of
 
 _PACKAGES = {
     "torch": ("torch",),
@@ -18,7 +18,7 @@ _PACKAGES = {
     "DALI": DALI_PACKAGES,
     "numpy": ("numpy",),
     "PyAV": ("av",),
-    "OpenCV": ("opencv-python-headless", "opencv-python", "opencv-contrib-python"),
+    "OpenCV": OPENCV_PACKAGES,
     "tensorboard": ("tensorboard",),
     "matplotlib": ("matplotlib",),
     "safetensors": ("safetensors",),

@@ -5,6 +5,8 @@ from importlib import metadata
 DALI_PACKAGES = ("nvidia-dali-cuda120", "nvidia-dali-cuda130", "nvidia-dali-cuda110")
 """DALI for one major version of CUDA each. All of them install the same modules: one may be installed at a time."""
 
+OPENCV_PACKAGES = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
+
 
 def version_of(package: str) -> str | None:
     """Returns the version of a package, as installed; None where it is not."""

@@ -24,6 +24,7 @@ from c2d_fast.findings import frames_to_decode
 from c2d_fast.listing import read_list
 from c2d_fast.manifest import read_manifest
 from c2d_fast.manifest_file import read_manifest_file, table_path
+from c2d_fast.orientation import turned
 from c2d_fast.packet_table import open_table
 from c2d_fast.video import decode_frames
 
@@ -81,7 +82,8 @@ def test_the_facts_are_those_of_a_plain_decode(odd):
         with av.open(str(folder / name)) as container:
             frames = list(container.decode(video=0))
         assert facts[name]["frames"] == len(frames), name
-        assert (facts[name]["width"], facts[name]["height"]) == (frames[0].width, frames[0].height)
+        shown = turned(frames[0].to_ndarray(format="rgb24"), int(facts[name]["orientation"]))
+        assert (facts[name]["height"], facts[name]["width"]) == shown.shape[:2]
         assert facts[name]["pix_fmt"].decode() == frames[0].format.name
         wanted = np.array([len(frames) - 1, 0, len(frames) // 2])
         stored = known(facts[name])
@@ -90,7 +92,8 @@ def test_the_facts_are_those_of_a_plain_decode(odd):
         for how in (stored, with_table):
             read = decode_frames(folder / name, wanted, stored=how)
             for row, number in zip(read, wanted, strict=True):
-                assert (row == frames[number].to_ndarray(format="rgb24")).all(), name
+                stored_picture = frames[number].to_ndarray(format="rgb24")
+                assert (row == turned(stored_picture, int(facts[name]["orientation"]))).all(), name
     assert facts["plain 2.mp4"]["longest_gop"] == 1
     assert facts["plain 1.mp4"]["closed_gops"]
     assert not facts["open gop.mp4"]["closed_gops"]

@@ -108,7 +108,8 @@ def test_good_videos_keep_every_frame_and_bad_ones_are_named(odd):
             continue
         facts = examine(target, "full", must_be_whole=True).facts
         numbers = [read_number(frame) for frame in decode_all(target)]
-        assert numbers == [read_number(frame) for frame in decode_frames(folder / name, np.arange(facts.frames))], name
+        # As it is stored, not as it is shown: numbers are written along the rows.
+        assert numbers == [read_number(frame) for frame in decode_all(folder / name)], name
         assert facts.frames == manifest.facts["frames"][i]
         assert (facts.codec, facts.pix_fmt, facts.audio, facts.full_range) == ("h264", "yuv420p", False, False)
         assert facts.constant_rate
