@@ -54,8 +54,7 @@ def test_kernels_are_timed_on_a_gpu_and_not_where_results_must_repeat(monkeypatc
     assert not torch.backends.cudnn.benchmark
     tune_kernels(torch.device("cuda"))
     assert torch.backends.cudnn.benchmark
-    for name in ("use_deterministic_algorithms",):
-        monkeypatch.setattr(torch, name, lambda *args, **kwargs: None)
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *args, **kwargs: None)
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
