@@ -13,6 +13,7 @@ from c2d_fast.decoder_fit import DALI_CPU_CODECS, NVDEC_CODECS, NVDEC_PIXELS, co
 from c2d_fast.errors import UserError
 from c2d_fast.manifest import Manifest
 from c2d_fast.source import ClipSource
+from c2d_fast.worker_pool import WorkerPool, attach
 
 __all__ = [
     "DALI_CPU_CODECS",
@@ -37,7 +38,7 @@ def read_clips(source: ClipSource) -> tuple[Any, ...]:
     """Adds the source and the decoder to a graph.
 
     Args:
-        source: draws and reads the samples in DALI's worker processes; it also names the decoder and the device.
+        source: draws and reads the samples in worker processes; it also names the decoder and the device.
 
     Returns:
         clip: uint8 FHWC, RGB, the frames asked for at the size they are shown in, or of them the part that the crops need,
@@ -128,14 +129,17 @@ def _inputs(source: ClipSource) -> dict[str, Any]:
         "problem": (types.UINT8, ""),
     }
     wanted = {name: stream for name, stream in streams.items() if stream}
+    pipeline = Pipeline.current()
+    # DALI takes the workers' memory as it is: of the batches in its queue, and of the one whose outputs are read.
+    held = pipeline.prefetch_queue_depth + 1
+    pool = WorkerPool(source, workers=pipeline.py_num_workers, batch_size=pipeline.max_batch_size, held=held)
+    attach(pipeline, pool)
     outputs = fn.external_source(
-        source,
+        pool.read_batch,
         num_outputs=len(wanted),
         dtype=[dtype for dtype, _ in wanted.values()],
         layout=[layout for _, layout in wanted.values()],
-        batch=False,
-        parallel=True,
-        prefetch_queue_depth=2,
+        no_copy=True,
     )
     return {name: outputs[place] for place, name in enumerate(wanted)}
 

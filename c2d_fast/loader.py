@@ -53,10 +53,6 @@ class TrainLoader:
         """Returns the videos of the batch that is read now, or was read last."""
         return _videos_of(self._stream)
 
-    def long_dead(self) -> str:
-        """Names workers that have been killed long ago, without this having been dealt with."""
-        return self._stream.long_dead()
-
 
 class EvalLoader:
     """Every view of every video of a list, in batches of one fixed size (a compiled model sees one shape)."""
@@ -75,10 +71,6 @@ class EvalLoader:
     def awaited(self) -> list[int]:
         """Returns the videos of the batch that is read now, or was read last."""
         return _videos_of(self._stream)
-
-    def long_dead(self) -> str:
-        """Names workers that have been killed long ago, without this having been dealt with."""
-        return self._stream.long_dead()
 
     def views(self) -> Iterator[Batch]:
         """Yields all views of all videos in the list's order, crop-major for each; the last batch is padded."""

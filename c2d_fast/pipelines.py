@@ -12,6 +12,7 @@ import torch
 from c2d_fast.errors import UserError
 from c2d_fast.signals import ASK_TO_STOP
 from c2d_fast.source import ClipSource
+from c2d_fast.worker_pool import pool_of
 
 Graph = Callable[..., Any]
 """train_pipe or eval_pipe of a pipe file: makes a DALI pipeline of a ClipSource."""
@@ -63,10 +64,11 @@ def build(graph: Graph, source: ClipSource, options: LoaderOptions, *, workers: 
             num_threads=options.decoder_threads if options.decoder != "ffmpeg" else max(options.workers, 1),
             device_id=options.device.index or 0 if options.device.type == "cuda" else None,
             py_num_workers=workers,
-            py_start_method="spawn",  # a forked child of a process that uses CUDA or threads may hang
             prefetch_queue_depth=2,
         )
         pipeline.build()
+        if pool := pool_of(pipeline):
+            pool.start()
     except Exception as error:  # DALI raises many kinds for a graph that is wrong
         raise UserError(f"{name_of(graph)} of the pipe file does not build: {last_line(error)}") from error
     finally:
@@ -75,13 +77,12 @@ def build(graph: Graph, source: ClipSource, options: LoaderOptions, *, workers: 
 
 
 def shut_down(pipelines: list[Any]) -> None:
-    """Ends pipelines in order: first DALI's threads, then the workers and the memory that they share.
-
-    It is not left to Python's garbage collector: when that breaks a cycle, it runs DALI's finalizer that frees the memory
-    before the one that ends the threads (read in DALI 2.4's pipeline.py).
-    """
+    """Ends pipelines in order, which Python's garbage collector would not keep: first DALI's threads, then the workers."""
     while pipelines:
-        pipelines.pop()._shutdown()
+        pipeline = pipelines.pop()
+        pipeline._shutdown()
+        if pool := pool_of(pipeline):
+            pool.close()
 
 
 def name_of(graph: Graph) -> str:

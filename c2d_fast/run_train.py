@@ -218,7 +218,6 @@ def _watchdog(
         rescue=trainer.rescue,
     )
     trainer.beat = watchdog.beat
-    watchdog.dead = lambda: source.long_dead() or (val_source.long_dead() if val_source else "")
     return watchdog
 
 

@@ -1,4 +1,4 @@
-"""What DALI's worker processes run: from a place in the plan to one video's bytes or frames. No torch, no DALI."""
+"""What a loader's worker processes run: from a place in the plan to one video's bytes or frames. No torch, no DALI."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -23,10 +23,15 @@ _NO_PROBLEM = np.zeros(0, np.uint8)
 
 
 class SampleInfo(Protocol):
-    """What DALI tells an external source (nvidia.dali.types.SampleInfo)."""
+    """Which sample is asked for: worker_pool.Place, or what DALI tells an external source (nvidia.dali.types.SampleInfo)."""
 
-    iteration: int
-    idx_in_batch: int
+    @property
+    def iteration(self) -> int:
+        """Returns the batch of the pipeline."""
+
+    @property
+    def idx_in_batch(self) -> int:
+        """Returns its place there."""
 
 
 @lru_cache(maxsize=2)
@@ -46,7 +51,7 @@ class SingleSample:
 
 @dataclass(frozen=True)
 class ClipSource:
-    """Callable for a parallel external source, one call a sample; picklable, the same in every worker process.
+    """Callable for worker_pool.py, one call a sample; picklable, the same in every worker process.
 
     Each call returns a tuple of arrays:
         file: a small video file, uint8 [bytes] (not with ffmpeg)
@@ -147,7 +152,7 @@ class ClipSource:
         return sample.lot < self.hybrid_share if self.decoder == "hybrid" else self.decoder != "ffmpeg"
 
     def __call__(self, info: SampleInfo) -> tuple[NDArray[Any], ...]:
-        """Reads the sample that DALI asks for; see the class for what it returns."""
+        """Reads the sample that is asked for; see the class for what it returns."""
         sample, problem = self.sample(*self.place(info.iteration, info.idx_in_batch)), _NO_PROBLEM
         if worker_life.is_worker():
             worker_stacks.show("train" if self.flips else "eval", sample.index)

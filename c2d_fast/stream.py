@@ -1,13 +1,8 @@
 """A DALI pipeline's outputs by step: built where it is first read, rebuilt around broken videos and dead workers."""
 
 import dataclasses
-import math
-import multiprocessing
-import signal
-import time
 import weakref
 from collections.abc import Set
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -15,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from c2d_fast import orphaned_locks, sample_problems, worker_counts, worker_stacks
+from c2d_fast import sample_problems, worker_counts, worker_stacks
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.decoder_check import check_decoder
 from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError
@@ -23,12 +18,8 @@ from c2d_fast.pipelines import Graph, LoaderOptions, build, last_line, name_of, 
 from c2d_fast.plan import EvalPlan, TrainPlan
 from c2d_fast.sample_problems import Place
 from c2d_fast.source import ClipSource, SingleSample
-from c2d_fast.worker_life import TOLD_TO_END
+from c2d_fast.worker_pool import SampleLostError, pool_of
 
-_PREFETCHED = 5  # batches that workers may be reading ahead: DALI's queue, the source's, and the one in hand
-_DEATHS_IN_A_ROW = 3
-_SOUND_ENDS = (0, TOLD_TO_END)
-_DEAD_LIMIT_S = 60.0
 _NO_MEMORY = ("out of memory", "OUT_OF_MEMORY", "MemoryAllocation", "bad_alloc")
 
 Part = tuple[Any, slice]
@@ -64,10 +55,8 @@ class Stream:
         # Videos that are scored are decoded by as many as memory allows: that is the plan's batch.
         self._size = (isinstance(plan, TrainPlan) and options.decode_batch) or plan.batch_size
         self._pipelines: list[Any] = []  # the one in use, if any
-        self._workers: list[BaseProcess] = []
         self._next = -1  # place of the first sample that the pipeline gives next
-        self._deaths = 0
-        self._dead_since_s = math.inf
+        self._built_at = -1  # and of the first that it gave
         weakref.finalize(self, shut_down, self._pipelines)
         self._outputs: list[_Outputs] = []  # the one in hand last, and before it those that a GPU may still be working on
 
@@ -105,14 +94,6 @@ class Stream:
             place = outputs.first + taken.stop
         return parts, np.concatenate(index)
 
-    def long_dead(self) -> str:
-        """Names workers that have been killed long ago, without this having been dealt with; called by another thread."""
-        if all(process.exitcode in (None, *_SOUND_ENDS) for process in self._workers):
-            self._dead_since_s = math.inf
-            return ""
-        self._dead_since_s = min(self._dead_since_s, time.monotonic())
-        return ", ".join(self._dead_workers()) if time.monotonic() - self._dead_since_s > _DEAD_LIMIT_S else ""
-
     def _holds(self, place: int) -> bool:
         """Says whether the outputs in hand have the sample at a place, and are those of the pipeline's way on."""
         return bool(self._outputs) and self._outputs[-1].end == self._next and self._outputs[-1].first <= place < self._next
@@ -121,12 +102,9 @@ class Stream:
         if self._holds(place) or (self._pipelines and place == self._next):
             return
         shut_down(self._pipelines)
-        others = set(multiprocessing.active_children())
         source = self._source(place)
         self._pipelines.append(build(self._graph, source, self._options, workers=self._options.workers, batch_size=self._size))
-        self._workers = [process for process in multiprocessing.active_children() if process not in others]
-        orphaned_locks.guard(self._pipelines[0], self._workers, _SOUND_ENDS)
-        self._next = place
+        self._next = self._built_at = place
 
     def _run(self, place: int) -> _Outputs:
         """Returns the pipeline's next outputs, from a place on, once all their videos decode."""
@@ -134,9 +112,12 @@ class Stream:
             self._start(place)
             try:
                 outputs = self._pipelines[0].run()
-            except (RuntimeError, AssertionError, ValueError) as error:  # the latter two of queues that a worker died at
+            except SampleLostError as error:
+                problems = self._look_into_loss(error, place)
+            except RuntimeError as error:
                 problems = self._look_into(error, place)
             else:
+                self._tell_of_deaths()
                 if len(outputs) != 3:
                     raise UserError(
                         f"{self._name} of the pipe file has {len(outputs)} outputs; it must give clip, index, problem"
@@ -144,7 +125,7 @@ class Stream:
                 clips, index, texts = outputs
                 found = {self._place(place + n): text for n in range(len(texts)) if (text := _text(texts[n]))}
                 if not found:
-                    self._next, self._deaths = place + self._size, 0
+                    self._next = place + self._size
                     return _Outputs(clips, np.array(index.as_array()).reshape(-1), place)
                 problems = found
             self._quarantine(problems)
@@ -170,51 +151,38 @@ class Stream:
         )
 
     def _look_into(self, error: Exception, place: int) -> dict[Place, str]:
-        """Finds out why a pipeline is dead, which its message does not say: place -> what is wrong with the video.
-
-        Nothing is returned where workers have died for another reason: the same samples are to be tried again.
-        """
+        """Finds out why a pipeline has failed, which its message does not say: place -> what is wrong with the video."""
         if any(text in str(error) for text in _NO_MEMORY):
             raise UserError(
                 f"{self._name}: out of memory while decoding and augmenting {self._size} videos at a time: lower --batch-size "
                 f"(twice --accumulate makes as large a step), --decode-batch or --decoder-threads; DALI: {last_line(error)}"
             ) from error
-        deaths = self._dead_workers()
-        if not deaths:  # another thread may be hearing of one just now, and has not said so yet
-            time.sleep(0.1)
-            deaths = self._dead_workers()
-        if deaths:
-            self._workers = []  # noticed: looking into it may take longer than the watchdog bears them
-        problems = self._died_of(place) if deaths else self._find_problems(place)
-        if problems:
+        self._tell_of_deaths()
+        if problems := self._find_problems(place):
             return problems
-        if not deaths:
-            raise UserError(f"{self._name} of the pipe file failed, and not because of a video: {last_line(error)}") from error
-        self._deaths += 1
-        message = f"loader workers ended: {', '.join(deaths)}"
-        if self._deaths >= _DEATHS_IN_A_ROW:
-            raise EndedError(
-                f"{message}; {self._deaths} times in a row at the same batch, for no fault of its videos: lower --workers if "
-                "memory is short, and start again with --resume auto",
-                EXIT_START_AGAIN,
-            )
-        tqdm.write(f"warning: {message}; starting new ones and reading the batch again")
-        shut_down(self._pipelines)
-        return {}
+        raise UserError(f"{self._name} of the pipe file failed, and not because of a video: {last_line(error)}") from error
 
-    def _dead_workers(self) -> list[str]:
-        """Names the workers that have ended without being told to; DALI ends all when one has."""
-        if all(process.exitcode is None for process in self._workers):
-            return []
-        for process in self._workers:
-            process.join(5)
-        ended = [(process.pid, process.exitcode) for process in self._workers if process.exitcode not in (None, *_SOUND_ENDS)]
-        return [f"process {pid} by {_how(code)}" for pid, code in ended if code is not None]
+    def _look_into_loss(self, error: SampleLostError, first: int) -> dict[Place, str]:
+        """Returns what is wrong with a video that workers have ended at, one after the other.
 
-    def _died_of(self, place: int) -> dict[Place, str]:
-        """Returns what is wrong with the videos that workers which have died may have been reading."""
-        places = map(self._place, range(place, place + _PREFETCHED * self._size))
-        return sample_problems.by_reading(self._source(place), list(places), jobs=self._options.workers)
+        Args:
+            error: says which sample of the pipeline it is.
+            first: place of the batch that was asked for; the pipeline's own is one that is decoded ahead.
+        """
+        self._tell_of_deaths()
+        place = self._place(error.place.iteration * self._size + error.place.idx_in_batch + self._built_at)
+        if problems := sample_problems.by_reading(self._source(first), [place], jobs=1):
+            return problems
+        raise EndedError(
+            f"loader workers ended: {', '.join(error.deaths)}; {len(error.deaths)} times in a row at the same sample, for no "
+            "fault of its video: lower --workers if memory is short, and start again with --resume auto",
+            EXIT_START_AGAIN,
+        )
+
+    def _tell_of_deaths(self) -> None:
+        pool = pool_of(self._pipelines[0])
+        if pool and (deaths := pool.take_deaths()):
+            tqdm.write(f"warning: loader workers ended: {', '.join(deaths)}; starting new ones, which read their samples again")
 
     def _find_problems(self, place: int) -> dict[Place, str]:
         """Returns what is wrong with the videos of a batch that did not decode."""
@@ -265,14 +233,6 @@ class Stream:
                 outputs.done.record()
         while len(self._outputs) > 1 and self._outputs[0].done.query():
             del self._outputs[0]
-
-
-def _how(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    hints = {signal.SIGKILL: " (perhaps for want of memory)", signal.SIGBUS: " (perhaps /dev/shm is full: docker's --shm-size)"}
-    number = signal.Signals(-code)
-    return number.name + hints.get(number, "")
 
 
 def _text(problem: Any) -> str:

@@ -34,8 +34,6 @@ class Watchdog:
         self._limit_s, self._folder, self._rank = limit_s, folder, rank
         self._samples, self._rescue = samples, rescue
         self._doing, self._beats = "starting", 0
-        self.dead: Callable[[], str] = lambda: ""
-        """Says which workers have been dead for long, though the run has not dealt with it: it cannot."""
         self._end = threading.Event()
 
     def beat(self, doing: str) -> None:
@@ -59,8 +57,6 @@ class Watchdog:
             checked_s = now_s
             if self._beats != seen:
                 seen, still_s = self._beats, 0.0
-            if dead := self.dead():
-                self._end_the_run(f"loader workers ended ({dead}), and DALI still waits for them,")
             if still_s > self._limit_s:
                 self._end_the_run(f"no progress for {self._limit_s:g} s (--stall-minutes)")
 

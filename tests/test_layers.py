@@ -11,7 +11,7 @@ KNOW_DALI = {"decode", "loader"}
 PURE = {"errors", "recipe", "listing", "sampler", "plan", "video", "source", "cli", "label_map", "list_shapes", "make_lists"}
 PURE |= {"facts", "examine", "scan", "transcode", "encode", "children", "manifest_file", "packet_table", "packets", "crops"}
 PURE |= {"train", "test", "prepare", "browse", "export", "info", "predict", "analyze"}
-PURE |= {"worker_counts", "sheet", "video_writer", "clip_pictures", "clip_archive", "overlay"}
+PURE |= {"worker_counts", "worker_pool", "sample_memory", "sheet", "video_writer", "clip_pictures", "clip_archive", "overlay"}
 PURE |= {"charts", "curves", "tables", "history"}
 
 
