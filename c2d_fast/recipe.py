@@ -59,6 +59,10 @@ class Crop:
     test_short_side: int = 224
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
     """Training crops are these parts of the short side."""
+    scale_before_crop: bool = True
+    """How training crops are made. True: the frame is scaled to train_short_side, and the box cut out of that is resized, as
+    published. False: the box is cut out of the frame as it is and resized once, which is quicker where much is scaled down, and
+    gives other, sharper pixels (docs/decisions/0015); frames that have train_short_side are the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
