@@ -12,6 +12,8 @@ from c2d_fast.errors import UserError
 
 _BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 """Depth of the ResNet -> blocks of layer1..layer4."""
+_MEANT_BEFORE = {"crop": {"scale_before_crop": False}}
+"""What recipes meant before they had these fields."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +176,12 @@ def load_pipe(path: str | Path) -> PipeFile:
         if not callable(getattr(module, name, None)):
             raise UserError(f"--pipe {path}: declares no {name}; a pipe file needs both graphs (see dali_pipes/README.md)")
     return PipeFile(path, recipe, module.train_pipe, module.eval_pipe)
+
+
+def stored_part(recipe: dict[str, Any], part: str) -> Any:
+    """Returns a part of a recipe in plain values, from a checkpoint of any age: a field that it lacks as it was meant then."""
+    fields = recipe.get(part)
+    return _MEANT_BEFORE.get(part, {}) | fields if isinstance(fields, dict) else fields
 
 
 def _plain(value: Any) -> Any:
