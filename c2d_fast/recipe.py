@@ -62,9 +62,9 @@ class Crop:
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
     """Training crops are these parts of the short side."""
     scale_before_crop: bool = True
-    """How training crops are made. True: the frame is scaled to train_short_side, and the box cut out of that is resized, as
-    published. False: the box is cut out of the frame as it is and resized once, which is quicker where much is scaled down, and
-    gives other, sharper pixels (docs/decisions/0015); frames that have train_short_side are the same."""
+    """How training crops are made. True: the frame is scaled to train_short_side, and the box cut out of that is resized to
+    size, as published. False: the box of the frame as it is is resized once: cheaper, and sharper than the published models
+    saw, but for frames that have train_short_side anyway (docs/benchmarks.md has both)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -72,6 +71,8 @@ def reference_crop(frames, box, size, flip=False):
 
 def published_crop(frames, box, short_side, size, flip=False):
     """Makes a training crop as MMAction2 does, whole frames [F, H, W, C] and every step: scale, cut, resize, flip; uint8."""
+    import cv2  # machines with a GPU may lack it
+
     scaled = sampler.scaled_size(frames.shape[2], frames.shape[1], short_side)
     x0, y0, x1, y1 = np.rint(box * np.array([*scaled, *scaled])).astype(int)
     images = [cv2.resize(frame, scaled, interpolation=cv2.INTER_LINEAR) for frame in frames]
