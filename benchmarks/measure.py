@@ -15,15 +15,14 @@ from peers import MOST_ROUNDS, batches_per_s
 from rounds import timed
 from stored import Form
 
-from c2d_fast import sampler
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.batch import Batch
-from c2d_fast.crops import cut_crop
+from c2d_fast.crops import cut_crop, scale_frames
 from c2d_fast.decode import choose_decoder
 from c2d_fast.loader import LoaderOptions, TrainLoader
 from c2d_fast.manifest import Manifest
 from c2d_fast.packets import from_table
-from c2d_fast.plan import TrainPlan
+from c2d_fast.plan import Sample, TrainPlan
 from c2d_fast.recipe import PipeFile
 from c2d_fast.source import ClipSource
 from c2d_fast.video import decode_images
@@ -100,8 +99,7 @@ def clips_for_peers(pipe: PipeFile, form: Form, setting: Setting, batches: int, 
     clips = []
     for step, slot in itertools.product(range(batches), range(setting.batch_size)):
         sample = plan.sample(step, slot)
-        source = int(plan.videos.width[sample.index]), int(plan.videos.height[sample.index])
-        scaled = sampler.scaled_size(*source, plan.short_side)
+        scaled = plan.scaled_size(sample.index)
         box = np.rint(sample.boxes[0] * np.array([*scaled, *scaled])).astype(int).tolist()
         file = str(Path(plan.videos.file(sample.index)).absolute())
         clips.append({"file": file, "frames": sample.frames.tolist(), "scaled": scaled, "box": box, "flip": sample.flip})
@@ -122,11 +120,19 @@ def _arrived(batch: Batch) -> None:
         torch.cuda.synchronize()
 
 
+def _cut(source: ClipSource, images: list[Any], sample: Sample) -> None:
+    if source.scales_first:
+        images = scale_frames(images, source.plan.scaled_size(sample.index))
+    is_scaled = min(images[0].shape[:2]) == source.plan.short_side
+    for box in sample.boxes:
+        cut_crop(images, box, source.crop_size, flip=True, is_scaled=is_scaled)
+
+
 def stage_costs(pipe: PipeFile, form: Form, setting: Setting, clips: int = 12) -> dict[str, float]:
     """Returns milliseconds that a clip takes in one process, stage by stage, with the ffmpeg decoder.
 
     read: from the page cache, the packets that the table gives. decode: with the conversion to RGB. augment: region, resize,
-    flip, where workers do it.
+    flip, where workers do it, and scaling before them.
     """
     recipe = pipe.recipe
     copies = -(-clips // len(form.manifest.kept))
@@ -142,10 +148,6 @@ def stage_costs(pipe: PipeFile, form: Form, setting: Setting, clips: int = 12) -
         images: list[Any] = []
         decode = lambda p=path, s=stored, w=wanted, i=images: i.extend(decode_images(p, w, 1, s))  # noqa: E731
         spent["decode"] += max(timed(decode) - read_s, 0)
-        is_scaled = min(images[0].shape[:2]) == plan.short_side
-        if not find_spec("cv2"):  # workers leave it to the graph
-            continue
-        for box in sample.boxes:
-            cut = lambda i=images, b=box, s=is_scaled: cut_crop(i, b, recipe.crop.size, flip=True, is_scaled=s)  # noqa: E731
-            spent["augment"] += timed(cut)
+        if find_spec("cv2"):  # without it, workers leave it to the graph
+            spent["augment"] += timed(lambda i=images, s=sample: _cut(source, i, s))  # type: ignore[misc]
     return {name: round(1000 * seconds / clips, 3) for name, seconds in spent.items()}

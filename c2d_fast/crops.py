@@ -1,8 +1,9 @@
-"""Cuts crops out of decoded frames on a CPU, in the loader's workers: region, resize and flip in one. No torch, no DALI."""
+"""Cuts crops out of decoded frames on a CPU, in the loader's workers: scale, region, resize and flip. No torch, no DALI."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,24 @@ def why_no_opencv() -> str:
     return "" if int(version.partition(".")[0]) >= 5 else f"OpenCV is {version}, which places pixels more coarsely than 5 does"
 
 
+def scale_frames(images: Sequence[NDArray[np.uint8]], size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """Scales whole frames, as the published pipeline does before it cuts a training crop: rounded to uint8, not antialiased.
+
+    Args:
+        images: as in cut_crop.
+        size: width and height, in pixels.
+
+    Returns:
+        uint8 [height, width, C] each; a frame itself where it has that size.
+    """
+    import cv2  # as in cut_crop
+
+    cv2.setNumThreads(0)
+    # Whole, although a crop needs but a part: of a part OpenCV makes other bits.
+    resize = partial(cv2.resize, dsize=size, interpolation=cv2.INTER_LINEAR)
+    return [image if image.shape[1::-1] == size else cast(NDArray[np.uint8], resize(image)) for image in images]
+
+
 def cut_crop(
     images: Sequence[NDArray[np.uint8]], box: NDArray[np.float32], size: int, *, flip: bool, is_scaled: bool
 ) -> NDArray[np.uint8]:
@@ -35,9 +54,10 @@ def cut_crop(
         box: x0, y0, x1, y1 as parts of the frame, 0..1, float32 [4].
         size: side of the result, in pixels.
         flip: mirror it.
-        is_scaled: whether the frame has the recipe's short side as it is. The published pipeline then cuts the region out
-            before it resizes it, and so does this, with the same function: a region of whole pixels comes out as there to
-            the bit. Otherwise region and resize are one step, which differs from the published two by rounding.
+        is_scaled: whether the frame has the recipe's short side, as it is or by scale_frames. The published pipeline then
+            cuts the region out before it resizes it, and so does this, with the same function: a region of whole pixels comes
+            out as there to the bit. Otherwise region and resize are one step, at the very points that scaling the frame and
+            then cutting the region out would take, of the frame as it is.
 
     Returns:
         uint8 [F, size, size, C].

@@ -42,7 +42,8 @@ def read_clips(source: ClipSource) -> tuple[Any, ...]:
 
     Returns:
         clip: uint8 FHWC, RGB, the frames asked for at the size they are shown in, or of them the part that the crops need,
-            on source.device
+            on source.device; in training the crop's box alone, of the frame scaled to the recipe's short side, unless the
+            recipe says otherwise (Crop.scale_before_crop)
         start, end: float32 [crops, 2], (y, x) corners of the crops as parts of that, 0..1; CPU
         flip: int32; CPU; None in evaluation
         index: int64; CPU
@@ -55,7 +56,28 @@ def read_clips(source: ClipSource) -> tuple[Any, ...]:
         clip = _on_device(source, streams["images"])
     else:
         clip = _by_dali(source, streams)
+    if source.scales_first:
+        clip = _box_of_scaled(source, clip, streams)
+        streams |= {"start": types.Constant(np.zeros((1, 2), np.float32)), "end": types.Constant(np.ones((1, 2), np.float32))}
     return (clip, *(streams.get(name) for name in ("start", "end", "flip", "index", "problem")))
+
+
+def _box_of_scaled(source: ClipSource, clip: Any, streams: dict[str, Any]) -> Any:
+    """Cuts the box of a training crop out of frames scaled to the short side, rounded to uint8: the published first step."""
+    start, end = streams["start"][0], streams["end"][0]
+    if source.all_scaled:
+        return fn.slice(clip, rel_start=start, rel_end=end, axes=[1, 2])
+    # Of the scaled frame no more is made than the box. At its edges this interpolates with pixels outside, as scaling the whole
+    # frame does; what resizes the box next has none outside, as published.
+    return fn.resize(
+        clip,
+        roi_start=start,
+        roi_end=end,
+        roi_relative=True,
+        size=streams["scaled"],
+        interp_type=types.INTERP_LINEAR,
+        antialias=False,
+    )
 
 
 def _by_either(source: ClipSource, streams: dict[str, Any]) -> Any:
@@ -124,6 +146,7 @@ def _inputs(source: ClipSource) -> dict[str, Any]:
         "is_file": source.decoder == "hybrid" and (types.BOOL, ""),
         "start": not crops and (types.FLOAT, ""),
         "end": not crops and (types.FLOAT, ""),
+        "scaled": not crops and source.scales_first and not source.all_scaled and (types.FLOAT, ""),
         "flip": not crops and source.flips and (types.INT32, ""),
         "index": (types.INT64, ""),
         "problem": (types.UINT8, ""),

@@ -169,11 +169,13 @@ class TrainPlan:
         epoch, _ = self._place(step, slot)
         return sampler.lot(self.seed, epoch, self.index(step, slot))
 
+    def scaled_size(self, index: int) -> tuple[int, int]:
+        """Returns the width and height of the scaled frame that a video's crops are defined on."""
+        return sampler.scaled_size(int(self.videos.width[index]), int(self.videos.height[index]), self.short_side)
+
     def draw(self, epoch: int, index: int) -> Sample:
         """Draws a video's sample of an epoch, whatever its place in it."""
-        videos, clip = self.videos, self.clip
-        n, source = int(videos.num_frames[index]), (int(videos.width[index]), int(videos.height[index]))
-        scaled = sampler.scaled_size(*source, self.short_side)
+        n, clip, scaled = int(self.videos.num_frames[index]), self.clip, self.scaled_size(index)
         firsts = sampler.train_first_frames(n, clip.num_frames, clip.interval)
         draws = _draws(*scaled, self.crop.size, self.crop.scales)
         first, box, flip = sampler.draw_train(self.seed, epoch, index, len(firsts), draws)
@@ -250,8 +252,12 @@ class EvalPlan:
         clips = self._clips(index)
         return np.searchsorted(np.unique(clips), clips)
 
+    def scaled_size(self, index: int) -> tuple[int, int]:
+        """Returns the width and height of the scaled frame that a video's crops are defined on."""
+        return sampler.scaled_size(int(self.videos.width[index]), int(self.videos.height[index]), self.short_side)
+
     def _boxes(self, index: int) -> NDArray[np.float32]:
-        scaled = sampler.scaled_size(int(self.videos.width[index]), int(self.videos.height[index]), self.short_side)
+        scaled = self.scaled_size(index)
         squares = [sampler.centre_box(*scaled, self.crop.size)] if self.num_clips == 1 else sampler.three_boxes(*scaled)
         return np.stack([sampler.relative_box(square, *scaled) for square in squares])
 

@@ -12,6 +12,8 @@ from c2d_fast.errors import UserError
 
 _BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 """Depth of the ResNet -> blocks of layer1..layer4."""
+_MEANT_BEFORE = {"crop": {"scale_before_crop": False}}
+"""What recipes meant before they had these fields."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,10 @@ class Crop:
     test_short_side: int = 224
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
     """Training crops are these parts of the short side."""
+    scale_before_crop: bool = True
+    """How training crops are made. True: the frame is scaled to train_short_side, and the box cut out of that is resized to
+    size, as published. False: the box of the frame as it is is resized once: cheaper, and sharper than the published models
+    saw, but for frames that have train_short_side anyway (docs/benchmarks.md has both)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +176,12 @@ def load_pipe(path: str | Path) -> PipeFile:
         if not callable(getattr(module, name, None)):
             raise UserError(f"--pipe {path}: declares no {name}; a pipe file needs both graphs (see dali_pipes/README.md)")
     return PipeFile(path, recipe, module.train_pipe, module.eval_pipe)
+
+
+def stored_part(recipe: dict[str, Any], part: str) -> Any:
+    """Returns a part of a recipe in plain values, from a checkpoint of any age: a field that it lacks as it was meant then."""
+    fields = recipe.get(part)
+    return _MEANT_BEFORE.get(part, {}) | fields if isinstance(fields, dict) else fields
 
 
 def _plain(value: Any) -> Any:

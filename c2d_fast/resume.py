@@ -8,6 +8,7 @@ from c2d_fast.checkpoints import newest
 from c2d_fast.errors import UserError
 from c2d_fast.label_map import check_same_classes
 from c2d_fast.listing import Listing
+from c2d_fast.recipe import stored_part
 from c2d_fast.trainer import Trainer
 
 
@@ -69,9 +70,10 @@ def note_changes(content: dict[str, Any], identity: dict[str, Any]) -> None:
         if (before.get(name) or None) != (now[name] or None):
             print(f"note: it was trained with {name.replace('_', ' ')} {before.get(name)}, and goes on with {now[name]}")
     for part, values in identity["recipe"].items():
-        theirs = content["recipe"].get(part)
+        theirs = stored_part(content["recipe"], part)
         if theirs != values:
-            print(f"note: its recipe had {part} {theirs}, and goes on with {values}")
+            had, has = _what_differs(theirs, values)
+            print(f"note: its recipe had {part} {had}, and goes on with {has}")
     versions = content.get("versions")
     changed = [
         name
@@ -80,6 +82,14 @@ def note_changes(content: dict[str, Any], identity: dict[str, Any]) -> None:
     ]
     if changed:
         print(f"note: it was trained with other versions of {', '.join(changed)}: weights may differ in their last bits")
+
+
+def _what_differs(before: Any, now: Any) -> tuple[Any, Any]:
+    """Returns of two parts of recipes the fields that differ; parts that are no fields as they are."""
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return before, now
+    names = [name for name in now if before.get(name) != now[name]]
+    return {name: before.get(name) for name in names}, {name: now[name] for name in names}
 
 
 def same_lists(content: dict[str, Any], train_list: Listing) -> bool:

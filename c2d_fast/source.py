@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast import worker_life, worker_stacks
-from c2d_fast.crops import cut_crop, cut_region, why_no_opencv
+from c2d_fast.crops import cut_crop, cut_region, scale_frames, why_no_opencv
 from c2d_fast.errors import UserError
 from c2d_fast.facts import is_cropped
 from c2d_fast.orientation import MIRRORED, TRANSPOSED, UPSIDE_DOWN
@@ -61,6 +61,7 @@ class ClipSource:
         images: the part of the decoded frames that the crops need, uint8 [F, H, W, C] (ffmpeg and hybrid)
         is_file: whether the sample is in file or in images, bool (hybrid)
         start, end: the crops' corners (y, x) as parts of the decoded frame or of images, 0..1, float32 [crops, 2]
+        scaled: height and width of the crop in the scaled frame, float32 [2] (where the graph scales first)
         flip: 0 or 1, int32 (training only)
         index: the video, int64
         problem: why it could not be read, UTF-8 in uint8, empty when it could
@@ -122,6 +123,16 @@ class ClipSource:
         return bool(self.file_decoder) and bool(self.plan.videos.stored["orientation"].any())
 
     @property
+    def scales_first(self) -> bool:
+        """Whether frames are scaled to the short side before a crop is cut out of them."""
+        return isinstance(self.plan, TrainPlan) and self.plan.crop.scale_before_crop
+
+    @cached_property
+    def all_scaled(self) -> bool:
+        """Whether every video has that short side as it is."""
+        return bool((np.minimum(self.plan.videos.width, self.plan.videos.height) == self.plan.short_side).all())
+
+    @property
     def num_crops(self) -> int:
         """Crops that the graph cuts out of each frame."""
         return self.plan.num_crops if isinstance(self.plan, EvalPlan) else 1
@@ -160,7 +171,9 @@ class ClipSource:
             read = self._read(sample)
         except DecodeError as error:
             # An exception would end the pipeline without naming the video; the loader reads this instead.
-            problem, read = np.frombuffer(str(error).encode(), np.uint8), _Read(self._no_images(), sample.boxes)
+            problem = np.frombuffer(str(error).encode(), np.uint8)
+            # All of the tiny images: a graph is given no box without a pixel.
+            read = _Read(self._no_images(), np.tile(np.array([0, 0, 1, 1], np.float32), (len(sample.boxes), 1)))
         index = np.array(sample.index, np.int64)
         if self.cuts_crops:
             return read.images, index, problem
@@ -176,6 +189,7 @@ class ClipSource:
             *((np.array(self.is_file(sample)),) if self.decoder == "hybrid" else ()),
             np.ascontiguousarray(read.boxes[:, 1::-1]),
             np.ascontiguousarray(read.boxes[:, :1:-1]),
+            *((self._scaled(sample),) if self.scales_first and not self.all_scaled else ()),
             *((np.array(sample.flip, np.int32),) if self.flips else ()),
             index,
             problem,
@@ -189,12 +203,19 @@ class ClipSource:
             return _Read(self._no_images(), sample.boxes, *read_clip(path, sample.frames, stored, clear_cropping=clears))
         wanted, places = np.unique(sample.frames, return_inverse=True)
         different = decode_images(path, wanted, self.decoder_threads, stored)
+        if self.cuts_crops and self.scales_first:
+            different = scale_frames(different, self.plan.scaled_size(sample.index))
         images = [different[place] for place in places]
         if not self.cuts_crops:
             return _Read(*cut_region(images, sample.boxes))
         is_scaled = min(images[0].shape[:2]) == self.plan.short_side
         crops = [cut_crop(images, box, self.crop_size, flip=sample.flip, is_scaled=is_scaled) for box in sample.boxes]
         return _Read(crops[0] if self.flips else np.stack(crops), sample.boxes)
+
+    def _scaled(self, sample: Sample) -> NDArray[np.float32]:
+        width, height = self.plan.scaled_size(sample.index)
+        x0, y0, x1, y1 = sample.boxes[0] * np.array([width, height, width, height])
+        return np.maximum(np.rint([y1 - y0, x1 - x0]), 1).astype(np.float32)
 
     def _no_images(self) -> NDArray[np.uint8]:
         """Returns images of the right number of dimensions, and nothing in them."""

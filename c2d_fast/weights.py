@@ -13,7 +13,7 @@ from torch import Tensor
 from c2d_fast.errors import UserError
 from c2d_fast.model import C2D
 from c2d_fast.model_file import ModelFile, published_name, read_model_file
-from c2d_fast.recipe import Recipe
+from c2d_fast.recipe import Recipe, stored_part
 
 _IMAGENET = {
     18: torchvision.models.ResNet18_Weights.IMAGENET1K_V1,  # there is no V2 of it
@@ -124,8 +124,9 @@ def describe(file: ModelFile, recipe: Recipe) -> str:
     """Returns one line on what was loaded, for the user."""
     line = f"checkpoint: {file.path} ({_form(file)})"
     if file.form == "ours":
-        changed = [part for part in ("clip", "crop") if file.recipe.get(part) not in (None, recipe.as_dict()[part])]
-        return line + "".join(f"; note: trained with another {part}: {file.recipe[part]}" for part in changed)
+        theirs = {part: stored_part(file.recipe, part) for part in ("clip", "crop")}
+        changed = [part for part in theirs if theirs[part] not in (None, recipe.as_dict()[part])]
+        return line + "".join(f"; note: trained with another {part}: {theirs[part]}" for part in changed)
     kind = _POOLED[recipe.model.temporal_pool]
     if file.temporal_pool is not None:
         return f"{line}, {kind} temporal pool by its configuration"

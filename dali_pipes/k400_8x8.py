@@ -25,7 +25,7 @@ RECIPE = Recipe(
 def train_pipe(source):
     if source.crops_on_cpu:
         return read_crops(source)  # u8 FHWC, crop size, flipped: the same crops, by the workers that decode
-    clip, start, end, flip, index, problem = read_clips(source)  # u8 FHWC, as stored, or the part that the crops need
+    clip, start, end, flip, index, problem = read_clips(source)  # u8 FHWC, the crop's box of the scaled frame: start 0, end 1
     clip = fn.resize(
         clip,
         roi_start=start[0],

@@ -216,6 +216,18 @@ def test_a_model_that_lacks_memory_beside_others_is_tried_again_alone(here, tmp_
     assert lane.close() == ["small_64px.py"]
 
 
+def test_crops_of_one_step_and_of_two_are_compared(tmp_path):
+    flags = ["--sizes", "340x256", "456x320", "--clips", 2, "--videos", 1, "--data", tmp_path, "--out", tmp_path / "crops.json"]
+    done = run("benchmarks/crops.py", *flags)
+    assert done.returncode == 0, done.stderr
+    sizes = json.loads((tmp_path / "crops.json").read_text())["sizes"]
+    assert list(sizes) == ["340x256", "456x320"]
+    assert (sizes["340x256"]["worst_box_difference"], sizes["340x256"]["sharpness_ratio"]) == (0, 1)
+    assert sizes["456x320"]["worst_box_difference"] > sizes["456x320"]["mean_difference"] > 0.3
+    assert sizes["456x320"]["sharpness_ratio"] > 1.05
+    assert all(ms > 0 for size in sizes.values() for ms in size["ms_per_clip"].values())
+
+
 def test_a_machine_names_the_dali_that_it_has(here, monkeypatch):
     import machine
 

@@ -69,6 +69,17 @@ def reference_crop(frames, box, size, flip=False):
     return (sampled.flip(3) if flip else sampled).permute(0, 2, 3, 1).numpy()
 
 
+def published_crop(frames, box, short_side, size, flip=False):
+    """Makes a training crop as MMAction2 does, whole frames [F, H, W, C] and every step: scale, cut, resize, flip; uint8."""
+    import cv2  # machines with a GPU may lack it
+
+    scaled = sampler.scaled_size(frames.shape[2], frames.shape[1], short_side)
+    x0, y0, x1, y1 = np.rint(box * np.array([*scaled, *scaled])).astype(int)
+    images = [cv2.resize(frame, scaled, interpolation=cv2.INTER_LINEAR) for frame in frames]
+    images = [cv2.resize(image[y0:y1, x0:x1], (size, size), interpolation=cv2.INTER_LINEAR) for image in images]
+    return np.stack([image[:, ::-1] if flip else image for image in images])
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_training_batches_hold_the_planned_frames_crops_and_flips(mixed, workers):
     loader, plan = train_loader(mixed, workers=workers)
@@ -86,8 +97,8 @@ def test_training_batches_hold_the_planned_frames_crops_and_flips(mixed, workers
                 assert batch.index[slot] == sample.index
                 assert batch.label[slot] == plan.videos.labels[sample.index]
                 frames = decode_all(plan.videos.file(sample.index))[sample.frames]
-                expected = reference_crop(frames, sample.boxes[0], CROP.size, sample.flip)
-                assert np.abs(batch.clip[slot].numpy() - expected).max() < 1.01  # rounding
+                expected = published_crop(frames, sample.boxes[0], CROP.train_short_side, CROP.size, sample.flip)
+                assert (batch.clip[slot].numpy() == expected).all()
                 flips.add(sample.flip)
     assert flips == {True, False}
 
@@ -125,8 +136,9 @@ def test_a_pipe_file_that_cuts_the_crops_itself_gets_what_they_need(mixed):
     graph = TrainLoader(GRAPH_CROPS.train_pipe, plan, options(), mixed)
     for workers, dali in zip(loader.epoch(0), graph.epoch(0), strict=True):
         assert torch.equal(workers.index, dali.index)
-        assert (workers.clip.int() - dali.clip.int()).abs().max() <= 1
-        assert (workers.clip != dali.clip).float().mean() < 0.01
+        # Each of OpenCV's two roundings is 1/8 level low, on the average; DALI's are not.
+        assert (workers.clip.int() - dali.clip.int()).abs().max() <= 2
+        assert (workers.clip.float() - dali.clip.float()).abs().mean() < 0.1
 
 
 def test_the_model_reads_the_loader_s_bytes_channels_last_without_a_copy(mixed):

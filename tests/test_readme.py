@@ -135,6 +135,17 @@ def test_the_measured_feed_is_what_the_benchmark_wrote():
     assert f"{now['stored']:,.0f} clips/s of files as downloaded and {now['intra']:,.0f} of all-intra" in source
 
 
+def test_the_measured_crops_are_what_the_benchmark_wrote():
+    text = (ROOT / "docs/benchmarks.md").read_text()
+    sizes = result("crops-cpu")["sizes"]
+    for name, size in sizes.items():
+        costs = " | ".join(f"{size['ms_per_clip'][way]:.1f}" for way in ("one_step", "two_steps"))
+        differences = f"{size['mean_difference']:.1f} | {size['worst_box_difference']:.1f} | {size['sharpness_ratio']:.2f}"
+        assert f"| {name} | {costs} | {differences} |\n" in text
+    assert list(sizes) == ["340x256", "568x320", "1280x720", "1920x1080"]
+    assert sizes["340x256"]["worst_box_difference"] == 0
+
+
 def test_make_targets_that_are_named_exist():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {

@@ -9,6 +9,8 @@ from runs import batches, flags, last, metrics, same_weights, train
 
 from c2d_fast import checkpoint
 from c2d_fast.errors import UserError
+from c2d_fast.recipe import load_pipe
+from c2d_fast.resume import note_changes
 
 CODECS = {"ffmpeg": "h264", "dali": "vp9"}
 
@@ -86,6 +88,18 @@ def test_what_a_checkpoint_says_of_its_run(whole, decoder):
     assert [len(item["sha256"]) for item in content["lists"]] == [64, 64]
     assert (content["used"]["global_batch"], content["used"]["decoder"], content["seed"]) == (2, decoder, 0)
     assert content["format"] == checkpoint.FORMAT
+
+
+@pytest.mark.parametrize("is_older", [True, False])
+def test_a_run_from_before_training_crops_had_two_steps_is_told_so_in_one_line(whole, capsys, is_older):
+    content = last(whole)
+    identity = {**content, "recipe": load_pipe("tests/tiny_pipe.py").recipe.with_num_classes(2).as_dict()}
+    if is_older:
+        content["recipe"]["crop"].pop("scale_before_crop")
+    note_changes(content, identity)
+    told = capsys.readouterr().out
+    line = "note: its recipe had crop {'scale_before_crop': False}, and goes on with {'scale_before_crop': True}\n"
+    assert told == (line if is_older else "")
 
 
 def test_what_differs_from_the_run_before_is_said(data, decoder, whole, tmp_path, monkeypatch, capsys):

@@ -10,7 +10,8 @@ import time
 import numpy as np
 import pytest
 import torch
-from media import CODECS, WholeFrames, make_video, read_numbers, spoil
+from media import CODECS, WholeFrames, decode_all, make_video, read_numbers, spoil
+from test_loader import published_crop
 
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.cuda_waits import sleep_in_waits
@@ -164,6 +165,23 @@ def test_gpu_augmentation_is_that_of_the_cpu(cuda, tmp_path, decoder):
         assert gpu.index.tolist() == cpu.index.tolist()
         assert gpu.clip.is_cuda
         assert (gpu.clip.cpu().float() - cpu.clip.float()).abs().max() <= 2
+
+
+@pytest.mark.parametrize("sizes", [SIZES, ((340, 256), (256, 340)) * 2, ((1280, 720), (180, 320)) * 2])
+def test_training_crops_are_the_published_ones(cuda, tmp_path, sizes):
+    pytest.importorskip("cv2")
+    bad = dataset(tmp_path, "h264", sizes)
+    plan = TrainPlan(videos=bad.manifest.videos(), clip=CLIP, crop=CROP, seed=0, batch_size=2)
+    loader = TrainLoader(PIPE.train_pipe, plan, options(cuda, "ffmpeg"), bad)
+    for epoch in range(2):
+        for step, batch in enumerate(loader.epoch(epoch)):
+            for slot, clip in enumerate(batch.clip.cpu().numpy()):
+                sample = plan.sample(epoch * plan.steps_per_epoch + step, slot)
+                frames = decode_all(plan.videos.file(sample.index))[sample.frames]
+                expected = published_crop(frames, sample.boxes[0], CROP.train_short_side, CROP.size, sample.flip)
+                difference = np.abs(clip.astype(int) - expected)
+                assert difference.mean() < 0.3
+                assert difference.max() <= 2
 
 
 @pytest.mark.parametrize("together", [0, 3, 4])
