@@ -4,15 +4,24 @@ An array's type stands in the file. One that holds Python's objects would, mappe
 file; and a few kilobytes can say that they unpack to all of the memory.
 """
 
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
+from numpy.typing import NDArray
 
+UNREADABLE = (
+    *(OSError, ValueError, LookupError, EOFError, TypeError, RuntimeError, MemoryError, OverflowError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
+)
+"""What reading an archive raises that is none, or is damaged anywhere: zipfile, its codecs, NumPy and its parser of headers."""
 _LONGEST_TEXT = 4096
 _SMALL = 64 * 2**20
 _MOST_UNPACKED = 200
@@ -26,27 +35,28 @@ class Member:
     """An array of an archive."""
 
     first_byte: int
-    """Within the member, behind the array's header."""
+    """Of its elements: within the member, behind the array's header; of a stored member within the file."""
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
 
-def check_members(path: Path, expected: Mapping[str, Any]) -> dict[str, Member]:
+def check_members(path: Path, expected: Mapping[str, Any], *, stored: bool = False) -> dict[str, Member]:
     """Returns an archive's arrays, which are those expected and no others.
 
     Args:
         path: the archive.
         expected: name -> dtype of an array of one dimension, or TEXT.
+        stored: whether they must lie in the archive as they are, to be read at their places in the file.
 
     Raises:
         ValueError: they are others, of other types, or of sizes that do not fit the archive. The message ends a sentence.
-        OSError, zipfile.BadZipFile: it cannot be read, or is no archive.
+        others of UNREADABLE: it cannot be read, or is no archive.
     """
     with zipfile.ZipFile(path) as archive:
-        entries = {entry.filename: entry for entry in archive.infolist()}
+        entries = _entries(archive)
         names = {f"{name}.npy": name for name in expected}
-        if len(entries) != len(archive.infolist()) or set(entries) != set(names):
-            raise ValueError(f"it holds {', '.join(sorted(entries)) or 'nothing'}"[:200])
+        if set(entries) != set(names):
+            raise ValueError(f"it holds {', '.join(sorted(entries)) or 'nothing'}")
         packed, unpacked = (sum(getattr(e, size) for e in entries.values()) for size in ("compress_size", "file_size"))
         if unpacked > max(_SMALL, _MOST_UNPACKED * packed):
             raise ValueError(f"{packed} bytes of it would be {unpacked} in memory")
@@ -58,6 +68,8 @@ def check_members(path: Path, expected: Mapping[str, Any]) -> dict[str, Member]:
                 shape, _, dtype = read(file)  # type: ignore[no-untyped-call]
                 found[name] = Member(file.tell(), shape, dtype)
             _check(name, found[name], expected[name], entries[filename].file_size)
+            if stored:
+                found[name] = _placed(path, found[name], entries[filename])
     return found
 
 
@@ -65,10 +77,10 @@ def read_text(path: Path, name: str) -> str:
     """Returns a text of an archive; "" where it has none of that name, or none that is a short text.
 
     Raises:
-        OSError, zipfile.BadZipFile, ValueError: it cannot be read, or is no archive.
+        those of UNREADABLE: it cannot be read, or is no archive.
     """
     with zipfile.ZipFile(path) as archive:
-        entry = archive.NameToInfo.get(f"{name}.npy")
+        entry = _entries(archive).get(f"{name}.npy")
         if entry is None or entry.file_size > 16 * _LONGEST_TEXT:
             return ""
         with archive.open(entry) as file:
@@ -81,7 +93,45 @@ def _check(name: str, member: Member, dtype: Any, size: int) -> None:
         if member.dtype.kind != "U" or member.shape != () or member.dtype.itemsize > 4 * _LONGEST_TEXT:
             raise ValueError(f"{name} is no text")
     elif member.dtype != dtype or len(member.shape) != 1:
-        raise ValueError(f"{name} is of type {member.dtype}, {len(member.shape)}-dimensional"[:200])
+        raise ValueError(f"{name} is of type {member.dtype}, {len(member.shape)}-dimensional")
     count = member.shape[0] if member.shape else 1
     if member.first_byte + count * member.dtype.itemsize != size:
         raise ValueError(f"{name} is to have {count} elements, and does not")
+
+
+def read_array(path: Path, name: str) -> NDArray[Any]:
+    """Reads an array of an archive, which check_members has looked into, and compares it with the archive's checksum.
+
+    Raises:
+        those of UNREADABLE: it cannot be read, or does not match.
+    """
+    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
+        return np.asarray(npy.read_array(file, allow_pickle=False))  # type: ignore[no-untyped-call]
+
+
+def said(error: Exception) -> str:
+    """Returns what an error says of an archive, whose names and headers are part of it: short, and of one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    entries = {entry.filename: entry for entry in archive.infolist()}
+    if len(entries) != len(archive.infolist()):
+        raise ValueError("it holds two of the same name")
+    for entry in entries.values():
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{entry.filename} is compressed in another way")
+    return entries
+
+
+def _placed(path: Path, member: Member, entry: zipfile.ZipInfo) -> Member:
+    """Returns a member with its place in the file."""
+    if entry.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{entry.filename} is compressed")
+    with path.open("rb") as file:
+        file.seek(entry.header_offset)
+        name_length, extra_length = struct.unpack("<HH", file.read(30)[26:])  # of the local header, APPNOTE 4.3.7
+        first_byte = entry.header_offset + 30 + name_length + extra_length + member.first_byte
+        if first_byte + entry.file_size - member.first_byte > file.seek(0, 2):
+            raise ValueError(f"{entry.filename} is cut short")
+    return replace(member, first_byte=first_byte)

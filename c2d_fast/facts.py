@@ -73,8 +73,8 @@ DTYPE = np.dtype([(field.name, _KINDS[field.type]) for field in dataclasses.fiel
 
 
 _READING = (
-    *("frames", "width", "height", "coded_width", "coded_height", "codec", "container", "pix_fmt", "full_range", "matrix"),
-    *("orientation", "interlaced", "closed_gops", "in_order", "entries"),
+    *("frames", "packets", "width", "height", "coded_width", "coded_height", "codec", "container", "pix_fmt", "full_range"),
+    *("matrix", "orientation", "interlaced", "closed_gops", "in_order", "entries"),
 )
 
 

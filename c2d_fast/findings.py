@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from c2d_fast import console
 from c2d_fast.errors import UserError
 from c2d_fast.facts import DEPTHS, DTYPE
 from c2d_fast.files import check_writable, written_whole
-from c2d_fast.manifest_file import ManifestFile, read_manifest_file
+from c2d_fast.manifest_file import ManifestFile, read_manifest_file, table_path
+from c2d_fast.packet_table import REMEDY, TableError, open_table
 
 _ROWS = 8  # of a table; the rest is summed up
 _GOPS = ((1, "1 (all-intra)"), (16, "2 to 16"), (64, "17 to 64"), (256, "65 to 256"))
@@ -38,6 +40,8 @@ def run_show(args: argparse.Namespace) -> None:
         except OSError as error:
             raise UserError(f"--csv {args.csv}: cannot be written ({error.strerror}); give another file") from error
         print(f"{len(manifest.videos)} videos written to {args.csv}")
+    if table_path(args.manifest).exists():
+        console.result(_table_state(manifest, table_path(args.manifest)))
 
 
 def report(manifest: ManifestFile, named: int = 20) -> list[str]:
@@ -88,6 +92,23 @@ def frames_to_decode(num_frames: int, gop: float, clip_frames: int, interval: in
     is_last = np.concatenate([group[:, 1:] != group[:, :-1], np.ones((len(firsts), 1), bool)], 1)
     passed = float(((wanted - group * gop + 1) * is_last).sum(1).mean())
     return passed - max(passed - clip_frames, 0.0) * disposable
+
+
+def _table_state(manifest: ManifestFile, path: Path) -> str:
+    """Reads all of a packet table, and says whether it is what was written."""
+    try:
+        table = open_table(path, manifest.identity(), manifest.facts["packets"])
+    except UserError as error:
+        return f"warning: {error}"
+    damaged = []
+    for i, video in enumerate(tqdm(manifest.videos, unit="video", disable=not console.shows_bars(), leave=False)):
+        try:
+            table.read(i, int(manifest.size[i]))
+        except TableError as error:
+            damaged.append(f"{video} {error}")
+    if damaged:
+        return f"warning: {path}: is damaged: what it says of {damaged[0]} ({len(damaged)} videos in all); {REMEDY}"
+    return f"packet table {path}: sound"
 
 
 def _meaning(facts: NDArray[Any]) -> list[str]:

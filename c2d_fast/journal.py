@@ -1,8 +1,12 @@
-"""What a long command has done so far, one JSON line for each item: nothing is lost, however it ends."""
+"""What a long command has done so far, one JSON line for each item: nothing is lost, however it ends.
+
+Each line ends with its CRC-32: what a disk has changed since is done again, and not believed.
+"""
 
 import fcntl
 import json
 import os
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -56,7 +60,8 @@ class Journal:
             UserError: it cannot be written.
         """
         try:
-            self._file.write(json.dumps(entry).encode() + b"\n")
+            line = json.dumps(entry).encode()
+            self._file.write(line + b" %08x\n" % zlib.crc32(line))
             self._file.flush()
         except OSError as error:
             raise UserError(
@@ -72,11 +77,12 @@ class Journal:
         lines = self._file.read().split(b"\n")
         values, whole = [], 0
         for line in lines[:-1]:  # the last is empty, or was cut short
-            try:
-                values.append(json.loads(line))
-            except ValueError:
-                break
             whole += len(line) + 1
+            try:
+                values.append(_entry(line))
+            except ValueError:
+                if not values:  # what the others hold for is not known
+                    break
         if values and values[0] != header and must_match:
             others = ", ".join(f"{name} {value}" for name, value in values[0].items() if header.get(name) != value)
             raise UserError(f"{self._what}: was begun with other options ({others}); give the same, or another place")
@@ -87,3 +93,11 @@ class Journal:
             self.add(header)
             os.fsync(self._file.fileno())
         return values[1:]
+
+
+def _entry(line: bytes) -> Any:
+    if not line.endswith((b"]", b"}")):  # those of earlier versions have no checksum
+        line, _, checksum = line.rpartition(b" ")
+        if checksum != b"%08x" % zlib.crc32(line):
+            raise ValueError("it has changed since it was written")
+    return json.loads(line)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from c2d_fast.plan import Videos, pack_paths
 from c2d_fast.video import DecodeError
 
 _FORMAT = "c2d_fast.cache/6"
+_VIDEOS = ', "videos": '  # what the cache's checksum is of comes last
 _SAVE_EVERY_S = 60.0
 _STORED = (
     "codec",
@@ -150,7 +152,7 @@ def _from_scan(listing: Listing) -> Manifest:
 def _packet_table(listing: Listing) -> tuple[Path, str] | None:
     if listing.packet_table:
         try:
-            open_table(*listing.packet_table)
+            open_table(*listing.packet_table, packets=listing.scanned.facts["packets"] if listing.scanned else None)
         except UserError as error:  # slower, but nothing is lost
             print(f"note: {error}; going on without it")
             return None
@@ -202,8 +204,10 @@ class _Cache:
         self.path = cache_folder() / f"manifest-{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]}.json"
         self._videos: dict[str, list[Any]] = {}
         try:
-            content = json.loads(self.path.read_text())
-            if content["format"] == _FORMAT and content["root"] == self.root:
+            text = self.path.read_text()
+            content = json.loads(text)
+            is_whole = content["crc32"] == zlib.crc32(text.partition(_VIDEOS)[2].encode())
+            if is_whole and content["format"] == _FORMAT and content["root"] == self.root:
                 self._videos = {video: entry for video, entry in content["videos"].items() if _is_entry(entry)}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass  # no cache, or none of ours: everything is read again
@@ -220,7 +224,9 @@ class _Cache:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             partial = self.path.with_suffix(f".{os.getpid()}.partial")
-            partial.write_text(json.dumps({"format": _FORMAT, "root": self.root, "videos": self._videos}))
+            videos = json.dumps(self._videos) + "}"
+            head = {"format": _FORMAT, "root": self.root, "crc32": zlib.crc32(videos.encode())}
+            partial.write_text(json.dumps(head)[:-1] + _VIDEOS + videos)
             os.replace(partial, self.path)  # a run that reads it meanwhile sees the old or the new one
         except OSError as error:
             print(f"note: {self.path} cannot be written ({error.strerror}); the next run reads these videos again")

@@ -6,8 +6,6 @@ UTF-8 text, parted by NUL, which no path can hold.
 """
 
 import hashlib
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast.archive_members import TEXT, check_members, read_text
+from c2d_fast.archive_members import TEXT, UNREADABLE, check_members, read_text, said
 from c2d_fast.errors import UserError
-from c2d_fast.facts import DTYPE
+from c2d_fast.facts import DEPTHS, DTYPE
 from c2d_fast.files import written_whole
 
 FORMAT = "c2d_fast.manifest/6"
 MISSING = "no such file"
+_ENDS = 4096  # bytes of an archive in which the names of its first and of all members stand
 _TOO_MANY = 2**27
 """Frames of some weeks: a video that is said to have more is none."""
+_COUNTED = ("frames", "packets", "width", "height")
+_TEXTS = ("codec", "container", "pix_fmt")
 _MEMBERS = {
     **dict.fromkeys(("format", "list_sha256"), TEXT),
     **dict.fromkeys(("list_path", "root", "videos", "classes", "reasons", "depth"), np.dtype(np.uint8)),
@@ -100,6 +101,20 @@ def is_manifest(path: Path) -> bool:
         return False
 
 
+def was_manifest(path: Path) -> bool:
+    """Says of a file that cannot be read as a manifest whether it was one, of any version: it names a manifest's columns."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            content = file.read(_ENDS)
+            file.seek(max(file.seek(0, 2) - _ENDS, 0))
+            content += file.read()
+    except OSError:
+        return False
+    return all(f"{name}.npy".encode() in content for name in ("list_path", "list_sha256"))
+
+
 def read_manifest_file(path: Path) -> ManifestFile:
     """Reads what `write` wrote.
 
@@ -133,8 +148,8 @@ def read_manifest_file(path: Path) -> ManifestFile:
         )
     except UserError:
         raise
-    except (OSError, ValueError, LookupError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path}: is not a manifest that can be read ({error}); {remedy}") from error
+    except UNREADABLE as error:
+        raise UserError(f"{path}: is not a manifest that can be read ({said(error)}); {remedy}") from error
     rows = [len(getattr(manifest, name)) for name in ("videos", "labels", "size", "mtime_ns", "depth", "facts", "reasons")]
     if len(set(rows)) != 1 or not rows[0] or not _is_sensible(manifest):
         raise UserError(f"{path}: is a manifest whose columns do not fit each other; {remedy}")
@@ -144,14 +159,23 @@ def read_manifest_file(path: Path) -> ManifestFile:
 def _is_sensible(manifest: ManifestFile) -> bool:
     """Says whether nothing is in it that no scan writes, and that would only fail when a video's turn comes."""
     good = np.fromiter((not reason for reason in manifest.reasons), bool, len(manifest.reasons))
-    numbers = [manifest.facts[name][good] for name in ("frames", "packets", "width", "height")]
-    names = manifest.classes
+    facts, names = manifest.facts[good], manifest.classes
+    texts = np.concatenate([facts[name] for name in _TEXTS])
     return (
-        all(((values > 0) & (values < _TOO_MANY)).all() for values in numbers)
-        and bool((manifest.labels >= 0).all())
-        and (names is None or bool((manifest.labels < len(names)).all()))
+        all(_within(facts[name], 1, _TOO_MANY) for name in _COUNTED)
+        and all(_within(facts[name], 0, facts["packets"] + 1) for name in ("entries", "key_frames"))
+        and _within(facts["orientation"], 0, 8)
+        and bool(np.isfinite(facts["fps"]).all())
+        and texts.tobytes().isascii()
+        and _within(manifest.size, -1, np.inf)
+        and _within(manifest.depth, 0, len(DEPTHS))
+        and _within(manifest.labels, 0, np.inf if names is None else len(names))
         and all(manifest.videos)
     )
+
+
+def _within(values: NDArray[Any], lowest: int, end: Any) -> bool:
+    return bool(((values >= lowest) & (values < end)).all())
 
 
 def _pack(texts: tuple[str, ...]) -> NDArray[np.uint8]:

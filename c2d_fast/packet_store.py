@@ -11,10 +11,11 @@ import numpy as np
 
 from c2d_fast.errors import UserError
 from c2d_fast.manifest_file import ManifestFile, table_path
-from c2d_fast.packet_table import PacketTable, open_table, write_table
+from c2d_fast.packet_table import PacketTable, TableError, checksum, open_table, write_table
 from c2d_fast.packets import DTYPE
 
 _TOKEN = 32
+_DAMAGED = "has changed since it was read; the same command again looks for what is lost"
 
 
 class Place(NamedTuple):
@@ -28,6 +29,8 @@ class Place(NamedTuple):
     """Bytes of the rows."""
     extradata: int = 0
     """Bytes of the decoder's configuration, behind them."""
+    checksum: int = 0
+    """Of both, as the table will have it."""
 
 
 class PacketStore:
@@ -50,12 +53,11 @@ class PacketStore:
             if not self._file.seek(0, 2):
                 self._file.write(secrets.token_hex(_TOKEN // 2).encode())
                 self._file.flush()
-            self._size = self._file.seek(0, 2)
             self._file.seek(0)
             self._token = self._file.read(_TOKEN).decode(errors="replace")
         except OSError as error:
             raise self._unwritable(error) from error
-        self._table = _earlier_table(manifest, before)
+        self._table, self._is_damaged = _earlier_table(manifest, before), False
         self._earlier = {video: number for number, video in enumerate(before.videos)} if before and self._table else {}
 
     def __enter__(self) -> Self:
@@ -77,53 +79,67 @@ class PacketStore:
             self._file.flush()
         except OSError as error:
             raise self._unwritable(error) from error
-        self._size = position + len(rows) + len(extradata)
-        return Place(self._token, position, len(rows), len(extradata))
+        return Place(self._token, position, len(rows), len(extradata), checksum(rows, extradata))
 
     def known(self, place: Any) -> Place | None:
-        """Returns a place that a journal has kept, if it is of this file and what it says is there."""
-        return Place(*place) if place and place[0] == self._token and sum(place[1:]) <= self._size else None
+        """Returns a place that a journal has kept, if it is of this file and what was written is there."""
+        if not place or len(place) != len(Place._fields) or place[0] != self._token:
+            return None
+        found = Place(*place)
+        return found if checksum(*self._read(found)) == found.checksum else None
 
     def earlier(self, video: str, state: tuple[int, int]) -> Place | None:
-        """Returns the place of a video of the earlier table, if it was made from the file in this state (size, mtime_ns)."""
+        """Returns the place of a video of the earlier table, if it is sound and of the file in this state (size, mtime_ns)."""
         number = self._earlier.get(video)
-        if number is None or self._before is None:
+        if number is None or self._before is None or self._table is None or self._before.reasons[number]:
             return None
-        is_same = state == (self._before.size[number], self._before.mtime_ns[number])
-        return Place("", number) if is_same and not self._before.reasons[number] else None
+        if state != (self._before.size[number], self._before.mtime_ns[number]):
+            return None
+        try:
+            rows, _ = self._table.read(number, state[0])
+        except TableError as error:
+            if not self._is_damaged:
+                path = table_path(self._manifest)
+                print(f"note: {path}: is damaged: what it says of {video} {error}; such videos are read again")
+            self._is_damaged = True
+            return None
+        return Place("", number, rows.nbytes)
 
     def write(self, manifest: ManifestFile, places: Sequence[Place | None]) -> Path:
         """Writes the table of a manifest, whole or not at all; a video without a place has no packets in it.
 
         Raises:
             OSError: it cannot be written.
+            UserError: what was added is no longer what it was.
         """
         path = table_path(self._manifest)
-        rows = [self._num_rows(place) for place in places]
+        rows = [place.rows // DTYPE.itemsize if place else 0 for place in places]
         write_table(path, manifest.identity(), self._videos(places), np.array(rows, np.int64))
         return path
 
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(f"{self._path}: cannot be written ({error.strerror}); make room or mend that, and run it again")
 
-    def _num_rows(self, place: Place | None) -> int:
-        if place is None:
-            return 0
-        if place.file:
-            return place.rows // DTYPE.itemsize
-        assert self._table is not None
-        return len(self._table.packets(place.position))
-
     def _videos(self, places: Sequence[Place | None]) -> Iterator[tuple[bytes, bytes]]:
         for place in places:
             if place is None:
                 yield b"", b""
-            elif not place.file:
-                assert self._table is not None
-                yield self._table.packets(place.position).tobytes(), self._table.extradata(place.position)
+            elif place.file:
+                parts = self._read(place)
+                if checksum(*parts) != place.checksum:
+                    raise UserError(f"{self._path}: {_DAMAGED}")
+                yield parts
             else:
-                self._file.seek(place.position)
-                yield self._file.read(place.rows), self._file.read(place.extradata)
+                assert self._table is not None
+                try:
+                    rows, extradata = self._table.read(place.position)
+                except TableError as error:
+                    raise UserError(f"{table_path(self._manifest)}: {_DAMAGED}") from error
+                yield rows.tobytes(), extradata
+
+    def _read(self, place: Place) -> tuple[bytes, bytes]:
+        self._file.seek(place.position)
+        return self._file.read(place.rows), self._file.read(place.extradata)
 
 
 def store_path(manifest: Path) -> Path:
@@ -135,7 +151,7 @@ def _earlier_table(manifest: Path, before: ManifestFile | None) -> PacketTable |
     if before is None or not table_path(manifest).exists():
         return None
     try:
-        return open_table(table_path(manifest), before.identity())
+        return open_table(table_path(manifest), before.identity(), before.facts["packets"])
     except UserError as error:
         print(f"note: {error}")
         return None

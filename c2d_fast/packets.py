@@ -124,12 +124,13 @@ def table_rows(stored: Stored, wanted: NDArray[np.int64]) -> list[NDArray[Any]] 
         wanted: frame numbers, sorted.
 
     Returns:
-        None where the table does not lead there: frames past the end, packets that do not lie in the file in one piece.
+        None where the table does not lead there: frames past the end, packets that do not lie in the file in one piece or in
+        its order, no packet to begin with.
     """
     rows = stored.rows
     if rows is None or not stored.entries or stored.codec not in TABLE_CODECS or wanted[-1] >= len(rows):
         return None
-    if rows["shown"].min() < 0 or rows["shown"].max() >= len(rows):
+    if rows["shown"].min() < 0 or rows["shown"].max() >= len(rows) or not rows["entry"][0]:
         return None
     groups = needed_rows(rows, wanted)
     return None if any((group["position"] < 0).any() for group in groups) else groups

@@ -22,7 +22,7 @@ from c2d_fast.findings import report
 from c2d_fast.journal import Journal
 from c2d_fast.listing import Listing, read_list
 from c2d_fast.manifest import file_state
-from c2d_fast.manifest_file import MISSING, ManifestFile, OtherVersionError, read_manifest_file, table_path
+from c2d_fast.manifest_file import MISSING, ManifestFile, OtherVersionError, read_manifest_file, table_path, was_manifest
 from c2d_fast.packet_store import PacketStore, store_path
 from c2d_fast.packet_table import rows_of
 from c2d_fast.video import DecodeError
@@ -173,6 +173,11 @@ def _earlier_manifest(out: Path) -> ManifestFile | None:
         return read_manifest_file(out)
     except OtherVersionError:
         print(f"note: {out} is of another version of this program: everything is read again, and it is replaced")
+        return None
+    except UserError as error:
+        if not was_manifest(out):
+            raise
+        print(f"note: {error}: everything is read again, and it is replaced")
         return None
 
 

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast import worker_life, worker_stacks
+from c2d_fast import worker_life, worker_notes, worker_stacks
 from c2d_fast.crops import cut_crop, cut_region, scale_frames, why_no_opencv
 from c2d_fast.errors import UserError
 from c2d_fast.facts import is_cropped
 from c2d_fast.orientation import MIRRORED, TRANSPOSED, UPSIDE_DOWN
-from c2d_fast.packet_table import PacketTable, open_table
+from c2d_fast.packet_table import REMEDY, PacketTable, TableError, open_table
 from c2d_fast.packets import WHOLE, Stored
 from c2d_fast.plan import EvalPlan, Sample, TrainPlan, Videos
 from c2d_fast.video import DecodeError, decode_images, read_clip
@@ -38,7 +38,8 @@ class SampleInfo(Protocol):
 def _open_table(path: str, identity: str) -> PacketTable | None:
     try:
         return open_table(Path(path), identity)
-    except UserError:  # it has gone or been made anew since the run began: slower, but nothing is lost
+    except UserError as error:  # it has gone or been made anew since the run began: slower, but nothing is lost
+        worker_notes.tell(path, f"warning: {error}; going on without it")
         return None
 
 
@@ -94,11 +95,13 @@ class ClipSource:
     """Where workers write their stacks to when asked, see worker_stacks.py."""
     counts: str = ""
     """Where they count decoded frames, see worker_counts.py."""
+    notes: str = ""
+    """Where they tell what the user has to know, see worker_notes.py."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrives in a worker process, which from now on ends with its parent, and not by signals that are meant for it."""
         self.__dict__.update(state)
-        worker_life.settle(self.inbox, self.counts)
+        worker_life.settle(self.inbox, self.counts, self.notes)
 
     @property
     def crops_on_cpu(self) -> bool:
@@ -274,7 +277,16 @@ def stored_of(videos: Videos, index: int, *, whole_files: bool = False) -> Store
     table, place = _open_table(videos.packet_table, videos.table_identity), int(videos.table_places[index])
     if table is None:
         return stored
-    return replace(stored, rows=table.packets(place), extradata=table.extradata(place))
+    try:
+        rows, extradata = table.read(place, int(videos.size[index]))
+    except TableError as error:  # not the video's fault: it is read through, as videos without a table are
+        worker_notes.tell(
+            videos.packet_table,
+            f"warning: {videos.packet_table}: is damaged: what it says of {videos.file(index)} {error}; such videos are read "
+            f"through, which is slower; {REMEDY}",
+        )
+        return stored
+    return replace(stored, rows=rows, extradata=extradata)
 
 
 def probe(item: tuple[ClipSource, int, int], tick: Callable[[], None]) -> str:

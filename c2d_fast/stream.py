@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from c2d_fast import sample_problems, worker_counts, worker_stacks
+from c2d_fast import sample_problems, worker_counts, worker_notes, worker_stacks
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.decoder_check import check_decoder
 from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError
@@ -122,6 +122,7 @@ class Stream:
                     raise UserError(
                         f"{self._name} of the pipe file has {len(outputs)} outputs; it must give clip, index, problem"
                     )
+                worker_notes.show()
                 clips, index, texts = outputs
                 found = {self._place(place + n): text for n in range(len(texts)) if (text := _text(texts[n]))}
                 if not found:
@@ -148,6 +149,7 @@ class Stream:
             first_slot=slot,
             inbox=worker_stacks.inbox(),
             counts=worker_counts.board(),
+            notes=worker_notes.inbox(),
         )
 
     def _look_into(self, error: Exception, place: int) -> dict[Place, str]:

@@ -7,11 +7,11 @@ import signal
 import threading
 from functools import lru_cache
 
-from c2d_fast import worker_counts, worker_stacks
+from c2d_fast import worker_counts, worker_notes, worker_stacks
 
 
 @lru_cache(maxsize=1)
-def settle(inbox: str, counts: str) -> None:
+def settle(inbox: str, counts: str, notes: str = "") -> None:
     """Makes this process one that ends with its parent, and by nobody else's signals; called again it does nothing."""
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -23,6 +23,7 @@ def settle(inbox: str, counts: str) -> None:
     if inbox:
         worker_stacks.answer_to(inbox)
     worker_counts.count_in(counts)
+    worker_notes.write_to(notes)
 
 
 def _end_with(sentinel: int) -> None:

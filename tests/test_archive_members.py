@@ -103,3 +103,50 @@ def test_frames_that_no_video_has_are_not_believed(scanned, tmp_path):
     facts["frames"] = 2**31 - 1
     with pytest.raises(UserError, match="columns do not fit each other"):
         read_manifest_file(rewritten(scanned, tmp_path / "list.npz", facts=array(facts)))
+
+
+BOUNDS = {
+    "entries": -1,
+    "key_frames": 10**6,
+    "packets": 0,
+    "width": -16,
+    "height": 2**30,
+    "orientation": 8,
+    "fps": np.nan,
+    "codec": b"\xff\xfe",
+    "depth": 3,
+    "labels": -1,
+    "size": -2,
+}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_values_out_of_bounds_are_refused(scanned, tmp_path, name):
+    with np.load(scanned) as archive:
+        columns = {column: archive[column] for column in ("facts", "depth", "labels", "size")}
+    column = name if name in columns else "facts"
+    (columns["facts"][name] if column == "facts" else columns[name])[1] = BOUNDS[name]
+    with pytest.raises(UserError, match="columns do not fit each other"):
+        read_manifest_file(rewritten(scanned, tmp_path / "list.npz", **{column: array(columns[column])}))
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_members_that_are_compressed_otherwise_are_refused(scanned, tmp_path, how):
+    identity = read_manifest_file(scanned).identity()
+    for path, read in ((table_path(scanned), lambda p: open_table(p, identity)), (scanned, read_manifest_file)):
+        target = tmp_path / path.name
+        with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w", how) as new:
+            for name in old.namelist():
+                new.writestr(name, old.read(name))
+        if path == scanned and how == zipfile.ZIP_DEFLATED:
+            assert read(target).identity() == identity
+            continue
+        with pytest.raises(UserError, match="is compressed"):
+            read(target)
+
+
+def test_a_message_is_of_one_line_whatever_names_are_in_the_archive(scanned, tmp_path):
+    target = rewritten(scanned, tmp_path / "list.npz", **{"a\nb": array(np.zeros(1))})
+    with pytest.raises(UserError, match="it holds a b.npy") as error:
+        read_manifest_file(target)
+    assert "\n" not in str(error.value)
