@@ -8,27 +8,33 @@ import av.container
 from c2d_fast.video import DecodeError, open_video, video_stream
 
 _RIFF_SLACK = 64
+_SEGMENT = b"\x18\x53\x80\x67"
+_LONGEST_ELEMENT_HEADER = 12
 _LONGEST_HEADER = 32  # that a container puts before a packet's bytes
 
 
-def check_whole(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> None:
-    """Compares a file's size with what its container says; containers that say nothing pass.
+def missing_bytes(
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, *, must_be_whole: bool = False
+) -> int:
+    """Returns how many bytes at least the file lacks of what its container says; 0 where it says nothing.
 
     Raises:
-        DecodeError: the file ends too early.
+        DecodeError: it lacks some, and must be whole.
+        OSError: it cannot be read.
     """
     size = path.stat().st_size
     name = container.format.name
     end = 0
     if name.startswith("mov"):
         end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
+        end = max(end, _fragments_end(path, size))
     elif name == "avi":
         end = _riff_end(path, size)
     elif name.startswith("matroska"):
-        with path.open("rb") as file:
-            end = _segment_end(file.read(4096))
-    if end > size:
+        end = _segment_end(path, size)
+    if end > size and must_be_whole:
         raise DecodeError(f"is truncated: it has {size} bytes of at least {end}")
+    return max(end - size, 0)
 
 
 def locate_packets(path: Path) -> list[int]:
@@ -71,11 +77,38 @@ def _riff_end(path: Path, size: int) -> int:
     return size
 
 
-def _segment_end(head: bytes) -> int:
-    """Returns the byte at which a Matroska file's segment ends; 0 where it does not say (RFC 8794 and 9559)."""
-    at = head.find(b"\x18\x53\x80\x67") + 4
-    if at < 4 or at >= len(head) or not head[at]:
-        return 0
-    width = 9 - head[at].bit_length()
-    size = int.from_bytes(head[at : at + width], "big") & ((1 << 7 * width) - 1)
-    return 0 if size == (1 << 7 * width) - 1 else at + width + size
+def _fragments_end(path: Path, size: int) -> int:
+    """Returns the byte at which an mp4 file in fragments ends by its boxes (ISO 14496-12, 4.2); 0 of one in one piece."""
+    at, is_fragmented = 0, False
+    with path.open("rb") as file:
+        while at < size:
+            file.seek(at)
+            head = file.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            is_fragmented |= head[4:8] == b"moof"
+            if length < 8:  # 0: to the end of the file; otherwise none
+                break
+            at += length
+    return at if is_fragmented else 0
+
+
+def _segment_end(path: Path, size: int) -> int:
+    """Returns the byte at which a Matroska file's segment ends by its own word (RFC 8794 and 9559).
+
+    One that was written while it was sent does not say: there the elements in it decide, each of which says its own length.
+    """
+    with path.open("rb") as file:
+        at = file.read(4096).find(_SEGMENT)
+        while 0 <= at < size:
+            file.seek(at)
+            head = file.read(_LONGEST_ELEMENT_HEADER)
+            id_width = 9 - head[0].bit_length()
+            if id_width > 4 or len(head) <= id_width or not head[id_width]:  # no element
+                return 0
+            width = 9 - head[id_width].bit_length()
+            unknown = (1 << 7 * width) - 1
+            length = int.from_bytes(head[id_width : id_width + width], "big") & unknown
+            at += id_width + width + (0 if length == unknown else length)  # of an unknown length: its own elements follow
+    return max(at, 0)
