@@ -8,7 +8,14 @@ import av.container
 from c2d_fast.video import DecodeError, open_video, video_stream
 
 _RIFF_SLACK = 64
+_BOXES = frozenset(
+    (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"mfra", b"sidx", b"ssix", b"emsg", b"prft", b"free", b"skip", b"uuid")
+)
 _SEGMENT = b"\x18\x53\x80\x67"
+# Cluster, SeekHead, Info, Tracks, Cues, Tags, Chapters, Attachments, Void, CRC-32
+_IN_SEGMENT = "1f43b675 114d9b74 1549a966 1654ae6b 1c53bb6b 1254c367 1043a770 1941a469 ec bf"
+_IN_CLUSTER = "e7 a3 a0 a7 ab 5854 af"  # Timestamp, SimpleBlock, BlockGroup, Position, PrevSize, SilentTracks, EncryptedBlock
+_ELEMENTS = frozenset(bytes.fromhex(number) for number in f"{_SEGMENT.hex()} {_IN_SEGMENT} {_IN_CLUSTER}".split())
 _LONGEST_ELEMENT_HEADER = 12
 _LONGEST_HEADER = 32  # that a container puts before a packet's bytes
 
@@ -87,9 +94,9 @@ def _fragments_end(path: Path, size: int) -> int:
             length = int.from_bytes(head[:4], "big")
             if length == 1:
                 length = int.from_bytes(head[8:16], "big")
-            is_fragmented |= head[4:8] == b"moof"
-            if length < 8:  # 0: to the end of the file; otherwise none
+            if length < 8 or head[4:8] not in _BOXES:  # 0: to the end of the file; otherwise what has been added to it
                 break
+            is_fragmented |= head[4:8] == b"moof"
             at += length
     return at if is_fragmented else 0
 
@@ -105,10 +112,13 @@ def _segment_end(path: Path, size: int) -> int:
             file.seek(at)
             head = file.read(_LONGEST_ELEMENT_HEADER)
             id_width = 9 - head[0].bit_length()
-            if id_width > 4 or len(head) <= id_width or not head[id_width]:  # no element
-                return 0
-            width = 9 - head[id_width].bit_length()
+            if head[:id_width] not in _ELEMENTS:  # what has been added to the file
+                break
+            width = 9 - head[id_width].bit_length() if len(head) > id_width else 1
             unknown = (1 << 7 * width) - 1
             length = int.from_bytes(head[id_width : id_width + width], "big") & unknown
+            is_segment = head[:id_width] == _SEGMENT
             at += id_width + width + (0 if length == unknown else length)  # of an unknown length: its own elements follow
+            if is_segment and length != unknown:
+                break
     return max(at, 0)

@@ -158,7 +158,11 @@ def _several_streams(videos: NDArray[Any], facts: NDArray[Any]) -> list[str]:
         f"{facts['video_streams'][i]} video streams"
         for i in places[:_NAMED]
     ]
-    return lines + ([f"  and {len(places) - _NAMED} more with several video streams"] if len(places) > _NAMED else [])
+    return (
+        [""] * bool(lines)
+        + lines
+        + ([f"  and {len(places) - _NAMED} more with several video streams"] if len(places) > _NAMED else [])
+    )
 
 
 def _table(title: str, values: Iterable[str], rows: int = _ROWS) -> list[str]:

@@ -91,7 +91,7 @@ def folder_rows(folder: Path) -> list[Row]:
         print(f"note: left out of {folder}: {left_out}")
     filled = {row.label for row in rows}
     if empty := [name for name in classes if name not in filled]:
-        more = f", nor have {len(empty) - 1} other folders of the {len(classes)}" if len(empty) > 1 else ""
+        more = f" ({len(empty)} of the {len(classes)} folders have none)" if len(empty) > 1 else ""
         raise UserError(f"list {folder}: class {empty[0]!r} has no video{more}; put videos into its folder, or remove it")
     return rows
 

@@ -1,6 +1,7 @@
 """Videos that their container turns or mirrors are read as players show them, on every path."""
 
 import dataclasses
+import json
 import struct
 
 import av
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from media import decode_all, known, numbered_frame
+from runs import PIPE as PIPE_FILE
 from test_loader import CLIP, CROP, GRAPH_CROPS, PIPE, options, reference_crop
 
 from c2d_fast import decode
@@ -21,6 +23,8 @@ from c2d_fast.manifest import read_manifest
 from c2d_fast.orientation import orientation_of, turned
 from c2d_fast.overlay import write_overlay
 from c2d_fast.plan import EvalPlan, TrainPlan
+from c2d_fast.run_test import run_test
+from c2d_fast.test import parse
 from c2d_fast.video import decode_frames
 
 ONE = 1 << 16
@@ -50,14 +54,17 @@ def stored_picture(name, upright):
     return next(picture for picture in candidates if np.array_equal(turned(picture, number), upright))
 
 
-def make(path, name, encoder="libx264", options=(("qp", "0"), ("g", "8"), ("bf", "2"))):
+def make(path, name, encoder="libx264", options=(("qp", "0"), ("g", "8"), ("bf", "2")), *, aspect=None, hue=None):
     """Writes a lossless video whose frames are stored as the matrix wants them, and the matrix into its header."""
     number = orientation_of(struct.pack("=9i", *matrix(name)))
+    path.parent.mkdir(exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(encoder, rate=25, options=dict(options))
         stream.height, stream.width, stream.pix_fmt = *((160, 96) if number & 4 else (96, 160)), "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
         for k in range(NUM_FRAMES):
-            upright = av.VideoFrame.from_ndarray(numbered_frame(k, 160, 96, hue=k), format="rgb24").reformat(format="yuv420p")
+            picture = numbered_frame(k, 160, 96, hue=k if hue is None else hue)
+            upright = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
             frame = av.VideoFrame(stream.width, stream.height, "yuv420p")
             for plane, source, scale in zip(frame.planes, upright.planes, (1, 2, 2), strict=True):
                 pixels = np.frombuffer(source, np.uint8).reshape(96 // scale, -1)[:, : 160 // scale]
@@ -212,3 +219,29 @@ def test_the_video_is_taken_and_not_its_preview(shared):
     facts = examine(path).facts
     assert (facts.width, facts.height, facts.frames) == (96, 96, 40)
     assert decode_frames(path, np.array([39])).shape == (1, 96, 96, 3)
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory):
+    """Eight different videos in every orientation that a container can ask for; a list for each orientation."""
+    folder = tmp_path_factory.mktemp("copies")
+    for place, name in enumerate(MATRICES):
+        for number in range(8):
+            make(folder / f"{place}" / f"{number}.mp4", name, hue=3 * number)
+        (folder / f"{place}.txt").write_text("".join(f"{place}/{number}.mp4 {number % 2}\n" for number in range(8)))
+    return folder
+
+
+@pytest.mark.parametrize("place", range(1, len(MATRICES)), ids=list(MATRICES)[1:])
+@pytest.mark.parametrize("views", ["1x1", pytest.param("10x3", marks=pytest.mark.slow)])
+def test_scores_of_turned_copies_are_those_of_the_upright_ones(copies, tmp_path, whole_run, place, views):
+    found = []
+    for number in (0, place):
+        words = ["--pipe", PIPE_FILE, "--checkpoint", whole_run / "best.pt", "--list", copies / f"{number}.txt"]
+        run_test(parse([str(word) for word in [*words, "--views", views, "--dump", tmp_path / f"{number}.json"]]))
+        summary = json.loads((tmp_path / f"{number}.json.summary.json").read_text())["result"]
+        rows = json.loads((tmp_path / f"{number}.json").read_text())
+        found.append(([summary[name] for name in ("top1", "top5", "mean_class_accuracy")], [row["scores"] for row in rows]))
+    assert found[0][0] == found[1][0]
+    assert np.ptp(found[0][1]) > 0  # they differ from video to video
+    assert np.abs(np.array(found[0][1]) - found[1][1]).max() < 1e-5
