@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import av
 import pytest
+from av.stream import Disposition
 from media import make_dataset, make_video, numbered_frame
 from runs import flags, one_line, run
 from test_orientation import make
@@ -44,9 +45,12 @@ def two_videos(path, sizes=((48, 48), (160, 96))):
         for width, height in sizes:
             stream = container.add_stream("libx264", rate=25)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.disposition = Disposition.default
             streams.append(stream)
         for number in range(6):
             for stream in streams:
+                if stream.width < 100 and number > 1:  # a preview
+                    continue
                 frame = av.VideoFrame.from_ndarray(numbered_frame(number, stream.width, stream.height), format="rgb24")
                 container.mux(stream.encode(frame))
         for stream in streams:
