@@ -8,27 +8,40 @@ import av.container
 from c2d_fast.video import DecodeError, open_video, video_stream
 
 _RIFF_SLACK = 64
+_BOXES = frozenset(
+    (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"mfra", b"sidx", b"ssix", b"emsg", b"prft", b"free", b"skip", b"uuid")
+)
+_SEGMENT = b"\x18\x53\x80\x67"
+# Cluster, SeekHead, Info, Tracks, Cues, Tags, Chapters, Attachments, Void, CRC-32
+_IN_SEGMENT = "1f43b675 114d9b74 1549a966 1654ae6b 1c53bb6b 1254c367 1043a770 1941a469 ec bf"
+_IN_CLUSTER = "e7 a3 a0 a7 ab 5854 af"  # Timestamp, SimpleBlock, BlockGroup, Position, PrevSize, SilentTracks, EncryptedBlock
+_ELEMENTS = frozenset(bytes.fromhex(number) for number in f"{_SEGMENT.hex()} {_IN_SEGMENT} {_IN_CLUSTER}".split())
+_LONGEST_ELEMENT_HEADER = 12
 _LONGEST_HEADER = 32  # that a container puts before a packet's bytes
 
 
-def check_whole(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> None:
-    """Compares a file's size with what its container says; containers that say nothing pass.
+def missing_bytes(
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, *, must_be_whole: bool = False
+) -> int:
+    """Returns how many bytes at least the file lacks of what its container says; 0 where it says nothing.
 
     Raises:
-        DecodeError: the file ends too early.
+        DecodeError: it lacks some, and must be whole.
+        OSError: it cannot be read.
     """
     size = path.stat().st_size
     name = container.format.name
     end = 0
     if name.startswith("mov"):
         end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
+        end = max(end, _fragments_end(path, size))
     elif name == "avi":
         end = _riff_end(path, size)
     elif name.startswith("matroska"):
-        with path.open("rb") as file:
-            end = _segment_end(file.read(4096))
-    if end > size:
+        end = _segment_end(path, size)
+    if end > size and must_be_whole:
         raise DecodeError(f"is truncated: it has {size} bytes of at least {end}")
+    return max(end - size, 0)
 
 
 def locate_packets(path: Path) -> list[int]:
@@ -71,11 +84,41 @@ def _riff_end(path: Path, size: int) -> int:
     return size
 
 
-def _segment_end(head: bytes) -> int:
-    """Returns the byte at which a Matroska file's segment ends; 0 where it does not say (RFC 8794 and 9559)."""
-    at = head.find(b"\x18\x53\x80\x67") + 4
-    if at < 4 or at >= len(head) or not head[at]:
-        return 0
-    width = 9 - head[at].bit_length()
-    size = int.from_bytes(head[at : at + width], "big") & ((1 << 7 * width) - 1)
-    return 0 if size == (1 << 7 * width) - 1 else at + width + size
+def _fragments_end(path: Path, size: int) -> int:
+    """Returns the byte at which an mp4 file in fragments ends by its boxes (ISO 14496-12, 4.2); 0 of one in one piece."""
+    at, is_fragmented = 0, False
+    with path.open("rb") as file:
+        while at < size:
+            file.seek(at)
+            head = file.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            if length < 8 or head[4:8] not in _BOXES:  # 0: to the end of the file; otherwise what has been added to it
+                break
+            is_fragmented |= head[4:8] == b"moof"
+            at += length
+    return at if is_fragmented else 0
+
+
+def _segment_end(path: Path, size: int) -> int:
+    """Returns the byte at which a Matroska file's segment ends by its own word (RFC 8794 and 9559).
+
+    One that was written while it was sent does not say: there the elements in it decide, each of which says its own length.
+    """
+    with path.open("rb") as file:
+        at = file.read(4096).find(_SEGMENT)
+        while 0 <= at < size:
+            file.seek(at)
+            head = file.read(_LONGEST_ELEMENT_HEADER)
+            id_width = 9 - head[0].bit_length()
+            if head[:id_width] not in _ELEMENTS:  # what has been added to the file
+                break
+            width = 9 - head[id_width].bit_length() if len(head) > id_width else 1
+            unknown = (1 << 7 * width) - 1
+            length = int.from_bytes(head[id_width : id_width + width], "big") & unknown
+            is_segment = head[:id_width] == _SEGMENT
+            at += id_width + width + (0 if length == unknown else length)  # of an unknown length: its own elements follow
+            if is_segment and length != unknown:
+                break
+    return max(at, 0)

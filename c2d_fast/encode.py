@@ -132,10 +132,10 @@ def _encode(source: Path, target: Path, form: Form, tick: Callable[[], None]) ->
         encoder: Any = None
         reformatter = VideoReformatter()
         count = 0
-        for frame in _decoded(container, stream):
+        for frame, pixel_aspect in _decoded(container, stream):
             tick()
             if encoder is None:
-                encoder = _encoder(output, form, rate, frame)
+                encoder = _encoder(output, form, rate, frame, pixel_aspect)
                 width, height, matrix = encoder.width, encoder.height, int(frame.colorspace)
             scaled = reformatter.reformat(
                 frame, width=width, height=height, format="yuv420p", interpolation=Interpolation.BICUBIC,
@@ -152,17 +152,21 @@ def _encode(source: Path, target: Path, form: Form, tick: Callable[[], None]) ->
     return count
 
 
-def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
-    """Yields the frames. Mirrored ones come as they are shown: a tag that turns is kept, one that mirrors cannot be."""
+def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[tuple[av.VideoFrame, Fraction | None]]:
+    """Yields the frames and the aspect ratio of their pixels, if the file says one.
+
+    Mirrored ones come as they are shown: a tag that turns is kept, one that mirrors cannot be.
+    """
     graph: Any = None
+    aspect = stream.sample_aspect_ratio or None
     for frame in container.decode(stream):
         orientation = frame_orientation(frame)
         if orientation in QUARTER_TURNS:
-            yield frame
+            yield frame, aspect
             continue
         graph = graph or _turning(stream, orientation)
         graph.push(frame)
-        yield graph.pull()
+        yield graph.pull(), 1 / aspect if aspect and orientation & TRANSPOSED else aspect
 
 
 def _turning(stream: av.VideoStream, orientation: int) -> Any:
@@ -182,7 +186,9 @@ def _rate(stream: av.VideoStream) -> Fraction:
     return Fraction(rate).limit_denominator(1001) if 1 <= rate <= 240 else Fraction(25)
 
 
-def _encoder(output: av.container.OutputContainer, form: Form, rate: Fraction, frame: av.VideoFrame) -> Any:
+def _encoder(
+    output: av.container.OutputContainer, form: Form, rate: Fraction, frame: av.VideoFrame, pixel_aspect: Fraction | None
+) -> Any:
     b_frames = form.b_frames if form.gop > 1 else 0
     common = {
         "keyint": form.gop,
@@ -206,6 +212,8 @@ def _encoder(output: av.container.OutputContainer, form: Form, rate: Fraction, f
     stream.codec_context.color_range = 1
     if form.codec == "hevc":
         stream.codec_context.codec_tag = "hvc1"
+    if pixel_aspect:  # nothing here goes by it, but players do
+        stream.codec_context.sample_aspect_ratio = pixel_aspect
     # Pixels that are turned, and not mirrored, stay as they are stored; whatever reads them goes on turning them.
     if frame.rotation and frame_orientation(frame) in QUARTER_TURNS:
         stream.set_display_rotation(frame.rotation)

@@ -1,6 +1,5 @@
 """Examines one video file, more or less thoroughly. Child processes import this module: no torch, no DALI."""
 
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -12,15 +11,16 @@ import av.container
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast.container_bytes import check_whole, locate_packets
+from c2d_fast.container_bytes import locate_packets, missing_bytes
 from c2d_fast.decoded_order import count_frames, gives_order
-from c2d_fast.facts import DEPTHS, Facts
+from c2d_fast.facts import DEPTHS, MOST_BYTES, Facts
 from c2d_fast.nal import READABLE, Picture, length_size, needed_by_others, read_picture
 from c2d_fast.orientation import TRANSPOSED
 from c2d_fast.packets import entry_places
 from c2d_fast.picture_order import PictureOrder
 from c2d_fast.timestamps import is_constant, rises
-from c2d_fast.video import DecodeError, frame_orientation, open_video, reason, video_stream
+from c2d_fast.video import DecodeError, frame_orientation, open_video, reason, video_stream, video_streams
+from c2d_fast.watched_threads import beat
 
 # Codecs of which every packet holds exactly one shown frame, so that counting packets counts frames. The others have
 # packets that show nothing (VP8 and AV1 alternate references, MPEG-4's packed B-frames): their frames are counted by
@@ -90,7 +90,7 @@ class _Decoded:
 def examine(
     path: Path,
     depth: str = "packets",
-    tick: Callable[[], object] = lambda: None,
+    tick: Callable[[], object] = beat,
     *,
     must_be_whole: bool = False,
     locate: bool = False,
@@ -110,8 +110,6 @@ def examine(
     """
     assert depth in DEPTHS
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise DecodeError("is not a regular file")  # a FIFO would block for ever
         examined = _examine(path, depth, tick, must_be_whole)
         return replace(examined, packets=_located(path, examined.packets)) if locate else examined
     except (av.FFmpegError, OSError, ValueError, OverflowError) as error:
@@ -128,8 +126,7 @@ def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: 
         if depth == "keyframes":
             context.skip_frame = "NONKEY"
         codec = context.codec.canonical_name  # that of the format (av1), not of the decoder (libdav1d)
-        if must_be_whole:
-            check_whole(path, container, stream)
+        lacking = missing_bytes(path, container, stream, must_be_whole=must_be_whole)
         packets, decoded = _read(container, stream, codec, depth, tick)
         first = decoded.first
         if first is None and depth == "keyframes":  # it may have none, and be shown from another picture on
@@ -143,6 +140,7 @@ def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: 
         promised, rotation, audio = stream.frames, first.rotation, bool(container.streams.audio)
         time_base, coded, extradata = stream.time_base, (context.coded_width, context.coded_height), context.extradata
         tags, profile = (context.color_primaries, context.color_trc), context.profile
+        aspect, place, num_streams = stream.sample_aspect_ratio, stream.index, len(video_streams(container))
     if depth == "full" and (starts_with_key or not decoded.failed):
         num_frames, in_order = decoded.frames, rises(decoded.times)
     elif not decoded.is_interlaced and _countable(codec, promised, packets):
@@ -184,6 +182,10 @@ def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: 
         disposable=sum(not packet.is_reference for packet in packets) if codec in READABLE else -1,
         closed_gops=False,
         in_order=in_order,
+        pixel_aspect=float(aspect or 0),
+        video_streams=num_streams,
+        stream_index=place,
+        missing_bytes=min(lacking, MOST_BYTES),
     )
     examined = Examined(facts, packets, extradata or b"")
     return examined if decoded.is_reconfigured else _with_entries(examined, profile)
@@ -222,18 +224,9 @@ def _read(
             if order:
                 order.add(memoryview(packet))
             pictures.append(picture)
-            packets.append(
-                Packet(
-                    -1,
-                    packet.size,
-                    packet.pts,
-                    packet.dts,
-                    packet.is_keyframe,
-                    True,
-                    packet.is_keyframe and picture.is_entry,
-                    packet.is_discard or packet.is_corrupt,
-                )
-            )
+            is_entry, is_hidden = packet.is_keyframe and picture.is_entry, packet.is_discard or packet.is_corrupt
+            found = (packet.size, packet.pts, packet.dts, packet.is_keyframe, True, is_entry, is_hidden)
+            packets.append(Packet(-1, *found))
         if depth != "packets" or decoded.first is None:
             _decode(packet, len(packets) - bool(packet.size), decoded, strict=depth != "packets")
     if order:

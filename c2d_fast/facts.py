@@ -12,6 +12,7 @@ from c2d_fast.orientation import TRANSPOSED
 
 DEPTHS = ("packets", "keyframes", "full")
 """How thoroughly a file was examined, each including those before it."""
+MOST_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,14 @@ class Facts:
     entries: int = 0
     """Packets at which decoding can begin, the first included, so that what is shown from there on needs nothing from before.
     0: it is not known which packets a frame depends on, and the file is decoded from its beginning, whole."""
+    pixel_aspect: float = 0.0
+    """Width of a pixel by its height, as players show it; 0 where the file does not say. Nothing here goes by it."""
+    video_streams: int = 0
+    """Without pictures of covers; 0: not known."""
+    stream_index: int = 0
+    """Place among all the file's streams of the one that is read."""
+    missing_bytes: int = 0
+    """That the file lacks at its end by its container's word, MOST_BYTES at most; a scan refuses such a file."""
 
 
 _KINDS = {int: "<i4", bool: "?", float: "<f8", str: "S16"}

@@ -23,6 +23,7 @@ _ROWS = 8  # of a table; the rest is summed up
 _GOPS = ((1, "1 (all-intra)"), (16, "2 to 16"), (64, "17 to 64"), (256, "65 to 256"))
 _CLIP = (8, 8)  # frames, interval: what the figures about speed are worked out for
 _SAMPLE = 500
+_NAMED = 5  # files with several video streams
 
 
 def run_show(args: argparse.Namespace) -> None:
@@ -65,7 +66,8 @@ def report(manifest: ManifestFile, named: int = 20) -> list[str]:
         lines += _table("container", _joined(facts, "container"))
         lines += _table("width x height", sizes)
         lines += _table("longest GOP", [_gop(length) for length in facts["longest_gop"].tolist()])
-        lines += _table("notable", _notable(facts))
+        lines += _table("notable", _notable(facts), rows=20)
+        lines += _several_streams(np.array(manifest.videos, object)[good], facts)
     broken = [(video, reason) for video, reason in zip(manifest.videos, manifest.reasons, strict=True) if reason]
     if broken:
         lines += _table("cannot be used", [re.sub(r"\d+", "N", reason) for _, reason in broken], rows=50)
@@ -159,12 +161,29 @@ def _notable(facts: NDArray[Any]) -> list[str]:
         "variable frame rate": ~facts["constant_rate"],
         "turned by their container": facts["orientation"] != 0,
         "interlaced": facts["interlaced"],
+        "pixels that are not square (read as if they were)": (facts["pixel_aspect"] != 0) & (facts["pixel_aspect"] != 1),
+        "several video streams (FFmpeg's choice is read)": facts["video_streams"] > 1,
         "full range": facts["full_range"],
         "tagged BT.709": facts["matrix"] == 1,
         "other number of frames than the header says": (facts["promised_frames"] > 0)
         & (facts["promised_frames"] != facts["frames"]),
     }
     return [name for name, mask in masks.items() for _ in range(int(mask.sum()))]
+
+
+def _several_streams(videos: NDArray[Any], facts: NDArray[Any]) -> list[str]:
+    """Names the first files with a choice of streams: what is taken is FFmpeg's best, and need not be what its maker meant."""
+    places = np.flatnonzero(facts["video_streams"] > 1).tolist()
+    lines = [
+        f"  {videos[i]}: stream {facts['stream_index'][i]} is read, {facts['width'][i]}x{facts['height'][i]}, one of its "
+        f"{facts['video_streams'][i]} video streams"
+        for i in places[:_NAMED]
+    ]
+    return (
+        [""] * bool(lines)
+        + lines
+        + ([f"  and {len(places) - _NAMED} more with several video streams"] if len(places) > _NAMED else [])
+    )
 
 
 def _table(title: str, values: Iterable[str], rows: int = _ROWS) -> list[str]:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from c2d_fast.errors import UserError
 
+NAME_RULE = "a name is more than spaces and underscores, without control characters, line ends or bytes that are not UTF-8"
+_NOT_IN_NAMES = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, surrogates, ends of lines and paragraphs
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # the direction of writing
 _RULE = "give one class name a line, or `name index` lines"
 
 
@@ -38,7 +41,7 @@ def read_label_map(path: str | Path) -> tuple[str, ...]:
     for place, (number, line) in enumerate(lines):
         name, index = (unquote(matches[place][1]), int(matches[place][2])) if indexed else (unquote(line.strip()), place)
         key = class_key(name)
-        if not key or not name.isprintable():
+        if not is_class_name(name):
             raise UserError(f"{path}:{number}: {name!r} is no class name; {_RULE}")
         if key in seen:
             raise UserError(f"{path}:{number}: class {name!r} stands in line {seen[key]} already; each must be named once")
@@ -74,6 +77,11 @@ def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
 def class_key(name: str) -> str:
     """Returns what two spellings of a class have in common: `playing_guitar` is `playing guitar`."""
     return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").split())
+
+
+def is_class_name(name: str) -> bool:
+    """Says whether all that names a class can hold this name: label maps, manifests and messages have one on a line."""
+    return bool(class_key(name)) and not any(unicodedata.category(c) in _NOT_IN_NAMES or c in _TURNING for c in name)
 
 
 def unquote(text: str) -> str:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import re
 import string
 from collections.abc import Iterator
@@ -11,11 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from c2d_fast.errors import UserError
-from c2d_fast.label_map import unquote
+from c2d_fast.label_map import NAME_RULE, is_class_name, unquote
+from c2d_fast.video_files import LeftOut, names_below, videos_among
 
-VIDEO_SUFFIXES = frozenset(
-    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()  # noqa: SIM905
-)
 SHAPES = "`path.mp4 label`, `video_id num_frames label`, or a table with the columns label, youtube_id, time_start and time_end"
 
 _SPLITS = {"train", "training", "val", "valid", "validation", "validate", "test", "testing"}
@@ -36,6 +33,8 @@ class Row:
     """Where the file may be, relative to the data root, the likeliest first."""
     label: int | str
     """The label, or a class's name."""
+    any_suffix: bool = False
+    """Whether the file may be of another container than the paths say: of ids, whose files the user has not named."""
 
 
 def list_rows(text: str, path: Path, video_name: str | None) -> Iterator[Row]:
@@ -60,48 +59,41 @@ def list_rows(text: str, path: Path, video_name: str | None) -> Iterator[Row]:
     # With --video-name an id may look like anything; but another list of the same command may still give paths.
     pattern = _ID_LINE if video_name is None else _ANY_ID_LINE
     if pattern.fullmatch(first.replace('"', "") if "," in first else first):
-        return _id_rows(lines, path, "{id}.mp4" if video_name is None else video_name)
+        return _id_rows(lines, path, video_name)
     return (_path_row(number, line, path) for number, line in lines)
 
 
 def folder_rows(folder: Path) -> list[Row]:
     """Reads a folder with a folder for each class: every video file below it, in the order of their paths.
 
+    What is left out is counted in one line.
+
     Raises:
-        UserError: it cannot be read, a video lies in no class's folder, or the folders are those of splits.
+        UserError: it cannot be read, a class has no video or no name, a video lies in no class's folder, or the folders are
+            those of splits.
     """
-    rows: list[Row] = []
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise UserError(f"list {folder}: cannot be read ({error.strerror})") from error
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            for file in sorted(path for path in _files(entry) if _is_video(path)):
-                rows.append(Row(0, (str(file.relative_to(folder)),), entry.name))
-        elif _is_video(entry):
-            raise UserError(f"list {folder}: {entry.name} lies in no class's folder; give a list, or one folder for each class")
-    if rows and {str(row.label).lower() for row in rows} <= _SPLITS:
+    classes = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    left_out = LeftOut()
+    if stray := videos_among([entry.name for entry in entries if not entry.is_dir()], folder, left_out):
+        raise UserError(f"list {folder}: {stray[0]} lies in no class's folder; give a list, or one folder for each class")
+    if classes and {name.lower() for name in classes} <= _SPLITS:
         raise UserError(f"list {folder}: its folders are splits, not classes; give the folder of one of them")
+    for name in classes:
+        if not is_class_name(name):
+            raise UserError(f"list {folder}: its folder {name!r} can be no class: {NAME_RULE}; rename it")
+    videos = videos_among([name for part in classes for name in names_below(folder, part)], folder, left_out)
+    rows = [Row(0, (video,), video.partition("/")[0]) for video in videos]
+    if str(left_out):
+        print(f"note: left out of {folder}: {left_out}")
+    filled = {row.label for row in rows}
+    if empty := [name for name in classes if name not in filled]:
+        more = f" ({len(empty)} of the {len(classes)} folders have none)" if len(empty) > 1 else ""
+        raise UserError(f"list {folder}: class {empty[0]!r} has no video{more}; put videos into its folder, or remove it")
     return rows
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Yields the files below a folder, also through links to folders; each folder once."""
-    seen: set[str] = set()
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"list {error.filename}: cannot be read ({error.strerror})") from error
-
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
-        real = os.path.realpath(parent)
-        if real in seen:  # a link to a folder above
-            folders.clear()
-            continue
-        seen.add(real)
-        yield from (Path(parent, name) for name in names)
 
 
 def parse_label(label: str, where: str, rule: str) -> int:
@@ -116,10 +108,6 @@ def parse_label(label: str, where: str, rule: str) -> int:
     return int(label)
 
 
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
-
-
 def _path_row(number: int, line: str, path: Path) -> Row:
     words = line.rsplit(maxsplit=1)
     if len(words) != 2:
@@ -129,14 +117,15 @@ def _path_row(number: int, line: str, path: Path) -> Row:
     return Row(number, (unquote(words[0]),), parse_label(words[1], f"{path}:{number}", _PATH_RULE))
 
 
-def _id_rows(lines: list[tuple[int, str]], path: Path, video_name: str) -> Iterator[Row]:
+def _id_rows(lines: list[tuple[int, str]], path: Path, video_name: str | None) -> Iterator[Row]:
+    template = "{id}.mp4" if video_name is None else video_name
     for number, line in lines:
         where = f"{path}:{number}"
         fields = _split_commas(line, where) if "," in line else [unquote(word) for word in line.rsplit(maxsplit=2)]
         if len(fields) != 3 or not fields[0] or not re.fullmatch(r"\d+", fields[1], re.ASCII):
             raise UserError(f"{where}: {line!r:.100} cannot be read; {_ID_RULE}")
         label = parse_label(fields[2], where, _ID_RULE)
-        yield Row(number, (_fill(video_name, id=fields[0], label=label),), label)
+        yield Row(number, (_fill(template, id=fields[0], label=label),), label, any_suffix=video_name is None)
 
 
 def _split_commas(line: str, where: str) -> list[str]:
@@ -169,6 +158,8 @@ def _table_row(header: list[str], fields: list[str], where: str, number: int, vi
     row = {name: field.strip() for name, field in zip(header, fields, strict=True)}
     if not row["label"] or not row["youtube_id"]:
         raise UserError(f"{where}: {'label' if not row['label'] else 'youtube_id'} is empty; each video needs both")
+    if not is_class_name(row["label"]):
+        raise UserError(f"{where}: label {row['label']!r:.50} can be no class: {NAME_RULE}")
     times = {}
     for name in ("time_start", "time_end"):
         match = re.fullmatch(r"(\d{1,9})(\.0*)?", row[name], re.ASCII)
@@ -185,7 +176,7 @@ def _table_row(header: list[str], fields: list[str], where: str, number: int, vi
         for template in templates
         for label in spellings
     ]  # fmt: skip
-    return Row(number, tuple(dict.fromkeys(paths)), row["label"])
+    return Row(number, tuple(dict.fromkeys(paths)), row["label"], any_suffix=video_name is None)
 
 
 def _fill(template: str, **fields: str | int) -> str:

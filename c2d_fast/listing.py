@@ -12,6 +12,7 @@ import numpy as np
 
 from c2d_fast.errors import UserError
 from c2d_fast.facts import for_reading
+from c2d_fast.file_places import FilePlaces
 from c2d_fast.label_map import class_key, decode_text, sorted_classes
 from c2d_fast.list_shapes import Row, folder_rows, list_rows
 from c2d_fast.manifest_file import ManifestFile, is_manifest, read_manifest_file, table_path
@@ -82,7 +83,7 @@ def read_list(
     - `relative/path.mp4 label`: the label is the last word, so paths may contain spaces; they may also stand in quotes;
     - `video_id num_frames label`, with spaces or commas: the file's name is made with video_name;
     - a table with the columns label, youtube_id, time_start, time_end (Kinetics' own CSV): the files are looked for as
-      <id>_<start>_<end>.mp4, also in folders of classes, or as video_name says;
+      <id>_<start>_<end>.mp4 (or .mkv, .webm ...), also in folders of classes, or as video_name says;
     - a folder that has a folder of videos for each class;
     - a manifest of any of these, as `prepare scan` writes it: labels, names and sha256 are those of the list.
 
@@ -93,7 +94,8 @@ def read_list(
         root: the folder that the paths are relative to; None is the list's own folder. A folder of classes is its own root.
         num_classes: labels must lie in 0..num_classes - 1; None: any will do.
         classes: the classes' names by label; None: where the list gives names, they get labels in alphabetical order.
-        video_name: template of the files' names where a list gives ids, for example `{id}.mp4` (the default).
+        video_name: template of the files' names where a list gives ids, for example `{id}.avi`; None: `{id}` with the suffix of
+            any video.
 
     Raises:
         UserError: the list is missing or empty, the root is no folder, or a line breaks a rule (named with its number).
@@ -122,7 +124,7 @@ def read_list(
     listing = Listing(
         path=path,
         root=root,
-        videos=tuple(_first_that_exists(row.paths, root) for row in rows),
+        videos=_videos(rows, Path(root)),
         labels=labels,
         lines=tuple(row.line for row in rows),
         sha256=sha256,
@@ -207,6 +209,13 @@ def _derived_classes(names: Iterable[str], path: Path, num_classes: int | None) 
     return classes
 
 
+def _videos(rows: list[Row], root: Path) -> tuple[str, ...]:
+    """Returns where each row's file is; of one that is nowhere, where it is likeliest to be."""
+    places = FilePlaces(root)
+    is_open = (row.any_suffix or len(row.paths) > 1 for row in rows)
+    return tuple((places.find(row) if look else None) or row.paths[0] for row, look in zip(rows, is_open, strict=True))
+
+
 def _note_repeats(listing: Listing) -> None:
     """Says how many lines name a file that stands in an earlier line, and whether it has another label there."""
     first: dict[str, int] = {}
@@ -220,9 +229,3 @@ def _note_repeats(listing: Listing) -> None:
         print(f"note: {repeats} of the {len(listing)} lines of {listing.path} name a video that an earlier line names")
     if relabelled:
         print(f"note: {len(relabelled)} of them give it another label, first {listing.where(relabelled[0])}")
-
-
-def _first_that_exists(paths: tuple[str, ...], root: Path) -> str:
-    if len(paths) == 1:
-        return paths[0]
-    return next((path for path in paths if os.path.exists(root / path)), paths[0])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from c2d_fast.errors import UserError
+from c2d_fast.file_places import FilePlaces
 from c2d_fast.files import check_writable, written_whole
 from c2d_fast.label_map import class_key, decode_text, read_label_map, sorted_classes
 from c2d_fast.list_shapes import Row, folder_rows, list_rows
@@ -90,14 +91,15 @@ def make_lists(
     missing: list[str] = []
     for source in sources:
         found[source.name] = []
+        places = FilePlaces(source.root)
         for row in rows[source.name]:
             label = numbers.get(class_key(str(row.label)))
             if label is None:
                 raise UserError(
                     f"{source.path}: class {row.label!r} is not among the {len(labels)} known ones; give them with --label-map"
                 )
-            path = next((path for path in row.paths if os.path.isfile(source.root / path)), None)
-            if path is None:
+            path = places.find(row)
+            if path is None or not os.path.isfile(source.root / path):
                 missing.append(row.paths[0])
             else:
                 found[source.name].append((os.path.relpath(source.root / path, root), label))
@@ -179,20 +181,21 @@ def _is_utf8(path: str) -> bool:
 
 def quoted(path: str) -> str:
     """Returns the path as a line of a list has it: in quotes where it would otherwise be read as another."""
-    if path == path.strip() and path[0] not in "\"'":
+    if path == path.strip() and path[0] not in "\"'\ufeff":  # a byte order mark would be taken for that of the file
         return path
     return _in_quotes(path)
 
 
 def _write_labels(labels: tuple[str, ...], path: Path) -> None:
     """Writes a label map; in quotes where names with numbers would look like another form of it."""
-    _write_text(path, "".join(f"{name}\n" for name in labels))
-    try:
-        same = read_label_map(path) == labels
-    except UserError:
-        same = False
-    if not same:
-        _write_text(path, "".join(_in_quotes(name) + "\n" for name in labels))
+    for shown in (str, _in_quotes):
+        _write_text(path, "".join(shown(name) + "\n" for name in labels))
+        try:
+            if read_label_map(path) == labels:
+                return
+        except UserError:
+            pass
+    raise UserError(f"{path}: cannot hold these class names as they are: {', '.join(map(repr, labels[:_SHOWN]))}; rename some")
 
 
 def _in_quotes(text: str) -> str:

@@ -9,7 +9,6 @@ import json
 import os
 import time
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from c2d_fast.children import Lost
 from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
 from c2d_fast.examine import examine
@@ -27,10 +27,12 @@ from c2d_fast.manifest_file import MISSING
 from c2d_fast.packet_table import open_table
 from c2d_fast.plan import Videos, pack_paths
 from c2d_fast.video import DecodeError
+from c2d_fast.watched_threads import run_in_threads
 
-_FORMAT = "c2d_fast.cache/6"
+_FORMAT = "c2d_fast.cache/7"
 _VIDEOS = ', "videos": '  # what the cache's checksum is of comes last
 _SAVE_EVERY_S = 60.0
+_TIME_LIMIT_S = 60.0
 _STORED = (
     "codec",
     "full_range",
@@ -114,6 +116,7 @@ def read_manifest(listing: Listing, *, allow_missing: bool, jobs: int) -> Manife
     entries |= _read_all(listing, {i: state for i, state in states.items() if i not in entries}, jobs, cache)
     good = {i: entry for i, entry in sorted(entries.items()) if isinstance(entry, Facts)}
     broken = {i: entry for i, entry in sorted(entries.items()) if isinstance(entry, str)}
+    _note_cut(listing, good)
     kept, table = np.array(list(good), np.int64), np.zeros(len(listing), DTYPE)
     table[kept] = to_table(list(good.values()))
     table = for_reading(table)
@@ -172,22 +175,32 @@ def _read_all(listing: Listing, unread: dict[int, tuple[int, int]], jobs: int, c
     print(f"reading {len(unread)} of {len(listing)} videos of {listing.path} once ({cache.path} keeps the result)")
     entries: dict[int, Facts | str] = {}
     # Threads do: FFmpeg reads and decodes without holding Python's lock.
-    pool = ThreadPoolExecutor(max(jobs, 1))
+    results = run_in_threads(lambda i: _read(listing.file(i)), unread, jobs=jobs, time_limit_s=_TIME_LIMIT_S)
     try:
-        results = pool.map(_read, [listing.file(i) for i in unread])
         bar = tqdm(results, total=len(unread), unit="video", disable=not shows_bars(), leave=False)
         saved = time.monotonic()
-        for i, entry in zip(unread, bar, strict=True):
-            entries[i] = entry
+        for i, result in bar:
+            entry = entries[i] = result.reason if isinstance(result, Lost) else result
             if isinstance(entry, Facts):  # a broken file is tried again each time: its cause may have been mended
                 cache.put(listing.videos[i], unread[i], entry)
             if time.monotonic() - saved > _SAVE_EVERY_S:
                 cache.save()
                 saved = time.monotonic()
     finally:  # also when interrupted: what was read is kept
-        pool.shutdown(cancel_futures=True)
+        results.close()
         cache.save()
     return entries
+
+
+def _note_cut(listing: Listing, good: dict[int, Facts]) -> None:
+    """Says which files lack their end: what is there of them decodes, and is used."""
+    cut = [i for i, facts in good.items() if facts.missing_bytes]
+    if cut:
+        first = f"first {listing.where(cut[0])} ({good[cut[0]].missing_bytes} bytes or more are missing)"
+        print(
+            f"note: {len(cut)} of the {len(listing)} videos of {listing.path} are cut off, {first}: what is there of them is "
+            "used; python -m c2d_fast.prepare scan leaves them out"
+        )
 
 
 def _is_entry(entry: Any) -> bool:

@@ -18,7 +18,7 @@ from c2d_fast.errors import UserError
 from c2d_fast.facts import DEPTHS, DTYPE
 from c2d_fast.files import written_whole
 
-FORMAT = "c2d_fast.manifest/6"
+FORMAT = "c2d_fast.manifest/7"
 MISSING = "no such file"
 _ENDS = 4096  # bytes of an archive in which the names of its first and of all members stand
 _TOO_MANY = 2**27
@@ -78,7 +78,7 @@ class ManifestFile:
             "root": _pack((self.root,)),
             "videos": _pack(self.videos),
             "classes": _pack(self.classes or ()),
-            "reasons": _pack(self.reasons),
+            "reasons": _pack(tuple(reason.replace("\0", " ") for reason in self.reasons)),
         }
         columns |= {name: getattr(self, name) for name in ("labels", "size", "mtime_ns", "depth", "facts")}
         with written_whole(path) as partial, partial.open("wb") as file:
@@ -180,6 +180,8 @@ def _within(values: NDArray[Any], lowest: int, end: Any) -> bool:
 
 def _pack(texts: tuple[str, ...]) -> NDArray[np.uint8]:
     # An end mark after each: otherwise no text and one empty text would be the same.
+    if held := next((text for text in texts if "\0" in text), None):
+        raise UserError(f"{held!r:.100}: holds a NUL character, which parts names in a manifest; leave it out")
     return np.frombuffer("".join(text + "\0" for text in texts).encode(errors="surrogateescape"), np.uint8)
 
 

@@ -17,7 +17,6 @@ from c2d_fast.dataset import choose_device, loader_options, videos_at_a_time
 from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.evaluate import Scores, evaluate
 from c2d_fast.files import check_writable
-from c2d_fast.list_shapes import VIDEO_SUFFIXES
 from c2d_fast.listing import Listing
 from c2d_fast.loader import EvalLoader
 from c2d_fast.manifest import Manifest, read_manifest
@@ -27,6 +26,7 @@ from c2d_fast.overlay import write_overlay
 from c2d_fast.plan import VIEWS, EvalPlan
 from c2d_fast.precision import Precision
 from c2d_fast.recipe import PipeFile, Recipe, load_pipe
+from c2d_fast.video_files import LeftOut, names_below, videos_among
 from c2d_fast.weights import describe, model_for
 
 _KINETICS_400 = 400
@@ -98,11 +98,15 @@ def _videos(given: Sequence[Path]) -> list[Path]:
     paths: list[Path] = []
     for path in given:
         if os.path.isdir(path):
-            below = sorted(file for file in path.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file())
+            left_out = LeftOut()
+            below = videos_among(names_below(path), path, left_out)
             if not below:
-                raise UserError(f"{path}: holds no video ({' '.join(sorted(VIDEO_SUFFIXES))}); give files, or another folder")
-            paths += below
-        elif os.path.isfile(path):
+                found = f", of {left_out}" if str(left_out) else ""
+                raise UserError(f"{path}: holds no video{found}; give files, or another folder")
+            if str(left_out):
+                print(f"note: left out of {path}: {left_out}")
+            paths += (path / name for name in below)
+        elif os.path.exists(path):
             paths.append(path)
         else:
             raise UserError(f"{path}: no such file or folder; correct the path")

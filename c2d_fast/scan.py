@@ -27,7 +27,7 @@ from c2d_fast.packet_store import PacketStore, store_path
 from c2d_fast.packet_table import rows_of
 from c2d_fast.video import DecodeError
 
-_FORMAT = "c2d_fast.scan/2"
+_FORMAT = "c2d_fast.scan/3"
 _SAY_EVERY_S = 30.0
 
 
@@ -64,6 +64,12 @@ def run_scan(args: argparse.Namespace) -> None:
     """
     listing = read_list(args.list, args.data_root, None, video_name=args.video_name)
     out: Path = args.out
+    states = {video: file_state(listing.root / video) for video in dict.fromkeys(listing.videos)}
+    if not any(states.values()):
+        raise UserError(
+            f"list {listing.path}: none of its {len(states)} videos is below {listing.root}, first {listing.where(0)}; correct "
+            "--data-root (or --video-name)"
+        )
     check_writable(out, "--out")
     # Anything else of this name is the user's, and stays.
     before = _earlier_manifest(out)
@@ -73,7 +79,6 @@ def run_scan(args: argparse.Namespace) -> None:
         journal = stack.enter_context(Journal(journal_path, header, f"--out {out}"))
         store = stack.enter_context(PacketStore(out, before)) if args.packets else None
         known = _known(journal, before, store)
-        states = {video: file_state(listing.root / video) for video in dict.fromkeys(listing.videos)}
         depth = DEPTHS.index(args.depth)
         done = {
             video: entry

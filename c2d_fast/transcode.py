@@ -32,7 +32,7 @@ DEFAULT_GOP = 1
 DEFAULT_B_FRAMES = 0
 """docs/forms.md says why."""
 DEFAULT_CRF = {"h264": 20, "hevc": 23}
-_FORMAT = "c2d_fast.transcode/2"
+_FORMAT = "c2d_fast.transcode/3"
 # Bits for each pixel of each frame at the default crf, as measured on busy real clips: (codec, all-intra).
 _BITS = {("h264", False): 0.43, ("h264", True): 0.57, ("hevc", False): 0.29, ("hevc", True): 0.66}
 _SAMPLE = 40
@@ -224,7 +224,8 @@ def _write(job: _Job, out: Path, stem: str) -> None:
     good = [i for i, result in enumerate(results) if not result.reason]
     if not good:
         raise UserError(
-            f"--list {listing.path}: none of its {len(results)} videos can be transcoded, first: {results[0].reason}"
+            f"--list {listing.path}: none of its {len(results)} videos can be transcoded, first {listing.where(0)}: "
+            f"{results[0].reason}"
         )
     names = [job.targets[video] for video in listing.videos]
     text = "".join(f"{quoted(names[i])} {listing.labels[i]}\n" for i in good if fits_a_line(names[i]))

@@ -19,6 +19,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from c2d_fast import worker_counts
+from c2d_fast.containers import OPTIONS, why_no_file, why_no_video
 from c2d_fast.orientation import orientation_of, turned
 from c2d_fast.packets import DTYPE, WHOLE, Groups, Stored, from_container, from_table, read_rows, remux, table_rows
 from c2d_fast.small_file import small_file
@@ -30,7 +31,6 @@ av.logging.set_level(None)
 
 NEVER_WHOLE = frozenset({"mpeg4"})
 """Codecs whose whole files DALI numbers by other timestamps than FFmpeg: it is given the packets of a clip, or nothing."""
-_PLAYLISTS = frozenset({"concat", "dash", "hls", "imf"})
 
 
 class DecodeError(Exception):
@@ -247,19 +247,29 @@ def _whole(path: Path, frames: NDArray[np.int64], codec: str) -> tuple[NDArray[n
 
 
 def open_video(path: Path) -> av.container.InputContainer:
-    """Opens a file as a video and nothing else.
+    """Opens a file as a video and nothing else; FFmpeg follows nothing that stands in it to other files.
 
     Raises:
-        DecodeError: it is a playlist or a picture.
+        DecodeError: it is no regular file, or a playlist, a picture or another thing that is not read as a video.
         av.FFmpegError, OSError: it does not open.
     """
-    # As a file and nothing else: FFmpeg would take "12:30.mp4" for a protocol, and follow a playlist to other files.
-    container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
-    name = container.format.name
-    if name in _PLAYLISTS or name.endswith("_pipe") or name == "image2":
-        container.close()
-        raise DecodeError(f"is a {'playlist' if name in _PLAYLISTS else 'picture'} ({name}), not a video")
-    return container
+    if problem := why_no_file(path):
+        raise DecodeError(problem)
+    try:
+        # As a file, too: FFmpeg would take "12:30.mp4" for a protocol.
+        return av.open(f"file:{path}", options=dict(OPTIONS))
+    except av.FFmpegError as error:
+        if problem := why_no_video(path):
+            raise DecodeError(problem) from error
+        if isinstance(error, av.ArgumentError):  # which may be a format that is not among those of OPTIONS
+            raise DecodeError("does not decode (it is in no container of videos that is read here)") from error
+        raise
+
+
+def video_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
+    """Returns the streams that may be the video."""
+    # Cover art of an audio file is a video stream too, of one picture.
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream:
@@ -268,8 +278,7 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream:
     Raises:
         DecodeError: there is none.
     """
-    # Cover art of an audio file is a video stream too, of one picture.
-    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    streams = video_streams(container)
     if not streams:
         raise DecodeError("has no video stream")
     if len(streams) > 1:  # a preview may come first: FFmpeg's choice, as decord's

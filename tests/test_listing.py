@@ -291,3 +291,27 @@ def test_names_that_no_file_system_takes(tmp_path, name):
         read_list(write(tmp_path, "a.mp4 0\n"), name, 2)
     listing = read_list(write(tmp_path, CSV + f"{'y' * 300},x,0,10,val\n"), None, 1)
     assert listing.videos == ("x_000000_000010.mp4",)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "webm", "avi", "MOV"])
+@pytest.mark.parametrize("folder", ["", "tai_chi/"])
+def test_a_table_s_files_may_be_of_any_container(tmp_path, suffix, folder):
+    file = tmp_path / f"{folder}_a.b_000007_000017.{suffix}"
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    file.with_suffix(".txt").touch()
+    file.with_suffix(f".{suffix}.part").touch()
+    path = write(tmp_path, CSV + "tai chi,_a.b,7,17,train\ntai chi,_a.b,8,18,train\n")
+    listing = read_list(path, None, 3, classes=CLASSES)
+    assert listing.file(0) == file
+    assert listing.videos[1] == "_a.b_000008_000018.mp4"
+    named = read_list(path, None, 3, classes=CLASSES, video_name=folder + "{id}_{start:06d}_{end:06d}.mp4")
+    assert named.file(0) == file.with_suffix(".mp4")  # what the user names is what is meant
+    file.with_suffix(".mp4").touch()
+    assert read_list(path, None, 3, classes=CLASSES).file(0) == file.with_suffix(".mp4")
+
+
+def test_ids_may_be_of_any_container(tmp_path):
+    (tmp_path / "abc.webm").touch()
+    assert read_list(write(tmp_path, "abc 300 1\nxyz 300 1\n"), None, 2).videos == ("abc.webm", "xyz.mp4")
+    assert read_list(write(tmp_path, "abc 300 1\n"), None, 2, video_name="{id}.mp4").videos == ("abc.mp4",)

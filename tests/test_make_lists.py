@@ -130,3 +130,20 @@ def test_wrong_arguments(tmp_path, run_command):
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
         assert part in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_kinetics_files_of_any_container_are_found(tmp_path, run_command):
+    names = [f"id{i}_000000_000010.{suffix}" for i, suffix in enumerate(("mkv", "webm", "avi", "mp4"))]
+    make(tmp_path / "videos", ("tai_chi",), names[:2])
+    for name in names[2:]:
+        (tmp_path / "videos" / name).touch()
+    lines = [f"tai chi,id{i},0,10\n" for i in range(5)]
+    (tmp_path / "t.csv").write_text("label,youtube_id,time_start,time_end\n" + "".join(lines))
+    done = run_command(
+        "prepare", "list", "--train", tmp_path / "t.csv", "--data-root", tmp_path / "videos", "--out", tmp_path / "out"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "missing: 1 videos" in done.stdout
+    listing = read_list(tmp_path / "out/train.txt", tmp_path / "videos", 1)
+    assert [video.rpartition("/")[2] for video in listing.videos] == names
+    assert all(listing.file(i).is_file() for i in range(4))

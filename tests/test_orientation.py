@@ -1,6 +1,8 @@
 """Videos that their container turns or mirrors are read as players show them, on every path."""
 
 import dataclasses
+import functools
+import json
 import struct
 
 import av
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from media import decode_all, known, numbered_frame
+from runs import PIPE as PIPE_FILE
 from test_loader import CLIP, CROP, GRAPH_CROPS, PIPE, options, published_crop
 
 from c2d_fast import decode
@@ -21,6 +24,8 @@ from c2d_fast.manifest import read_manifest
 from c2d_fast.orientation import orientation_of, turned
 from c2d_fast.overlay import write_overlay
 from c2d_fast.plan import EvalPlan, TrainPlan
+from c2d_fast.run_test import run_test
+from c2d_fast.test import parse
 from c2d_fast.video import decode_frames, read_clip
 
 ONE = 1 << 16
@@ -50,14 +55,18 @@ def stored_picture(name, upright):
     return next(picture for picture in candidates if np.array_equal(turned(picture, number), upright))
 
 
-def make(path, name, encoder="libx264", options=(("qp", "0"), ("g", "8"), ("bf", "2"))):
+def make(path, name, encoder="libx264", options=(("qp", "0"), ("g", "8"), ("bf", "2")), *, aspect=None, hue=None):
     """Writes a lossless video whose frames are stored as the matrix wants them, and the matrix into its header."""
     number = orientation_of(struct.pack("=9i", *matrix(name)))
+    path.parent.mkdir(exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(encoder, rate=25, options=dict(options))
         stream.height, stream.width, stream.pix_fmt = *((160, 96) if number & 4 else (96, 160)), "yuv420p"
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
         for k in range(NUM_FRAMES):
-            upright = av.VideoFrame.from_ndarray(numbered_frame(k, 160, 96, hue=k), format="rgb24").reformat(format="yuv420p")
+            picture = numbered_frame(k, 160, 96, hue=k if hue is None else hue)
+            upright = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
             frame = av.VideoFrame(stream.width, stream.height, "yuv420p")
             for plane, source, scale in zip(frame.planes, upright.planes, (1, 2, 2), strict=True):
                 pixels = np.frombuffer(source, np.uint8).reshape(96 // scale, -1)[:, : 160 // scale]
@@ -225,3 +234,39 @@ def test_the_video_is_taken_and_not_its_preview(shared):
     facts = examine(path).facts
     assert (facts.width, facts.height, facts.frames) == (96, 96, 40)
     assert decode_frames(path, np.array([39])).shape == (1, 96, 96, 3)
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory):
+    """Eight different videos in every orientation that a container can ask for; a list for each orientation."""
+    folder = tmp_path_factory.mktemp("copies")
+    for place, name in enumerate(MATRICES):
+        for number in range(8):
+            make(folder / f"{place}" / f"{number}.mp4", name, hue=3 * number)
+        (folder / f"{place}.txt").write_text("".join(f"{place}/{number}.mp4 {number % 2}\n" for number in range(8)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def score(copies, whole_run, tmp_path_factory):
+    """Scores a list of copies as `python -m c2d_fast.test` does: its figures, and the scores of each video."""
+    folder = tmp_path_factory.mktemp("scores")
+
+    @functools.cache
+    def run(place, views):
+        words = ["--pipe", PIPE_FILE, "--checkpoint", whole_run / "best.pt", "--list", copies / f"{place}.txt"]
+        run_test(parse([str(word) for word in [*words, "--views", views, "--dump", folder / "x.json"]]))
+        summary = json.loads((folder / "x.json.summary.json").read_text())["result"]
+        rows = json.loads((folder / "x.json").read_text())
+        return [summary[name] for name in ("top1", "top5", "mean_class_accuracy")], np.array([row["scores"] for row in rows])
+
+    return run
+
+
+@pytest.mark.parametrize("place", range(1, len(MATRICES)), ids=list(MATRICES)[1:])
+@pytest.mark.parametrize("views", ["1x1", pytest.param("10x3", marks=pytest.mark.slow)])
+def test_scores_of_turned_copies_are_those_of_the_upright_ones(score, place, views):
+    (upright, upright_scores), (turned_ones, scores) = score(0, views), score(place, views)
+    assert np.ptp(upright_scores[:, 0]) > 0  # they differ from video to video
+    assert turned_ones == upright
+    assert np.abs(scores - upright_scores).max() < 1e-5
