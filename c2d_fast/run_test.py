@@ -9,7 +9,7 @@ from typing import Any
 
 from c2d_fast import console
 from c2d_fast.data_flags import check_label_map, label_names, one_list, require_list
-from c2d_fast.dataset import choose_device, loader_options, scored_videos, videos_at_a_time
+from c2d_fast.dataset import choose_device, loader_options, scored_at_a_time, scored_videos
 from c2d_fast.determinism import tune_kernels
 from c2d_fast.distributed import Group, group_of_environment
 from c2d_fast.errors import UserError
@@ -63,7 +63,7 @@ def _test(args: argparse.Namespace, group: Group) -> None:
         videos=videos,
         clip=recipe.clip,
         crop=recipe.crop,
-        batch_size=min(batch_size, videos_at_a_time(videos, num_clips * recipe.clip.num_frames, 3 * recipe.crop.size**2)),
+        batch_size=min(batch_size, scored_at_a_time(videos, recipe, num_clips, options)),
         num_clips=num_clips,
         rank=group.rank,
         world=group.world,

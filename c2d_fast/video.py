@@ -4,6 +4,7 @@ Frame k is the k-th frame that the decoder puts out, whatever its timestamp says
 no torch, no DALI.
 """
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ av.logging.set_level(None)
 
 NEVER_WHOLE = frozenset({"mpeg4"})
 """Codecs whose whole files DALI numbers by other timestamps than FFmpeg: it is given the packets of a clip, or nothing."""
+Take = Callable[[av.VideoFrame], NDArray[np.uint8]]
+"""Makes of a frame, when it is decoded, what is kept of it."""
 _PLAYLISTS = frozenset({"concat", "dash", "hls", "imf"})
 
 
@@ -59,57 +62,83 @@ def decode_frames(path: Path, frames: NDArray[np.int64], threads: int = 1, store
     return np.stack([images[place] for place in places])
 
 
-def decode_images(path: Path, wanted: NDArray[np.int64], threads: int, stored: Stored) -> list[NDArray[np.uint8]]:
+def decode_images(
+    path: Path,
+    wanted: NDArray[np.int64],
+    threads: int,
+    stored: Stored,
+    keep: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] = lambda image: image,
+) -> list[NDArray[np.uint8]]:
     """Decodes the frames with these numbers, which are sorted and different; otherwise as decode_frames.
 
+    Args:
+        path: the video file.
+        wanted: frame numbers, int64 [F].
+        threads: decoder threads.
+        stored: what is known of the file.
+        keep: what is kept of an image; called once it is decoded, so that no more than that is ever held.
+
     Returns:
-        RGB, each uint8 [H, W, C], upright; rows perhaps further apart than they are long: FFmpeg's own memory, not copied
-        unless it is turned.
+        What is kept of each. Images are RGB, uint8 [H, W, C], upright; rows perhaps further apart than they are long: FFmpeg's
+        own memory, not copied unless it is turned.
     """
+
+    def take() -> Take:
+        reformatter, shape = VideoReformatter(), list[tuple[int, int, int]]()
+
+        def convert(frame: av.VideoFrame) -> NDArray[np.uint8]:
+            if not shape:
+                orientation = frame_orientation(frame) if stored.orientation is None else stored.orientation
+                shape.append((frame.width, frame.height, orientation))
+            width, height, orientation = shape[0]
+            # Converted in one thread: that is quicker than waking others for a small frame.
+            image = reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
+            return keep(turned(_pixels(image), orientation))
+
+        return convert
+
     try:
-        frames = _decode_packets(path, wanted, threads, stored) or _decode_whole(path, wanted, threads)
-        reformatter = VideoReformatter()
-        height, width = frames[0].height, frames[0].width
-        orientation = frame_orientation(frames[0]) if stored.orientation is None else stored.orientation
-        # Converted in one thread: that is quicker than waking others for a small frame.
-        images = (reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1) for frame in frames)
-        return [turned(_pixels(image), orientation) for image in images]
+        return _decode_packets(path, wanted, threads, stored, take()) or _decode_whole(path, wanted, threads, take())
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(reason(error)) from error
 
 
-def _decode_packets(path: Path, wanted: NDArray[np.int64], threads: int, stored: Stored) -> list[av.VideoFrame] | None:
+def _decode_packets(
+    path: Path, wanted: NDArray[np.int64], threads: int, stored: Stored, take: Take
+) -> list[NDArray[np.uint8]] | None:
     """Decodes what the wanted frames depend on; None where that cannot be told, or does not give them all."""
     if not stored.entries:
         return None
     groups = from_table(path, stored, wanted)
     try:
         if groups is not None:
-            return _decode_groups(_context(stored, threads), groups, wanted)
+            return _decode_groups(_context(stored, threads), groups, wanted, take)
         with open_video(path) as container:
             stream = video_stream(container)
             _use_threads(stream.codec_context, threads)
             groups = from_container(container, stream, stored, wanted)
-            return _decode_groups(stream.codec_context, groups, wanted) if groups else None
+            return _decode_groups(stream.codec_context, groups, wanted, take) if groups else None
     except av.FFmpegError:
         return None  # a whole decode says what is wrong with the file
 
 
-def _decode_groups(context: VideoCodecContext, groups: Groups, wanted: NDArray[np.int64]) -> list[av.VideoFrame] | None:
-    found: dict[int | None, av.VideoFrame] = {}
+def _decode_groups(
+    context: VideoCodecContext, groups: Groups, wanted: NDArray[np.int64], take: Take
+) -> list[NDArray[np.uint8]] | None:
+    found: dict[int | None, NDArray[np.uint8]] = {}
     numbers = set(wanted.tolist())
     for group in groups:
         for packet in [*group, None]:
             frames = context.decode(packet)
             worker_counts.add(len(frames))
-            found.update((frame.pts, frame) for frame in frames if frame.pts in numbers)
+            found.update((frame.pts, take(frame)) for frame in frames if frame.pts in numbers)
         context.flush_buffers()
     return [found[number] for number in wanted.tolist()] if len(found) == len(wanted) else None
 
 
-def _decode_whole(path: Path, wanted: NDArray[np.int64], threads: int) -> list[av.VideoFrame]:
+def _decode_whole(path: Path, wanted: NDArray[np.int64], threads: int, take: Take) -> list[NDArray[np.uint8]]:
     """Decodes from the beginning to the last wanted frame."""
-    taken: list[av.VideoFrame] = []
+    taken: list[NDArray[np.uint8]] = []
     count = 0
     with open_video(path) as container:
         stream = video_stream(container)
@@ -118,7 +147,7 @@ def _decode_whole(path: Path, wanted: NDArray[np.int64], threads: int) -> list[a
             for frame in (frame for packet in packets for frame in packet.decode()):
                 worker_counts.add(1)
                 if count == wanted[len(taken)]:
-                    taken.append(frame)
+                    taken.append(take(frame))
                     if len(taken) == len(wanted):
                         return taken
                 count += 1
