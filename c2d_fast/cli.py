@@ -13,10 +13,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from c2d_fast import console
-from c2d_fast.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, EndedError, ToldElsewhereError, UserError, on_one_line
+from c2d_fast import console, first_signals
+from c2d_fast.errors import EXIT_USER_ERROR, EndedError, ToldElsewhereError, UserError, on_one_line
 
-_EXIT_CODES = "exit codes: 0 done; 2 something that you can mend, said in one line; 130 Ctrl-C"
+_EXIT_CODES = "exit codes: 0 done; 2 something that you can mend, said in one line; 128 + N signal N (130 Ctrl-C)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -93,6 +93,13 @@ def begin(args: argparse.Namespace, *, quiet: bool = False) -> None:
     """Called by a command once its flags are parsed, and before anything is printed: heeds --quiet."""
     if args.quiet or quiet:
         console.quieten()
+
+
+def imported() -> None:
+    """Called by a command once its imports are done: what it does from now on may have to be tidied up when a signal comes."""
+    from c2d_fast.signals import raise_from_now_on
+
+    raise_from_now_on()
 
 
 def add_list_flags(group: "argparse._ActionsContainer") -> None:
@@ -207,13 +214,15 @@ def run(main: Callable[[], None]) -> NoReturn:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = EXIT_INTERRUPTED
+    except KeyboardInterrupt as error:
+        number = getattr(error, "number", signal.SIGINT)
+        print(first_signals.word_for(number), file=sys.stderr)
+        code = first_signals.exit_code(number)
     except BrokenPipeError:  # `... | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 1
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and written: Ctrl-C while workers end changes nothing
+    for number in first_signals.ASK_TO_STOP:  # all is done and written: one that comes while workers end changes nothing
+        signal.signal(number, signal.SIG_IGN)
     _leave(code)
 
 
