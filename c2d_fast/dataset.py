@@ -94,6 +94,7 @@ def loader_options(
         whole_files=args.whole_files,
         clear_cropping=not args.whole_files,  # a whole file's stays, and there must be one kind only
         decode_batch=together,
+        flags=frozenset(vars(args)),
     )
     if decoder != "hybrid":
         return options

@@ -33,7 +33,7 @@ def run_test(args: argparse.Namespace) -> None:
     Raises:
         UserError: anything that the user can mend.
     """
-    with group_of_environment() as group:
+    with group_of_environment(vars(args).keys()) as group:
         _test(args, group)
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from c2d_fast import orphaned_locks, sample_problems, worker_counts, worker_stacks
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.decoder_check import check_decoder
-from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError
+from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError, smaller_batches, start_again
 from c2d_fast.pipelines import Graph, LoaderOptions, build, last_line, name_of, shut_down
 from c2d_fast.plan import EvalPlan, TrainPlan
 from c2d_fast.sample_problems import Place
@@ -176,8 +176,8 @@ class Stream:
         """
         if any(text in str(error) for text in _NO_MEMORY):
             raise UserError(
-                f"{self._name}: out of memory while decoding and augmenting {self._size} videos at a time: lower --batch-size "
-                f"(twice --accumulate makes as large a step), --decode-batch or --decoder-threads; DALI: {last_line(error)}"
+                f"{self._name}: out of memory while decoding and augmenting {self._size} videos at a time: "
+                f"{smaller_batches(self._options.flags)}; DALI: {last_line(error)}"
             ) from error
         deaths = self._dead_workers()
         if not deaths:  # another thread may be hearing of one just now, and has not said so yet
@@ -195,7 +195,7 @@ class Stream:
         if self._deaths >= _DEATHS_IN_A_ROW:
             raise EndedError(
                 f"{message}; {self._deaths} times in a row at the same batch, for no fault of its videos: lower --workers if "
-                "memory is short, and start again with --resume auto",
+                f"memory is short, and {start_again(self._options.flags)}",
                 EXIT_START_AGAIN,
             )
         tqdm.write(f"warning: {message}; starting new ones and reading the batch again")
@@ -238,8 +238,8 @@ class Stream:
         decoder, whole = self._source(0).file_decoder, self._options.whole_files
         reason = check_decoder(self.plan.videos, decoder, self._options.device, but=accused, whole_files=whole)
         if reason:
-            remedy = "no video is left out for that. Start again with --resume auto, with --decoder ffmpeg if it comes again"
-            raise EndedError(f"{decoder} no longer decodes: {reason}; {remedy}", EXIT_START_AGAIN)
+            again = f"{start_again(self._options.flags)}, with --decoder ffmpeg if it comes again"
+            raise EndedError(f"{decoder} no longer decodes: {reason}; no video is left out for that: {again}", EXIT_START_AGAIN)
 
     def _quarantine(self, problems: dict[Place, str]) -> None:
         if not problems:

@@ -4,8 +4,8 @@ Frame k is the k-th frame that the decoder puts out, whatever its timestamp says
 no torch, no DALI.
 """
 
-from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,13 @@ import av
 import av.container
 import av.logging
 import numpy as np
-from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from c2d_fast import worker_counts
-from c2d_fast.orientation import orientation_of, turned
+from c2d_fast.images import Images, Keep
+from c2d_fast.images import frame_orientation as frame_orientation  # noqa: PLC0414 (for who imports it from here)
 from c2d_fast.packets import DTYPE, WHOLE, Groups, Stored, from_container, from_table, read_rows, remux, table_rows
 from c2d_fast.small_file import small_file
 
@@ -31,8 +30,6 @@ av.logging.set_level(None)
 
 NEVER_WHOLE = frozenset({"mpeg4"})
 """Codecs whose whole files DALI numbers by other timestamps than FFmpeg: it is given the packets of a clip, or nothing."""
-Take = Callable[[av.VideoFrame], NDArray[np.uint8]]
-"""Makes of a frame, when it is decoded, what is kept of it."""
 _PLAYLISTS = frozenset({"concat", "dash", "hls", "imf"})
 
 
@@ -67,7 +64,7 @@ def decode_images(
     wanted: NDArray[np.int64],
     threads: int,
     stored: Stored,
-    keep: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] = lambda image: image,
+    keep: Keep = lambda image: image,
 ) -> list[NDArray[np.uint8]]:
     """Decodes the frames with these numbers, which are sorted and different; otherwise as decode_frames.
 
@@ -83,28 +80,15 @@ def decode_images(
         own memory, not copied unless it is turned.
     """
 
-    def take() -> Take:
-        reformatter, shape = VideoReformatter(), list[tuple[int, int, int]]()
-
-        def convert(frame: av.VideoFrame) -> NDArray[np.uint8]:
-            if not shape:
-                orientation = frame_orientation(frame) if stored.orientation is None else stored.orientation
-                shape.append((frame.width, frame.height, orientation))
-            width, height, orientation = shape[0]
-            # Converted in one thread: that is quicker than waking others for a small frame.
-            image = reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
-            return keep(turned(_pixels(image), orientation))
-
-        return convert
-
+    images = partial(Images, stored.orientation, keep)
     try:
-        return _decode_packets(path, wanted, threads, stored, take()) or _decode_whole(path, wanted, threads, take())
+        return _decode_packets(path, wanted, threads, stored, images()) or _decode_whole(path, wanted, threads, images())
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(reason(error)) from error
 
 
 def _decode_packets(
-    path: Path, wanted: NDArray[np.int64], threads: int, stored: Stored, take: Take
+    path: Path, wanted: NDArray[np.int64], threads: int, stored: Stored, images: Images
 ) -> list[NDArray[np.uint8]] | None:
     """Decodes what the wanted frames depend on; None where that cannot be told, or does not give them all."""
     if not stored.entries:
@@ -112,18 +96,18 @@ def _decode_packets(
     groups = from_table(path, stored, wanted)
     try:
         if groups is not None:
-            return _decode_groups(_context(stored, threads), groups, wanted, take)
+            return _decode_groups(_context(stored, threads), groups, wanted, images)
         with open_video(path) as container:
             stream = video_stream(container)
             _use_threads(stream.codec_context, threads)
             groups = from_container(container, stream, stored, wanted)
-            return _decode_groups(stream.codec_context, groups, wanted, take) if groups else None
+            return _decode_groups(stream.codec_context, groups, wanted, images) if groups else None
     except av.FFmpegError:
         return None  # a whole decode says what is wrong with the file
 
 
 def _decode_groups(
-    context: VideoCodecContext, groups: Groups, wanted: NDArray[np.int64], take: Take
+    context: VideoCodecContext, groups: Groups, wanted: NDArray[np.int64], images: Images
 ) -> list[NDArray[np.uint8]] | None:
     found: dict[int | None, NDArray[np.uint8]] = {}
     numbers = set(wanted.tolist())
@@ -131,12 +115,12 @@ def _decode_groups(
         for packet in [*group, None]:
             frames = context.decode(packet)
             worker_counts.add(len(frames))
-            found.update((frame.pts, take(frame)) for frame in frames if frame.pts in numbers)
+            found.update((frame.pts, images.take(frame)) for frame in frames if frame.pts in numbers)
         context.flush_buffers()
     return [found[number] for number in wanted.tolist()] if len(found) == len(wanted) else None
 
 
-def _decode_whole(path: Path, wanted: NDArray[np.int64], threads: int, take: Take) -> list[NDArray[np.uint8]]:
+def _decode_whole(path: Path, wanted: NDArray[np.int64], threads: int, images: Images) -> list[NDArray[np.uint8]]:
     """Decodes from the beginning to the last wanted frame."""
     taken: list[NDArray[np.uint8]] = []
     count = 0
@@ -147,7 +131,7 @@ def _decode_whole(path: Path, wanted: NDArray[np.int64], threads: int, take: Tak
             for frame in (frame for packet in packets for frame in packet.decode()):
                 worker_counts.add(1)
                 if count == wanted[len(taken)]:
-                    taken.append(take(frame))
+                    taken.append(images.take(frame))
                     if len(taken) == len(wanted):
                         return taken
                 count += 1
@@ -167,21 +151,8 @@ def _context(stored: Stored, threads: int) -> VideoCodecContext:
     return context
 
 
-def frame_orientation(frame: av.VideoFrame) -> int:
-    """Returns the orientation (orientation.py) that a frame's container, or its stream, gives it."""
-    parts: Any = frame.side_data  # whose annotation says that it gives strings
-    matrices = (bytes(part) for part in parts if part.type == SideData.DISPLAYMATRIX)
-    return orientation_of(next(matrices, None))
-
-
 def _use_threads(context: VideoCodecContext, threads: int) -> None:
     context.thread_type, context.thread_count = "AUTO", threads
-
-
-def _pixels(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    plane = frame.planes[0]
-    rows: NDArray[np.uint8] = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-    return rows[: frame.height, : 3 * frame.width].reshape(frame.height, frame.width, 3)
 
 
 def read_bytes(path: Path) -> NDArray[np.uint8]:
@@ -219,7 +190,7 @@ def read_clip(
             clip = _from_table(path, frames, stored, clear_cropping) or _from_container(path, frames, stored, clear_cropping)
         if clip is None and clear_cropping and stored.is_cropped:
             # DALI finds NVDEC's sessions by the coded size: one made for cropped frames would serve others, wrongly.
-            raise DecodeError("is cropped in a way that cannot be cleared for NVDEC; read the list with --decoder ffmpeg")
+            raise DecodeError("is cropped in a way that cannot be cleared for NVDEC; read it with --decoder ffmpeg")
         return clip or _whole(path, frames, stored.codec)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(reason(error)) from error

@@ -93,7 +93,7 @@ def load_checkpoint(model: C2D, file: ModelFile, recipe: Recipe, what: str) -> N
             f"{what}: is of another model: its configuration names the backbone {file.backbone}, {theirs} temporal pool, and "
             f"{recipe.name} is {ours}; give the pipe file that belongs to it (dali_pipes/{pipes})"
         )
-    remedy = f"give --num-classes {file.num_classes}, or train a new one (--weights, --new-head)"
+    remedy = f"give --num-classes {file.num_classes}, or train a new one (c2d_fast.train with --weights and --new-head)"
     _check_head(model, file, what, set(), remedy)
     fit_state(model, file.state, what, named=_namer(file))
 
