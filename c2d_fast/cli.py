@@ -206,24 +206,40 @@ def run(main: Callable[[], None]) -> NoReturn:
     code = 0
     try:
         main()
-    except ToldElsewhereError:
-        code = EXIT_USER_ERROR
-    except EndedError as error:
-        print(on_one_line(str(error)), file=sys.stderr)
-        code = error.exit_code
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = EXIT_USER_ERROR
-    except KeyboardInterrupt as error:
-        number = getattr(error, "number", signal.SIGINT)
-        print(first_signals.word_for(number), file=sys.stderr)
-        code = first_signals.exit_code(number)
-    except BrokenPipeError:  # `... | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = 1
+    except Exception as error:
+        # What a signal has been made of is no error of its own.
+        code = _interrupted() if first_signals.came else _told(error)
+    except KeyboardInterrupt:
+        code = _interrupted()
     for number in first_signals.ASK_TO_STOP:  # all is done and written: one that comes while workers end changes nothing
         signal.signal(number, signal.SIG_IGN)
     _leave(code)
+
+
+def _interrupted() -> int:
+    number = first_signals.came[0] if first_signals.came else signal.SIGINT
+    print(first_signals.word_for(number), file=sys.stderr)
+    return first_signals.exit_code(number)
+
+
+def _told(error: Exception) -> int:
+    """Says in one line what has ended a command, and returns its exit code.
+
+    Raises:
+        Exception: it is none that was made for the user.
+    """
+    if isinstance(error, ToldElsewhereError):
+        return EXIT_USER_ERROR
+    if isinstance(error, EndedError):
+        print(on_one_line(str(error)), file=sys.stderr)
+        return error.exit_code
+    if isinstance(error, UserError):
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    if isinstance(error, BrokenPipeError):  # `... | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    raise error
 
 
 def _leave(code: int) -> NoReturn:

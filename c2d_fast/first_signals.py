@@ -11,6 +11,9 @@ from types import FrameType
 ASK_TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """Of a job system, of Ctrl-C, and of Slurm's --signal."""
 
+came: list[int] = []
+"""Signals that have been made exceptions. Foreign code may have made others of these: an import that fails, for one."""
+
 
 def exit_code(number: int) -> int:
     """Returns the exit code of a command that a signal has ended: 128 + number, as shells say it."""

@@ -10,7 +10,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from c2d_fast.errors import EXIT_INTERRUPTED
-from c2d_fast.first_signals import ASK_TO_STOP, end_at_once, exit_code
+from c2d_fast.first_signals import ASK_TO_STOP, came, end_at_once, exit_code
 
 __all__ = ["ASK_TO_STOP", "InterruptedBySignalError", "StopSignals", "exit_code", "raise_from_now_on"]
 
@@ -32,7 +32,6 @@ def raise_from_now_on() -> None:
     """
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
-    came = list[int]()
 
     def raise_(number: int, frame: FrameType | None) -> None:
         came.append(number)

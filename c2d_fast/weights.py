@@ -12,7 +12,7 @@ from torch import Tensor
 
 from c2d_fast.errors import UserError
 from c2d_fast.model import C2D
-from c2d_fast.model_file import ModelFile, published_name, read_model_file
+from c2d_fast.model_file import ModelFile, read_model_file
 from c2d_fast.recipe import Recipe
 
 _IMAGENET = {
@@ -63,7 +63,7 @@ def load_weights(model: C2D, source: str, depth: int, *, new_head: bool = False)
         name += f", {len(model.nonlocal_blocks)} non-local blocks new"
     if not drop_head:
         _check_head(model, file, what, optional, "start a new one with --new-head")
-    fit_state(model, state, what, optional, _namer(file))
+    fit_state(model, state, what, optional, file.name_of)
     if file.temporal_pool not in (None, model.temporal_pool):
         name += f", trained {'with' if file.temporal_pool else 'without'} temporal pool"
     return f"weights: {name}" + (", classifier new" if drop_head else ", classifier kept")
@@ -95,7 +95,7 @@ def load_checkpoint(model: C2D, file: ModelFile, recipe: Recipe, what: str) -> N
         )
     remedy = f"give --num-classes {file.num_classes}, or train a new one (c2d_fast.train with --weights and --new-head)"
     _check_head(model, file, what, set(), remedy)
-    fit_state(model, file.state, what, named=_namer(file))
+    fit_state(model, file.state, what, named=file.name_of)
 
 
 def model_for(recipe: Recipe, file: ModelFile, what: str, num_classes: int | None) -> tuple[C2D, Recipe]:
@@ -181,15 +181,11 @@ def _some(keys: list[str]) -> str:
     return ", ".join(f"{key:.100}" for key in keys[:_NAMED]) + (f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else "")
 
 
-def _namer(file: ModelFile) -> Callable[[str], str]:
-    return published_name if file.form == "published" else str
-
-
 def _check_head(model: C2D, file: ModelFile, what: str, optional: AbstractSet[str], remedy: str) -> None:
     if file.num_classes is not None and file.num_classes != model.fc.out_features:
         # If it is another model altogether, that comes first.
         trunk = {key: value for key, value in file.state.items() if key not in _HEAD}
-        _check_fit(model, trunk, what, {*optional, *_HEAD}, _namer(file))
+        _check_fit(model, trunk, what, {*optional, *_HEAD}, file.name_of)
         raise UserError(f"{what}: its classifier has {file.num_classes} classes, the model {model.fc.out_features}; {remedy}")
 
 

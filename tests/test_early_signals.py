@@ -133,6 +133,33 @@ def test_a_command_that_is_stuck_in_foreign_code_ends_too(number):
     assert (process.returncode, stderr) == (128 + number, f"{WORDS[number]}\n")
 
 
+SWALLOWED = """
+from c2d_fast import cli
+def main():
+    cli.imported()
+    print("ready", flush=True)
+    try:
+        while True:
+            pass
+    except BaseException as error:
+        raise {} from error
+cli.run(main)
+"""
+
+
+@pytest.mark.parametrize("error", ["ImportError('initialization failed')", "cli.UserError('does not import')"])
+def test_what_foreign_code_makes_of_a_signal_is_no_error(error):
+    words = [sys.executable, "-c", SWALLOWED.format(error)]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, stderr) == (143, "stopped by SIGTERM\n")
+
+
 def test_who_imports_the_package_keeps_its_signals():
     code = "import signal; before = signal.getsignal(2), signal.getsignal(15); import c2d_fast; "
     code += "print(before == (signal.getsignal(2), signal.getsignal(15)))"
