@@ -202,4 +202,4 @@ def _show(found: list[dict[str, Any]], *, as_json: bool) -> None:
     for video in found:
         result(on_one_line(video["path"] + (f": {video['error']}" if "error" in video else "")))
         for best in video.get("predictions", []):
-            result(f"{100 * best['probability']:7.1f} %  {best['class']}")
+            result(on_one_line(f"{100 * best['probability']:7.1f} %  {best['class']}"))

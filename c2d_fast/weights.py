@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from c2d_fast.errors import UserError
+from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.model import C2D
 from c2d_fast.model_file import ModelFile, read_model_file
 from c2d_fast.recipe import Recipe
@@ -66,7 +66,7 @@ def load_weights(model: C2D, source: str, depth: int, *, new_head: bool = False)
     fit_state(model, state, what, optional, file.name_of)
     if file.temporal_pool not in (None, model.temporal_pool):
         name += f", trained {'with' if file.temporal_pool else 'without'} temporal pool"
-    return f"weights: {name}" + (", classifier new" if drop_head else ", classifier kept")
+    return on_one_line(f"weights: {name}" + (", classifier new" if drop_head else ", classifier kept"))
 
 
 def load_checkpoint(model: C2D, file: ModelFile, recipe: Recipe, what: str) -> None:
@@ -125,11 +125,12 @@ def describe(file: ModelFile, recipe: Recipe) -> str:
     line = f"checkpoint: {file.path} ({_form(file)})"
     if file.form == "ours":
         changed = [part for part in ("clip", "crop") if file.recipe.get(part) not in (None, recipe.as_dict()[part])]
-        return line + "".join(f"; note: trained with another {part}: {file.recipe[part]}" for part in changed)
+        line += "".join(f"; note: trained with another {part}: {file.recipe[part]}" for part in changed)
+        return on_one_line(line)
     kind = _POOLED[recipe.model.temporal_pool]
     if file.temporal_pool is not None:
-        return f"{line}, {kind} temporal pool by its configuration"
-    return f"{line}; such files do not say whether they are of the model with temporal pool: taken as {kind}"
+        return on_one_line(f"{line}, {kind} temporal pool by its configuration")
+    return on_one_line(f"{line}; such files do not say whether they are of the model with temporal pool: taken as {kind}")
 
 
 def fit_state(

@@ -1,12 +1,11 @@
 """Mishaps that end a command with one line, an exit code and nothing half written."""
 
 import json
-import resource
 import subprocess
 import sys
 
 import pytest
-from runs import FAULTY, PIPE, ROOT, environment, flags, one_line, run
+from runs import PIPE, ROOT, environment, flags, one_line, run
 
 from c2d_fast.batch_norm import check_batch_size, fewest_values
 from c2d_fast.errors import UserError
@@ -29,10 +28,11 @@ def test_what_is_refused_is_what_torch_would_refuse():
 
     from c2d_fast.model import C2D
 
-    for pool, frames, size, clips in ((True, 2, 32, 1), (True, 2, 36, 1), (True, 4, 32, 1), (False, 1, 32, 1), (False, 1, 33, 1),
-                                      (False, 2, 1, 1), (True, 3, 5, 1), (False, 1, 1, 2)):  # fmt: skip
-        recipe = replace(TINY, model=replace(TINY.model, temporal_pool=pool), clip=replace(TINY.clip, num_frames=frames),
-                         crop=replace(TINY.crop, size=size))  # fmt: skip
+    cases = [(True, 2, 32, 1), (True, 2, 36, 1), (True, 4, 32, 1), (False, 1, 32, 1)]
+    cases += [(False, 1, 33, 1), (False, 2, 1, 1), (True, 3, 5, 1), (False, 1, 1, 2)]
+    for pool, frames, size, clips in cases:
+        model, crop = replace(TINY.model, temporal_pool=pool), replace(TINY.crop, size=size)
+        recipe = replace(TINY, model=model, clip=replace(TINY.clip, num_frames=frames), crop=crop)
         refuses = False
         with torch.device("meta"):
             try:
@@ -63,9 +63,7 @@ def eval_pipe(source, **kwargs):
 
 
 @pytest.mark.parametrize("command", ["test", "predict"])
-def test_workers_that_die_are_told_of_without_flags_that_the_command_lacks(
-    eight_videos, whole_run, tmp_path, command, run_command
-):
+def test_workers_that_die_are_told_of_without_flags_of_others(eight_videos, whole_run, tmp_path, command, run_command):
     (tmp_path / "pipe.py").write_text(EVAL_FAULTY)
     words = ["--pipe", tmp_path / "pipe.py", "--checkpoint", whole_run / "best.pt", "--workers", 2]
     words += ["--list", eight_videos] if command == "test" else [eight_videos.parent]
@@ -73,7 +71,18 @@ def test_workers_that_die_are_told_of_without_flags_that_the_command_lacks(
     done = run_command(command, *words, env=env)
     one_line(done, 75, "3 times in a row", "lower --workers if memory is short, and give the same command again")
     assert "--resume" not in done.stderr + done.stdout
-    assert FAULTY.exists()
+
+
+SMALL_DISK = """
+import resource, sys
+from c2d_fast import cli, run_test, test
+room, write = int(sys.argv.pop(1)), run_test._dump
+def write_where_there_is_little_room(*args):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    write(*args)
+run_test._dump = write_where_there_is_little_room
+cli.run(test.main)
+"""
 
 
 @pytest.mark.parametrize("suffix", ["pkl", "json"])
@@ -81,15 +90,9 @@ def test_workers_that_die_are_told_of_without_flags_that_the_command_lacks(
 def test_a_full_disk_leaves_no_dump_without_its_summary(eight_videos, whole_run, tmp_path, suffix, room):
     """Room for nothing, for the scores but not for their summary, and for less than that."""
     dump = tmp_path / f"scores.{suffix}"
-    words = ["test", "--pipe", PIPE, "--checkpoint", whole_run / "best.pt", "--list", eight_videos, "--views", "1x1"]
-    words += ["--dump", dump, "--workers", 1]
-    code = "import resource, sys, c2d_fast.run_test as r\n"
-    code += "dump = r._dump\n"
-    code += f"def less(*args):\n    resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))\n    dump(*args)\n"
-    code += "r._dump = less\nfrom c2d_fast import cli, test\ncli.run(test.main)"
-    assert resource.RLIMIT_FSIZE is not None
-    done = subprocess.run([sys.executable, "-c", code, *map(str, words[1:])], cwd=ROOT, capture_output=True, text=True, timeout=240,
-                          env=environment(), check=False)  # fmt: skip
+    words = ["--pipe", PIPE, "--checkpoint", whole_run / "best.pt", "--list", eight_videos, "--views", "1x1", "--dump", dump]
+    command = [sys.executable, "-c", SMALL_DISK, str(room), *map(str, words), "--workers", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=environment(), check=False)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith(f"error: --dump {dump}: it and its summary cannot be written (File too large); free the disk")
     assert len(done.stderr.splitlines()) == 1
