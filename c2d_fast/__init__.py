@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from c2d_fast import first_signals
+
+if first_signals.is_command():  # before anything else is imported, which takes seconds
+    first_signals.listen()
+
 from pathlib import Path
 from typing import TYPE_CHECKING
 

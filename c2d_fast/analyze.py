@@ -31,6 +31,7 @@ def main() -> None:
     cli.begin(args)
     from c2d_fast.run_analyze import run_analyze
 
+    cli.imported()
     run_analyze(args)
 
 

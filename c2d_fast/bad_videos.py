@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from c2d_fast.errors import UserError
+from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.manifest import Manifest
 
 _SHOWN = 20  # names of broken files; config.json has them all
@@ -68,7 +68,7 @@ class BadVideos:
                 self._check(len(broken), first)
             elif not listing.scanned:  # what a scan found has been seen, and is no surprise to this run
                 self._check(sum(listing.file(i).exists() for i in broken), first)
-            print("\n".join("left out: " + line for line in lines[:_SHOWN]))
+            print("\n".join("left out: " + on_one_line(line) for line in lines[:_SHOWN]))
             more = f", {len(lines) - _SHOWN} of them not named here" if len(lines) > _SHOWN else ""
             print(f"{listing.path}: {len(broken)} of {len(listing)} videos left out{more}")
 
@@ -85,7 +85,7 @@ class BadVideos:
         self.found.append(line)
         self.late.append((index, reason))
         self._num_late += 1
-        tqdm.write(f"broken video: {line}")  # a progress bar may be showing
+        tqdm.write(on_one_line(f"broken video: {line}"))  # a progress bar may be showing
         if not self.judged_at_end:
             self._check(1, f"{line}: broken or missing so far: {len(self.found)} of {len(self.manifest.listing)}")
 
@@ -95,7 +95,7 @@ class BadVideos:
         for index, reason in new.items():
             line = f"{self.manifest.where(index)} {reason}"
             self.found.append(line)
-            tqdm.write(f"broken video (rank {rank}): {line}")
+            tqdm.write(on_one_line(f"broken video (rank {rank}): {line}"))
         self.heard.update(new)
         self.learn(new.keys(), len(new))
 

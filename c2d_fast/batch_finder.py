@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from c2d_fast.batch_norm import fewest_values
 from c2d_fast.model import C2D
 from c2d_fast.precision import Precision
 from c2d_fast.recipe import Recipe
@@ -41,7 +42,7 @@ def find_batch_size(recipe: Recipe, device: torch.device, precision: Precision, 
     """
     most = max(most if device.type == "cuda" else min(most, recipe.training.clips_per_gpu), 1)
     tried: list[Tried] = []
-    size = 1
+    size = 1 if fewest_values(recipe, 1) > 1 else 2
     while size <= most:
         one = _try(recipe, device, precision, size)
         if one is None:

@@ -4,6 +4,37 @@ import torch
 from torch import Tensor, nn
 
 from c2d_fast.distributed import Group
+from c2d_fast.errors import UserError
+from c2d_fast.recipe import Recipe
+
+
+def fewest_values(recipe: Recipe, batch_size: int) -> int:
+    """Returns how many values of a channel the last layer normalises together, which is where they are fewest."""
+    frames = recipe.clip.num_frames // (2 if recipe.model.temporal_pool else 1)
+    side = (recipe.crop.size + 1) // 2  # the stem's convolution; its pool, then, has padding or not; then three stages halve
+    side = (side - 3) // 2 + 1 if recipe.model.temporal_pool else (side + 1) // 2
+    for _ in range(3):
+        side = (side + 1) // 2
+    return batch_size * frames * side**2
+
+
+def check_batch_size(recipe: Recipe, batch_size: int, ranks: int = 1) -> int:
+    """Returns a batch size that can be trained.
+
+    Args:
+        recipe: its model, clip and crop.
+        batch_size: on each rank.
+        ranks: that normalise together.
+
+    Raises:
+        UserError: batch normalisation would see a single value, which has no variance.
+    """
+    if fewest_values(recipe, batch_size * ranks) > 1:
+        return batch_size
+    raise UserError(
+        f"--batch-size {batch_size}: {recipe.clip.num_frames} frames of {recipe.crop.size} pixels leave the last layer one "
+        "value for each channel, and batch normalisation needs two at least; give --batch-size 2, or a recipe with larger crops"
+    )
 
 
 class RunningStatistics:

@@ -12,6 +12,7 @@ from tensorboard.summary.writer import event_file_writer
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from c2d_fast.errors import on_one_line
 from c2d_fast.gallery import Shown
 from c2d_fast.sheet import GREEN, INK, RED, Card, draw_sheet, jpeg
 
@@ -73,7 +74,7 @@ class Board:
             metrics: tags of the scores that stand beside the hyperparameters.
         """
         self._writer.add_text("config", "```json\n" + json.dumps(config, indent=2) + "\n```")
-        self._writer.add_text("command", "    " + _utf8(str(config.get("command", ""))))
+        self._writer.add_text("command", "    " + on_one_line(_utf8(str(config.get("command", "")))))
         start, session, self._session_end = hparams(hyperparameters(config), dict.fromkeys(metrics, 0.0))
         # Now, not at the end: a run that is killed has them, too. TensorBoard heeds the first ones of a run folder only.
         for summary in (start, session) if self._is_new else ():

@@ -43,6 +43,7 @@ def main() -> None:
     cli.begin(args)
     from c2d_fast.run_browse import run_browse
 
+    cli.imported()
     run_browse(args)
 
 

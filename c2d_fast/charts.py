@@ -13,89 +13,128 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from c2d_fast.confusion import Confusion, Counts, confusion_counts, pairs_of
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+__all__ = [
+    "axes_at",
+    "class_accuracy_figure",
+    "confusion_counts",
+    "confusion_figure",
+    "new_figure",
+    "png",
+    "readable",
+    "warm_up",
+]
+
 INK, FAINT, BAR, ACCENT = "#222222", "#8a8a8a", "#4878a8", "#c44e52"
 _NUMBERED, _NAMED, _WORST = 20, 40, 20
 """Most classes for numbers in the cells, and for all names; how many of the worst are named where there are more."""
+_CONFUSED, _PAIRS = 40, 25
+"""Where there are too many classes for a matrix of all: how many are in it, and how many mix-ups stand beside it."""
 _DPI = 100
 _NAME_CHARACTERS = 28
 
 
-def confusion_counts(labels: NDArray[np.integer], guesses: NDArray[np.integer], num_classes: int) -> NDArray[np.int64]:
-    """Counts how often each class was taken for each.
-
-    Args:
-        labels: integers [N], 0 <= label < num_classes.
-        guesses: integers [N], of the same range.
-        num_classes: K.
-
-    Returns:
-        int64 [K, K]: rows are labels, columns guesses.
-    """
-    places = labels.astype(np.int64) * num_classes + guesses.astype(np.int64)
-    return np.bincount(places, minlength=num_classes**2).astype(np.int64).reshape(num_classes, num_classes)
-
-
-def class_accuracy(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Returns of each class the share of its videos that were recognised, [K], nan for classes without a video."""
-    videos = counts.sum(1)
-    return np.where(videos, counts.diagonal() / np.maximum(videos, 1), np.nan)
-
-
-def confusion_figure(counts: NDArray[np.int64], classes: Sequence[str]) -> "Figure":
+def confusion_figure(counts: Counts, classes: Sequence[str]) -> "Figure":
     """Draws a confusion matrix; colours are shares of the row.
 
-    Names and numbers are written where there is room for them: names of up to 40 classes, numbers of up to 20.
+    Names and numbers are written where there is room for them: names of up to 40 classes, numbers of up to 20. Of pairs alone
+    the matrix has the 40 classes that are mixed up most often, and the most frequent mix-ups stand beside it.
 
     Args:
-        counts: int [K, K], rows are labels, columns guesses. Rows without a video stay blank.
+        counts: int [K, K], rows are labels, columns guesses, or the pairs that occur. Rows without a video stay blank.
         classes: K names.
     """
-    num_classes, videos = len(counts), counts.sum(1)
-    shares = np.where(videos[:, None] > 0, counts / np.maximum(videos, 1)[:, None], np.nan)
+    if isinstance(counts, Confusion):
+        return _mix_ups_figure(counts, classes)
+    num_classes = len(counts)
     named = num_classes <= _NAMED
-    names = [readable(name) for name in classes] if named else []
-    rows = [f"{name} ({number})" for name, number in zip(names, videos.tolist(), strict=False)]
     # Whole pixels for a cell, so that none is drawn thinner than another.
     side = num_classes * max(40 if num_classes <= _NUMBERED else 18 if named else round(760 / num_classes), 1)
     side = min(max(side, 240), 1600)
-    left, below = 40 + _pixels(rows, 30), 36 + round(0.75 * _pixels(names, 30))
-    top, right = 50, 24 if num_classes <= _NUMBERED else 92
-    figure = new_figure(max(left + side + right, 400), below + side + top)
-    axes = axes_at(figure, left, below, side, side)
-    image = axes.imshow(shares, cmap=_colours(), norm=_norm(), interpolation="nearest", aspect="auto")
-    # A narrow matrix has no room for it above the axes alone. transform=None: the place is in pixels.
-    figure.text(14, below + side + 10, _confusion_title(counts), fontsize=10, color=INK, transform=None)
-    axes.set_ylabel("label (videos)" if named else "label, by number", fontsize=9)
-    axes.set_xlabel("guess" if named else "guess, by number", fontsize=9)
-    _bare(axes)
-    if named:
-        places = range(num_classes)
-        axes.set_yticks(places, rows, fontsize=8, parse_math=False)
-        axes.set_xticks(places, names, fontsize=8, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
-    else:
-        axes.tick_params(labelsize=8, length=3, color=FAINT)
+    names = [readable(name) for name in classes] if named else []
+    title = _confusion_title(pairs_of(counts))
+    figure, axes, shares = _matrix(counts, counts.sum(1), names, names, (side, side), title, numbered=num_classes <= _NUMBERED)
     if num_classes <= _NUMBERED:
         _write_shares(axes, counts, shares)
-    else:
-        _colour_bar(figure, image, left + side + 16, below, side)
     return figure
 
 
-def class_accuracy_figure(counts: NDArray[np.int64], classes: Sequence[str]) -> "Figure":
+def _matrix(
+    counts: NDArray[np.int64],
+    videos: NDArray[np.int64],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    size: tuple[int, int],
+    title: str,
+    *,
+    numbered: bool = False,
+    right: int = 0,
+) -> tuple["Figure", "Axes", NDArray[np.float64]]:
+    """Draws counts as shares of each row's videos; without names the axes have numbers. Returns the shares, too."""
+    shares = np.where(videos[:, None] > 0, counts / np.maximum(videos, 1)[:, None], np.nan)
+    rows = [f"{name} ({number})" for name, number in zip(rows, videos.tolist(), strict=False)]
+    (width, height), top, bar = size, 50, 24 if numbered else 92
+    left, below = 40 + _pixels(rows, 30), 36 + round(0.75 * _pixels(columns, 30))
+    figure = new_figure(max(left + width + bar + right, 400), below + height + top)
+    axes = axes_at(figure, left, below, width, height)
+    image = axes.imshow(shares, cmap=_colours(), norm=_norm(), interpolation="nearest", aspect="auto")
+    # A narrow matrix has no room for it above the axes alone. transform=None: the place is in pixels.
+    figure.text(14, below + height + 10, title, fontsize=10, color=INK, transform=None).set_parse_math(False)
+    axes.set_ylabel("label (videos)" if rows else "label, by number", fontsize=9)
+    axes.set_xlabel("guess" if rows else "guess, by number", fontsize=9)
+    _bare(axes)
+    if rows:
+        axes.set_yticks(range(len(rows)), rows, fontsize=8, parse_math=False)
+        axes.set_xticks(
+            range(len(columns)), columns, fontsize=8, rotation=45, ha="right", rotation_mode="anchor", parse_math=False
+        )
+    else:
+        axes.tick_params(labelsize=8, length=3, color=FAINT)
+    if not numbered:
+        _colour_bar(figure, image, left + width + 16, below, height)
+    return figure, axes, shares
+
+
+def _mix_ups_figure(confusion: Confusion, classes: Sequence[str]) -> "Figure":
+    shown, wrong = confusion.most_confused(_CONFUSED), confusion.mix_ups
+    names = [readable(classes[label]) for label in shown]
+    title = f"{_confusion_title(confusion)}; shown: the {len(shown)} classes that are mixed up most often"
+    size, table = (16 * (len(shown) + 1), 16 * len(shown)), 370
+    columns = [*names, "all other classes"]
+    figure, _, _ = _matrix(confusion.among(shown), confusion.videos[shown], names, columns, size, title, right=table)
+    width, height = (figure.get_size_inches() * _DPI).round().astype(int).tolist()
+    left, top = width - table, height - 50 - 14
+    lines = [("of", "label", "taken for")]
+    for label, guess, count in zip(
+        *(part[:_PAIRS].tolist() for part in (wrong.labels, wrong.guesses, wrong.counts)), strict=True
+    ):
+        part = f"{count} of {confusion.videos[label]}"
+        lines.append((part, readable(classes[label], 23), readable(classes[guess], 23)))
+    lines[0] = ("times" if len(lines) > 1 else "no mix-up", *(lines[0][1:] if len(lines) > 1 else ("", "")))
+    for place, texts in enumerate(lines):
+        for offset, text in zip((0, 78, 222), texts, strict=True):
+            colour, y = FAINT if place == 0 else INK, top - 24 * place
+            figure.text(left + offset, y, text, fontsize=8, color=colour, transform=None).set_parse_math(False)
+    return figure
+
+
+def class_accuracy_figure(counts: Counts, classes: Sequence[str]) -> "Figure":
     """Draws the accuracy of each class, the worst first; of more than 40 classes as a curve, with the 20 worst by name.
 
     Args:
-        counts: int [K, K], rows are labels, columns guesses.
+        counts: int [K, K], rows are labels, columns guesses, or the pairs that occur.
         classes: K names.
     """
-    accuracy, videos = 100 * class_accuracy(counts), counts.sum(1)
+    confusion = pairs_of(counts)
+    accuracy, videos, num_classes = 100 * confusion.accuracy, confusion.videos, confusion.num_classes
     order = np.argsort(accuracy, kind="stable")  # classes without a video last
     seen = order[: int((videos > 0).sum())]
-    few = len(counts) <= _NAMED
+    few = num_classes <= _NAMED
     shown = order if few else seen[:_WORST]
     names = [readable(classes[place]) for place in shown]
     height, left, curve = max(22 * len(shown), 60), 20 + _pixels(names, 30), 0 if few else 420
@@ -105,10 +144,10 @@ def class_accuracy_figure(counts: NDArray[np.int64], classes: Sequence[str]) -> 
         axes = axes_at(figure, left, 46, 330, height)
         axes.set_title(f"Accuracy by class (top-1), mean {mean} (dashed)", fontsize=10, color=INK, loc="left", pad=8)
     else:
-        _accuracy_curve(axes_at(figure, 60, 46, curve - 80, height), accuracy[seen], len(counts), mean)
+        _accuracy_curve(axes_at(figure, 60, 46, curve - 80, height), accuracy[seen], num_classes, mean)
         axes = axes_at(figure, curve + left, 46, 330, height)
         axes.set_title(f"The {len(shown)} worst classes", fontsize=10, color=INK, loc="left", pad=8)
-    _accuracy_bars(axes, accuracy[shown], counts.diagonal()[shown], videos[shown], names)
+    _accuracy_bars(axes, accuracy[shown], confusion.right[shown], videos[shown], names)
     if few and len(seen):
         axes.axvline(float(accuracy[seen].mean()), color=ACCENT, linewidth=1, linestyle="--", zorder=0, alpha=0.6)
     return figure
@@ -185,12 +224,12 @@ def _bare(axes: "Axes") -> None:
         spine.set_color("#cccccc")
 
 
-def _confusion_title(counts: NDArray[np.int64]) -> str:
-    videos = int(counts.sum())
-    share = f", top-1 {100 * counts.trace() / videos:.1f} %" if videos else ""
-    empty = int((counts.sum(1) == 0).sum())
+def _confusion_title(counts: Confusion) -> str:
+    videos = int(counts.videos.sum())
+    share = f", top-1 {100 * counts.right.sum() / videos:.1f} %" if videos else ""
+    empty = int((counts.videos == 0).sum())
     note = f"; grey rows: no video ({empty})" if empty else ""
-    return f"Confusion of {len(counts)} classes, {videos} videos{share}\n% of each label's videos{note}"
+    return f"Confusion of {counts.num_classes} classes, {videos} videos{share}\n% of each label's videos{note}"
 
 
 def _write_shares(axes: "Axes", counts: NDArray[np.int64], shares: NDArray[np.float64]) -> None:

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from c2d_fast import console
-from c2d_fast.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, EndedError, ToldElsewhereError, UserError, on_one_line
+from c2d_fast import console, first_signals
+from c2d_fast.errors import EXIT_USER_ERROR, EndedError, ToldElsewhereError, UserError, on_one_line
 
-_EXIT_CODES = "exit codes: 0 done; 2 something that you can mend, said in one line; 130 Ctrl-C"
+_EXIT_CODES = "exit codes: 0 done; 2 something that you can mend, said in one line; 128 + N signal N (130 Ctrl-C)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -93,6 +93,13 @@ def begin(args: argparse.Namespace, *, quiet: bool = False) -> None:
     """Called by a command once its flags are parsed, and before anything is printed: heeds --quiet."""
     if args.quiet or quiet:
         console.quieten()
+
+
+def imported() -> None:
+    """Called by a command once its imports are done: what it does from now on may have to be tidied up when a signal comes."""
+    from c2d_fast.signals import raise_from_now_on
+
+    raise_from_now_on()
 
 
 def add_list_flags(group: "argparse._ActionsContainer") -> None:
@@ -199,22 +206,40 @@ def run(main: Callable[[], None]) -> NoReturn:
     code = 0
     try:
         main()
-    except ToldElsewhereError:
-        code = EXIT_USER_ERROR
-    except EndedError as error:
-        print(on_one_line(str(error)), file=sys.stderr)
-        code = error.exit_code
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = EXIT_USER_ERROR
+    except Exception as error:
+        # What a signal has been made of is no error of its own.
+        code = _interrupted() if first_signals.came else _told(error)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = EXIT_INTERRUPTED
-    except BrokenPipeError:  # `... | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = 1
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and written: Ctrl-C while workers end changes nothing
+        code = _interrupted()
+    for number in first_signals.ASK_TO_STOP:  # all is done and written: one that comes while workers end changes nothing
+        signal.signal(number, signal.SIG_IGN)
     _leave(code)
+
+
+def _interrupted() -> int:
+    number = first_signals.came[0] if first_signals.came else signal.SIGINT
+    print(first_signals.word_for(number), file=sys.stderr)
+    return first_signals.exit_code(number)
+
+
+def _told(error: Exception) -> int:
+    """Says in one line what has ended a command, and returns its exit code.
+
+    Raises:
+        Exception: it is none that was made for the user.
+    """
+    if isinstance(error, ToldElsewhereError):
+        return EXIT_USER_ERROR
+    if isinstance(error, EndedError):
+        print(on_one_line(str(error)), file=sys.stderr)
+        return error.exit_code
+    if isinstance(error, UserError):
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    if isinstance(error, BrokenPipeError):  # `... | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    raise error
 
 
 def _leave(code: int) -> NoReturn:

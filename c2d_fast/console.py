@@ -6,8 +6,8 @@ import shutil
 import sys
 from typing import Any, TextIO
 
-# C0 and C1 controls but for line feed and tab, and what turns the direction of writing.
-_MOVES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# C0 and C1 controls but for line feed and tab, what turns the direction of writing, and other ends of lines.
+_MOVES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f]")
 _silent = False
 _results: TextIO | None = None
 
@@ -24,11 +24,16 @@ class ShownStream:
 
     def write(self, text: str) -> int:
         """Writes a text."""
-        self._stream.write(_MOVES.sub(_shown, text))
+        self._stream.write(shown(text))
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def shown(text: str) -> str:
+    """Returns a text in which what would move a cursor or turn the direction of writing is shown; lines stay lines."""
+    return _MOVES.sub(_shown, text)
 
 
 def _shown(found: "re.Match[str]") -> str:

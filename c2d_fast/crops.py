@@ -8,9 +8,12 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from c2d_fast.sampler import scaled_size
 from c2d_fast.versions import OPENCV_PACKAGES, version_of
 
 _WHOLE_PIXEL = 1e-3
+SCALED_ABOVE = 64 * 2**20
+"""Bytes of a video's decoded frames; of more, each is scaled when it is decoded where the crops are cut out elsewhere."""
 
 
 @cache
@@ -108,3 +111,28 @@ def cut_region(
     high = np.minimum(np.ceil(edges[:, 1].max(0) - _WHOLE_PIXEL).astype(int) + 1, size)
     region = np.stack([image[low[1] : high[1], low[0] : high[0]] for image in images])
     return region, ((edges - low) / (high - low)).reshape(-1, 4).astype(np.float32)
+
+
+def scale(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
+    """Resizes a frame as the published pipeline does before it cuts out crops: bilinear, half-pixel centres, no antialiasing.
+
+    Args:
+        image: uint8 [H, W, C].
+        short_side: of the result, in pixels; a frame that has no more is returned as it is.
+    """
+    height, width = image.shape[:2]
+    if min(height, width) <= short_side:
+        return image
+    new_width, new_height = scaled_size(width, height, short_side)
+    (top, bottom, down), (left, right, across) = _taps(height, new_height), _taps(width, new_width)
+    # Of each row only the columns that are read are made floats.
+    upper, lower = image[top].astype(np.float32), image[bottom].astype(np.float32)
+    upper += (lower - upper) * down[:, None, None]
+    left_, right_ = upper[:, left], upper[:, right]
+    return np.rint(left_ + (right_ - left_) * across[:, None]).astype(np.uint8)
+
+
+def _taps(size: int, new_size: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    places = np.clip((np.arange(new_size) + 0.5) * size / new_size - 0.5, 0, size - 1)
+    first = np.floor(places).astype(np.int64)
+    return first, np.minimum(first + 1, size - 1), (places - first).astype(np.float32)

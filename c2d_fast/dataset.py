@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from c2d_fast.bad_videos import BadVideos
-from c2d_fast.crops import why_no_opencv
+from c2d_fast.crops import SCALED_ABOVE, why_no_opencv
 from c2d_fast.cuda_waits import sleep_in_waits
 from c2d_fast.decode import choose_decoder
 from c2d_fast.decoder_check import check_decoder
@@ -17,13 +17,13 @@ from c2d_fast.errors import UserError
 from c2d_fast.hybrid import measure_share
 from c2d_fast.listing import Listing
 from c2d_fast.loader import LoaderOptions
-from c2d_fast.loader_defaults import clips_together, num_threads, num_workers
+from c2d_fast.loader_defaults import clips_together, num_threads, num_workers, workers_in_memory
 from c2d_fast.manifest import Manifest, read_manifest
 from c2d_fast.plan import Videos
 from c2d_fast.recipe import Recipe
 
 _NO_BAD, _ANY_BAD = (0.0, False), (100.0, True)
-_DECODED_BYTES = 512 * 2**20  # of a batch of videos; DALI holds about three
+_DECODED_BYTES = 512 * 2**20  # of a batch of videos; DALI and the workers' shared memory hold about five
 
 
 def training_videos(listing: Listing, args: argparse.Namespace, limit: tuple[float, bool]) -> BadVideos:
@@ -78,17 +78,23 @@ def loader_options(
     videos = bad.manifest.videos()
     # The ranks of one machine share its CPUs.
     cpus = max(len(os.sched_getaffinity(0)) // group.local_world, 1)
+    workers = num_workers(decoder, cpus, has_table=bool(videos.packet_table))
+    if decoder in ("ffmpeg", "hybrid") and (fitting := workers_in_memory(videos.width * videos.height, workers)) < workers:
+        workers = fitting
+        if not args.workers:
+            print(f"note: {workers} workers: the frames of so large videos that more would decode at once take too much memory")
     clip_bytes = int(recipe.clip.num_frames * 3 * (videos.width * videos.height).mean())
     on_gpu = device.type == "cuda"
     together = getattr(args, "decode_batch", None) or (clips_together(decoder, batch_size, clip_bytes) if on_gpu else 0)
     options = LoaderOptions(
         device=device,
         decoder=decoder,
-        workers=args.workers or num_workers(decoder, cpus, has_table=bool(videos.packet_table)),
+        workers=args.workers or workers,
         decoder_threads=args.decoder_threads or num_threads(decoder, cpus, together or batch_size),
         whole_files=args.whole_files,
         clear_cropping=not args.whole_files,  # a whole file's stays, and there must be one kind only
         decode_batch=together,
+        flags=frozenset(vars(args)),
     )
     if decoder != "hybrid":
         return options
@@ -119,17 +125,31 @@ def _decoder(manifest: Manifest, args: argparse.Namespace, device: torch.device)
     raise UserError(f"--decoder {args.decoder}: {name} fails its check: {problem}; use --decoder auto or ffmpeg")
 
 
-def videos_at_a_time(videos: Videos, frames_wanted: int, crop_pixels: int = 0) -> int:
+def videos_at_a_time(
+    videos: Videos, frames_wanted: int, crop_pixels: int = 0, *, decoder: str = "", short_side: int = 0
+) -> int:
     """Returns how many of the videos may be decoded together.
 
     Args:
         videos: the list's.
         frames_wanted: that the views of a video need; all are held, whole or as crops.
         crop_pixels: of all the crops of a frame.
+        decoder: with ffmpeg the workers scale the frames of large videos before any is held.
+        short_side: that these are scaled to, in pixels.
     """
-    frames = np.minimum(videos.num_frames, frames_wanted)
-    pixels = np.maximum(videos.width * videos.height, crop_pixels)
-    return max(int(_DECODED_BYTES // (frames * pixels * 3).max()), 1)
+    frames, pixels = np.minimum(videos.num_frames, frames_wanted), videos.width * videos.height
+    if decoder == "ffmpeg" and short_side:
+        scaled = pixels * (short_side / np.minimum(videos.width, videos.height)) ** 2
+        pixels = np.where(3 * frames * pixels > SCALED_ABOVE, np.minimum(pixels, scaled), pixels)
+    return max(int(_DECODED_BYTES // (frames * np.maximum(pixels, crop_pixels) * 3).max()), 1)
+
+
+def scored_at_a_time(videos: Videos, recipe: Recipe, num_clips: int, options: LoaderOptions) -> int:
+    """Returns how many videos may be decoded together that are scored by so many clips each."""
+    crops, side = (1, recipe.crop.train_short_side) if num_clips == 1 else (3, recipe.crop.test_short_side)
+    crop_pixels = crops * recipe.crop.size**2
+    frames = num_clips * recipe.clip.num_frames
+    return videos_at_a_time(videos, frames, crop_pixels, decoder=options.decoder, short_side=side)
 
 
 def choose_device() -> torch.device:

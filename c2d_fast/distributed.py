@@ -4,6 +4,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -15,7 +16,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from c2d_fast import console
 from c2d_fast.cuda_waits import sleep_in_waits
-from c2d_fast.errors import EXIT_START_AGAIN, EndedError, ToldElsewhereError, UserError
+from c2d_fast.errors import EXIT_START_AGAIN, TRAIN_FLAGS, EndedError, ToldElsewhereError, UserError, start_again
 
 T = TypeVar("T")
 
@@ -39,6 +40,8 @@ class Group:
 
     def __init__(self, rank: int = 0, world: int = 1, local_rank: int = 0, local_world: int = 1):
         self.rank, self.world, self.local_rank, self.local_world = rank, world, local_rank, local_world
+        self.again = start_again(TRAIN_FLAGS)
+        """What to do where another rank is lost."""
         self._control: Any = None
         self._pending: tuple[Tensor, Any] | None = None
 
@@ -83,7 +86,7 @@ class Group:
         elif isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _LOST):
             reason = str(error).partition("\n")[0][:120]
             raise EndedError(
-                f"rank {self.rank}: lost another rank ({reason}); what that one says tells why; start again with --resume auto",
+                f"rank {self.rank}: lost another rank ({reason}); what that one says tells why; {self.again}",
                 EXIT_START_AGAIN,
             ) from error
 
@@ -173,8 +176,11 @@ class Group:
         return self.together(lambda: result if leads else function())  # type: ignore[arg-type,return-value]
 
 
-def group_of_environment() -> Group:
+def group_of_environment(flags: AbstractSet[str] = TRAIN_FLAGS) -> Group:
     """Returns the group that torchrun's variables (RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE) describe; alone without.
+
+    Args:
+        flags: of the command.
 
     Raises:
         UserError: they do not fit, or this machine has too few GPUs.
@@ -191,7 +197,9 @@ def group_of_environment() -> Group:
     gpus = torch.cuda.device_count()
     if gpus and local_rank >= gpus:
         raise UserError(f"LOCAL_RANK is {local_rank}, but this machine has {gpus} GPUs: lower torchrun's --nproc-per-node")
-    return Group(rank, world, local_rank, _number("LOCAL_WORLD_SIZE", 1))
+    group = Group(rank, world, local_rank, _number("LOCAL_WORLD_SIZE", 1))
+    group.again = start_again(flags)
+    return group
 
 
 def _name_of_attempt(store: Any, rank: int, world: int) -> str:

@@ -5,6 +5,7 @@ import json
 import pickle
 import pickletools
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,8 +18,11 @@ from numpy.typing import NDArray
 from c2d_fast.errors import UserError
 
 _RULE = "give what test --dump wrote: a list of {path, label, scores}"
-_MOST_BYTES, _MOST_CLASSES = 2 << 30, 4096
+_MOST_BYTES, _MOST_CLASSES = 16 << 30, 1_000_000
 _FLOATS = re.compile(rb"(?:G.{8})+", re.DOTALL)
+_RUN = 8
+"""Floats in a row that are read as an array: as Python's own each would take four times the memory."""
+_FLOAT = np.dtype([("opcode", "u1"), ("value", ">f8")])
 _ALLOWED = (
     "PROTO FRAME MARK STOP EMPTY_LIST APPEND APPENDS EMPTY_DICT SETITEM SETITEMS MEMOIZE BINPUT LONG_BINPUT BINGET LONG_BINGET "
     "SHORT_BINUNICODE BINUNICODE BINUNICODE8 BINFLOAT BININT BININT1 BININT2 LONG1 NONE NEWTRUE NEWFALSE"
@@ -47,9 +51,10 @@ class Result:
 
     def ranks(self) -> NDArray[np.int64]:
         """Returns how many classes stand before the label of each video: it is among the top k if they are fewer than k."""
-        own = self.scores[np.arange(len(self.labels)), self.labels][:, None]
-        before = np.arange(self.scores.shape[1]) < self.labels[:, None]
-        return np.asarray(((self.scores > own) | ((self.scores == own) & before)).sum(1), dtype=np.int64)
+        ranks = np.zeros(len(self.labels), np.int64)
+        for video, (row, label) in enumerate(zip(self.scores, self.labels.tolist(), strict=True)):  # each is a row of K
+            ranks[video] = np.count_nonzero(row > row[label]) + np.count_nonzero(row[:label] == row[label])
+        return ranks
 
     def probabilities(self) -> NDArray[np.float64]:
         """Returns the scores, [videos, K]; their softmax where they are no probabilities."""
@@ -72,7 +77,7 @@ def read_dump(path: Path) -> Result:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        rows = _unpickle(data) if path.suffix == ".pkl" else json.loads(data)
+        rows = _unpickle(data) if path.suffix == ".pkl" else json.loads(data, object_hook=_with_array)
     # A damaged or hostile file may raise anything; whatever it is, nothing of it has run and the file is refused.
     except Exception as error:
         raise UserError(
@@ -87,15 +92,54 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _unpickle(data: bytes) -> Any:
-    _check_opcodes(data)
-    return _Unpickler(BytesIO(data)).load()
+    runs: dict[str, NDArray[np.float64]] = {}
+    rows = _Unpickler(BytesIO(_without_runs(data, runs))).load()
+    arrays: dict[int, tuple[Any, Any]] = {}  # of each list one array, however many rows name it
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict) and type(scores := row.get("scores")) is list:
+            if id(scores) not in arrays:
+                arrays[id(scores)] = scores, _as_array(scores, runs, len(data))
+            row["scores"] = arrays[id(scores)][1]
+    return rows
 
 
-def _check_opcodes(data: bytes) -> None:
-    """Refuses a pickle that would end the process or fill its memory while it is read, not one that is merely wrong."""
+def _with_array(row: dict[str, Any]) -> dict[str, Any]:
+    if type(scores := row.get("scores")) is list:
+        row["scores"] = _as_array(scores, {}, len(scores))
+    return row
+
+
+def _as_array(scores: list[Any], runs: dict[str, NDArray[np.float64]], most: int) -> Any:
+    """Returns a list of numbers as an array, with the runs that it names; anything else as it is."""
+    parts = [runs.get(item) if type(item) is str else item for item in scores]
+    if not parts or not {*map(type, parts)} <= {int, float, np.ndarray}:
+        return scores
+    if sum(len(part) if isinstance(part, np.ndarray) else 1 for part in parts) > most:
+        raise ValueError("more scores than the file has bytes")
+    try:
+        if runs:
+            return np.concatenate([np.atleast_1d(np.asarray(part, np.float64)) for part in parts])
+        return np.array(parts, np.float64)
+    except OverflowError:  # said later, of which row it is
+        return scores
+
+
+def _without_runs(data: bytes, runs: dict[str, NDArray[np.float64]]) -> bytes:
+    """Returns a pickle in which a text stands for each run of floats, and no frames.
+
+    Raises:
+        UnpicklingError: it would end the process or fill its memory while it is read; not where it is merely wrong.
+    """
     file, place = BytesIO(data), 0
+    mark, kept = secrets.token_hex(8), []  # no file can know the texts beforehand
     for count in itertools.count():
         floats = _FLOATS.match(data, place)  # nearly all of the file
+        if floats and floats.end() - place >= _RUN * _FLOAT.itemsize:
+            name = f"{mark}{len(runs)}"
+            runs[name] = np.frombuffer(data, _FLOAT, (floats.end() - place) // _FLOAT.itemsize, place)["value"]
+            kept.append(b"\x8c" + bytes([len(name)]) + name.encode())  # SHORT_BINUNICODE
+        elif floats:
+            kept.append(floats[0])
         place = floats.end() if floats else place
         code = chr(data[place])
         if code not in _ALLOWED_CODES:
@@ -105,15 +149,21 @@ def _check_opcodes(data: bytes) -> None:
         argument = opcode.arg.reader(file) if opcode.arg else 0
         if opcode.name in ("BINPUT", "LONG_BINPUT") and int(argument) > count:  # honest ones count up
             raise pickle.UnpicklingError("a memo that leaves places out")
+        start, place = place, file.tell()
+        if opcode.name != "FRAME":
+            kept.append(data[start:place])
+        elif place + int(argument) > len(data):
+            raise pickle.UnpicklingError("a frame that is longer than the file")
         if opcode.name == "STOP":
-            return
-        place = file.tell()
+            return b"".join(kept)
+    raise AssertionError
 
 
 def _result(path: Path, rows: Any, size: int) -> Result:
     if not isinstance(rows, list) or not rows:
         raise UserError(f"{path}: holds {'an empty list' if rows == [] else type(rows).__name__}; {_RULE}")
-    num_classes = len(rows[0]["scores"]) if isinstance(rows[0], dict) and isinstance(rows[0].get("scores"), list) else 0
+    first = rows[0].get("scores") if isinstance(rows[0], dict) else None
+    num_classes = len(first) if isinstance(first, (list, np.ndarray)) else 0
     # However often a pickle names one list, an honest one has a byte for each score.
     if num_classes > _MOST_CLASSES or len(rows) * num_classes > size:
         raise UserError(f"{path}: claims {len(rows)} rows of {num_classes} classes in {size} bytes; {_RULE}")
@@ -121,11 +171,14 @@ def _result(path: Path, rows: Any, size: int) -> Result:
         if problem := _problem(row, num_classes):
             raise UserError(f"{path}: row {place + 1} of {len(rows)}: {problem}; {_RULE}")
     try:
-        scores = np.array([row["scores"] for row in rows], dtype=np.float64)
+        scores = np.empty((len(rows), num_classes))
+        for place, row in enumerate(rows):
+            scores[place] = row["scores"]
     except OverflowError as error:
         raise UserError(f"{path}: a score is larger than any float; score again, or mend the file") from error
-    if not np.isfinite(scores).all():
-        place = int((~np.isfinite(scores).all(1)).argmax())
+    finite = np.array([np.isfinite(row).all() for row in scores])
+    if not finite.all():
+        place = int(finite.argmin())
         raise UserError(f"{path}: row {place + 1} of {len(rows)}: a score is not finite; score again, or mend the file")
     labels = np.array([row["label"] for row in rows], dtype=np.int64)
     return Result(path, [row["path"] for row in rows], labels, scores, _summary(path))
@@ -138,9 +191,9 @@ def _problem(row: Any, num_classes: int) -> str | None:
     video, label, scores = row["path"], row["label"], row["scores"]
     if type(video) is not str or type(label) is not int:
         return f"path and label are {type(video).__name__} and {type(label).__name__}, not a text and a whole number"
-    if type(scores) is not list or len(scores) != num_classes:
+    if type(scores) not in (list, np.ndarray) or len(scores) != num_classes:
         return f"scores is no list of numbers, as many as in the first row ({num_classes})"
-    if not scores or not set(map(type, scores)) <= {int, float}:
+    if type(scores) is list and (not scores or not set(map(type, scores)) <= {int, float}):
         return "scores is no list of numbers"
     if not 0 <= label < num_classes:
         return f"label {label!s:.20} is not between 0 and {num_classes - 1}"

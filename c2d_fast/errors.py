@@ -1,9 +1,13 @@
 """What ends a command early: `cli.run` makes one line and an exit code of it."""
 
+from collections.abc import Set as AbstractSet
+
 EXIT_USER_ERROR = 2
 EXIT_START_AGAIN = 75
 """sysexits.h's EX_TEMPFAIL: nothing is to be mended, the same command goes on with --resume auto. torchrun restarts on it."""
 EXIT_INTERRUPTED = 130
+TRAIN_FLAGS = frozenset({"resume", "batch_size", "accumulate", "decode_batch", "decoder_threads", "workers"})
+"""Flags that messages of shared modules name as remedies: train has all, other commands some."""
 
 
 class UserError(ValueError):
@@ -31,3 +35,20 @@ class EndedError(Exception):
     def __init__(self, message: str, exit_code: int):
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def start_again(flags: AbstractSet[str]) -> str:
+    """Returns what to do when nothing is to be mended, by a command with these flags."""
+    return "start again with --resume auto" if "resume" in flags else "give the same command again"
+
+
+def smaller_batches(flags: AbstractSet[str]) -> str:
+    """Returns what to lower when memory is short, by a command with these flags."""
+    ways = {
+        "batch_size": "--batch-size (twice --accumulate makes as large a step)" if "accumulate" in flags else "--batch-size",
+        "decode_batch": "--decode-batch",
+        "decoder_threads": "--decoder-threads",
+        "workers": "--workers",
+    }
+    *some, last = [text for name, text in ways.items() if name in flags] or ["the number of videos"]
+    return f"lower {', '.join(some)} or {last}" if some else f"lower {last}"

@@ -38,18 +38,22 @@ class Scores:
 
     def top(self, k: int) -> float:
         """Returns the share of scored videos whose label is among the k best classes, in per cent."""
-        return 100 * float(hits(self.scores[self.scored], self.labels[self.scored], k).double().mean())
+        return 100 * float(self._hits(k).double().mean())
 
     def mean_class_accuracy(self) -> float:
         """Returns the mean over the list's classes of the share of their videos that are recognised, in per cent."""
         labels = self.labels[self.scored]
-        right = hits(self.scores[self.scored], labels, 1).double()
-        return 100 * float(torch.stack([right[labels == label].mean() for label in labels.unique()]).mean())
+        videos, right = torch.bincount(labels), torch.bincount(labels, self._hits(1).double())
+        return 100 * float((right[videos > 0] / videos[videos > 0]).mean())
 
     def loss(self) -> float:
         """Returns the mean negative log likelihood over the scored videos."""
-        likelihood = self.scores[self.scored].double().gather(1, self.labels[self.scored, None])
+        # A broken video may have no label at all. It is left out where a row has one number, not all classes.
+        likelihood = self.scores.gather(1, self.labels.clamp_min(0)[:, None])[self.scored].double()
         return float(-likelihood.clamp_min(1e-12).log().mean())
+
+    def _hits(self, k: int) -> torch.Tensor:
+        return hits(self.scores, self.labels, k)[self.scored]
 
 
 @torch.inference_mode()

@@ -32,6 +32,7 @@ def main() -> None:
     cli.begin(args)
     from c2d_fast.run_export import run_export
 
+    cli.imported()
     run_export(args)
 
 

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from c2d_fast import console
-from c2d_fast.errors import UserError
+from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.facts import DEPTHS, DTYPE
 from c2d_fast.files import check_writable, written_whole
 from c2d_fast.manifest_file import ManifestFile, read_manifest_file, table_path
 from c2d_fast.packet_table import REMEDY, TableError, open_table
+from c2d_fast.tables import csv_cell
 
 _ROWS = 8  # of a table; the rest is summed up
 _GOPS = ((1, "1 (all-intra)"), (16, "2 to 16"), (64, "17 to 64"), (256, "65 to 256"))
@@ -74,6 +75,7 @@ def report(manifest: ManifestFile, named: int = 20) -> list[str]:
         lines += [f"  {video}: {reason}" for video, reason in broken[:named]]
         if len(broken) > named:
             lines.append(f"  and {len(broken) - named} more: python -m c2d_fast.prepare show names them all")
+    lines = list(map(on_one_line, lines))
     return lines + (["", "what it means for speed:", *_meaning(facts)] if len(facts) else [])
 
 
@@ -213,7 +215,8 @@ def _write_csv(manifest: ManifestFile, path: Path) -> None:
         for i, video in enumerate(manifest.videos):
             label = int(manifest.labels[i])
             values = [value.decode() if isinstance(value, bytes) else value for value in manifest.facts[i].item()]
-            table.writerow([
+            row = [
                 video, label, manifest.classes[label] if manifest.classes else "", manifest.size[i], manifest.mtime_ns[i],
                 DEPTHS[manifest.depth[i]], manifest.reasons[i], *([""] * len(names) if manifest.reasons[i] else values),
-            ])  # fmt: skip
+            ]  # fmt: skip
+            table.writerow(map(csv_cell, row))

@@ -27,6 +27,7 @@ def main() -> None:
     cli.begin(args, quiet=args.json)
     from c2d_fast.run_info import run_info
 
+    cli.imported()
     run_info(args)
 
 

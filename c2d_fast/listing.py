@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from c2d_fast.errors import UserError
+from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.facts import for_reading
 from c2d_fast.file_places import FilePlaces
 from c2d_fast.label_map import class_key, decode_text, sorted_classes
@@ -205,7 +205,7 @@ def _derived_classes(names: Iterable[str], path: Path, num_classes: int | None) 
             f"{len(classes)}, or all names in the order of their labels with --label-map FILE"
         )
     some = ", ".join(classes[:5]) + (", ..." if num_classes > 5 else "")
-    print(f"classes of {path}, numbered in alphabetical order, for want of a label map: {some}")
+    print(on_one_line(f"classes of {path}, numbered in alphabetical order, for want of a label map: {some}"))
     return classes
 
 
@@ -228,4 +228,4 @@ def _note_repeats(listing: Listing) -> None:
     if repeats:
         print(f"note: {repeats} of the {len(listing)} lines of {listing.path} name a video that an earlier line names")
     if relabelled:
-        print(f"note: {len(relabelled)} of them give it another label, first {listing.where(relabelled[0])}")
+        print(on_one_line(f"note: {len(relabelled)} of them give it another label, first {listing.where(relabelled[0])}"))

@@ -1,6 +1,8 @@
 """What the flags on reading videos leave open, by the machine and the list. Pure functions; numpy and torch are not needed."""
 
+import heapq
 import math
+from collections.abc import Iterable
 
 _RATE_WANTED = 2750
 """Clips a second that NVDEC can decode at best: all-intra files, 8 frames a clip, 22,000 frames a second on an H100."""
@@ -9,6 +11,10 @@ _FED_WITH_TABLE, _FED_WITHOUT = 550, 120
 benchmarks/feed.py measured on one core."""
 _MOST_WORKERS = 16
 _MOST_THREADS = 16
+_BYTES_A_PIXEL = 15
+"""That FFmpeg holds of a video while it decodes it: about eight frames, 4:2:0, and one as RGB."""
+_WORKERS_BYTES = 2 * 2**30
+"""That all workers of a rank may hold so."""
 _CLIPS_TOGETHER = 64
 """Clips that NVDEC is given together at least: a batch ends with a barrier, at which engines wait."""
 _DECODED_BYTES = 2 * 2**30
@@ -28,6 +34,21 @@ def num_workers(decoder: str, cpus: int, *, has_table: bool) -> int:
     if decoder == "nvdec":
         return min(cpus, _MOST_WORKERS, math.ceil(_RATE_WANTED / (_FED_WITH_TABLE if has_table else _FED_WITHOUT)))
     return min(cpus, 4)  # dali's decoder needs the CPUs itself
+
+
+def workers_in_memory(pixels: Iterable[int], most: int) -> int:
+    """Returns how many workers may decode at a time, were it the largest videos of a list.
+
+    Args:
+        pixels: of a frame of each video.
+        most: workers that are wanted.
+    """
+    total = 0
+    for count, of_frame in enumerate(heapq.nlargest(most, pixels)):
+        total += _BYTES_A_PIXEL * int(of_frame)
+        if total > _WORKERS_BYTES:
+            return max(count, 1)
+    return most
 
 
 def num_threads(decoder: str, cpus: int, clips: int) -> int:

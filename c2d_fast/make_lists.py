@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from c2d_fast.errors import UserError
+from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.file_places import FilePlaces
 from c2d_fast.files import check_writable, written_whole
 from c2d_fast.label_map import class_key, decode_text, read_label_map, sorted_classes
@@ -54,7 +54,7 @@ def run_list(args: argparse.Namespace) -> None:
         val_percent=args.val_percent,
         seed=args.seed,
     )
-    print("\n".join(lines))
+    print("\n".join(map(on_one_line, lines)))
 
 
 def make_lists(

@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,14 @@ class ModelFile:
     """What the file says of its model: recipe, classes, progress, lists, versions (ours only, otherwise empty)."""
     backbone: str = ""
     """Of a published file: the type of backbone that its training configuration names, where it holds one."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Our name -> the name in the file, where that is another."""
+    prefix: str = ""
+    """Before all names of the file, because of what it was saved from."""
+
+    def name_of(self, key: str) -> str:
+        """Returns what a parameter of ours is called in the file, or would be called."""
+        return self.names.get(key) or self.prefix + (published_name(key) if self.form == "published" else key)
 
     @property
     def temporal_pool(self) -> bool | None:
@@ -151,12 +159,18 @@ def our_name(name: str) -> str:
 def _by_names(path: Path, what: str, state: dict[str, Any]) -> ModelFile:
     if not state or not all(isinstance(key, str) for key in state) or not any(isinstance(v, Tensor) for v in state.values()):
         raise UserError(f"{what} {path}: holds no state dict; give {_FORMS}")
-    if all(name.startswith("module.") for name in state):  # saved from a model that several GPUs trained
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    if any(name.startswith(("backbone.", "cls_head.")) for name in state):
-        state = {name: value for name, value in state.items() if not _is_our_normalisation(name, value)}
-        return ModelFile(path, "published", {our_name(name): value for name, value in state.items()}, {})
-    return ModelFile(path, "torchvision", state, {})
+    # Saved from a model that several GPUs trained.
+    prefix = "module." if all(name.startswith("module.") for name in state) else ""
+    bare = {name: name.removeprefix(prefix) for name in state}
+    if not any(name.startswith(("backbone.", "cls_head.")) for name in bare.values()):
+        return ModelFile(path, "torchvision", {bare[name]: state[name] for name in state}, {}, prefix=prefix)
+    ours, names = dict[str, Any](), dict[str, str]()
+    for name, value in state.items():
+        if not _is_our_normalisation(bare[name], value):
+            key = our_name(bare[name])
+            key = key if key not in ours else name  # two of the file's are one of ours: the second is left over
+            ours[key], names[key] = value, name
+    return ModelFile(path, "published", ours, {}, names=names, prefix=prefix)
 
 
 def _as_tuple(value: Any) -> Any:

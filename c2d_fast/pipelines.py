@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from c2d_fast.errors import UserError
+from c2d_fast.errors import TRAIN_FLAGS, UserError
 from c2d_fast.signals import ASK_TO_STOP
 from c2d_fast.source import ClipSource
 from c2d_fast.worker_pool import pool_of
@@ -40,6 +40,8 @@ class LoaderOptions:
     clear_cropping: bool = True
     """Have NVDEC decode H.264 and HEVC to the size they are coded in, so that DALI finds its decoders again; no pixel
     that is shown changes."""
+    flags: frozenset[str] = TRAIN_FLAGS
+    """Of the command that reads: messages name only those as remedies."""
 
 
 def build(graph: Graph, source: ClipSource, options: LoaderOptions, *, workers: int, batch_size: int) -> Any:

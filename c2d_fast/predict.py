@@ -42,6 +42,7 @@ def main() -> None:
     cli.begin(args, quiet=args.json)
     from c2d_fast.run_predict import run_predict
 
+    cli.imported()
     run_predict(args)
 
 

@@ -141,22 +141,27 @@ def main() -> None:
     if args.command == "demo":
         from c2d_fast.demo_data import make_demo_data
 
+        cli.imported()
         print(make_demo_data(args.out))
     elif args.command == "list":
         from c2d_fast.make_lists import run_list
 
+        cli.imported()
         run_list(args)
     elif args.command == "scan":
         from c2d_fast.scan import run_scan
 
+        cli.imported()
         run_scan(args)
     elif args.command == "transcode":
         from c2d_fast.transcode import run_transcode
 
+        cli.imported()
         run_transcode(args)
     else:
         from c2d_fast.findings import run_show
 
+        cli.imported()
         run_show(args)
 
 

@@ -118,6 +118,9 @@ class Recipe:
         least = 2 if self.model.temporal_pool else 1
         if self.clip.num_frames < least or self.clip.interval < 1:
             raise ValueError(f"clip ({self.clip}) must have {least} frames at least, and an interval of 1 at least")
+        least = 5 if self.model.temporal_pool else 1  # whose stem pools three pixels of every second one, without padding
+        if self.crop.size < least:
+            raise ValueError(f"crop size ({self.crop.size}) must be {least} pixels at least")
 
     @property
     def reference(self) -> dict[str, float]:

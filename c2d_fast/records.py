@@ -160,9 +160,10 @@ class Records:
         """Draws the confusion matrix and the accuracy of each class."""
 
         def draw() -> None:
-            guesses, labels = scores.scores[scores.scored].argmax(1), scores.labels[scores.scored]
+            # The guesses are picked out, not the scores: those are a row of all classes for each video.
+            guesses, labels = scores.scores.argmax(1)[scores.scored], scores.labels[scores.scored]
             counts = charts.confusion_counts(labels.numpy(), guesses.numpy(), scores.scores.shape[1])
-            classes = self._classes(len(counts))
+            classes = self._classes(scores.scores.shape[1])
             for name, figure_of in (("confusion", charts.confusion_figure), ("classes", charts.class_accuracy_figure)):
                 self._figure(f"val/{name}", figure_of(counts, classes), step)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from c2d_fast import checkpoint
 from c2d_fast.checkpoints import newest
-from c2d_fast.errors import UserError
+from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.label_map import check_same_classes
 from c2d_fast.listing import Listing
 from c2d_fast.recipe import stored_part
@@ -33,9 +33,9 @@ def read_resumed(source: Path | None, train_list: Listing) -> dict[str, Any] | N
     else:
         content = checkpoint.load(source, "--resume")
     for problem in problems:
-        print(f"warning: {problem}; taking the one before")
+        print(on_one_line(f"warning: {problem}; taking the one before"))
     progress = content["progress"]
-    print(f"resuming from {path}, after epoch {progress['epoch']}, step {progress['step']}")
+    print(on_one_line(f"resuming from {path}, after epoch {progress['epoch']}, step {progress['step']}"))
     content["path"] = str(path)
     if train_list.classes and isinstance(content.get("classes"), list):
         remedy = "its classifier would mean others: give the same classes, or start a new run from it with --weights"
@@ -62,18 +62,19 @@ def note_changes(content: dict[str, Any], identity: dict[str, Any]) -> None:
     """Says in what a resumed run differs from what it was: it goes on, but not as the same run would have."""
     for name, what in {"seed": "--seed", "videos": "other usable videos, sha256"}.items():
         if content.get(name) != identity[name]:
-            print(f"note: it was trained with {what} {content.get(name)}, and goes on with {identity[name]}")
+            print(on_one_line(f"note: it was trained with {what} {content.get(name)}, and goes on with {identity[name]}"))
     if _hashes(content) != _hashes(identity):
         print("note: it was trained or validated on other lists than these")
     before, now = (item if isinstance(item, dict) else {} for item in (content.get("used"), identity["used"]))
     for name in ("global_batch", "precision", "decoder", "hybrid_share", "base_lr"):
         if (before.get(name) or None) != (now[name] or None):
-            print(f"note: it was trained with {name.replace('_', ' ')} {before.get(name)}, and goes on with {now[name]}")
+            note = f"note: it was trained with {name.replace('_', ' ')} {before.get(name)}, and goes on with {now[name]}"
+            print(on_one_line(note))
     for part, values in identity["recipe"].items():
         theirs = stored_part(content["recipe"], part)
         if theirs != values:
             had, has = _what_differs(theirs, values)
-            print(f"note: its recipe had {part} {had}, and goes on with {has}")
+            print(on_one_line(f"note: its recipe had {part} {had}, and goes on with {has}"))
     versions = content.get("versions")
     changed = [
         name

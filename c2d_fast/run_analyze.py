@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast import console
-from c2d_fast.charts import class_accuracy, class_accuracy_figure, confusion_counts, confusion_figure, png
+from c2d_fast.charts import class_accuracy_figure, confusion_figure, png
+from c2d_fast.confusion import MOST_IN_FULL, Confusion, confusion_counts, pairs_of
 from c2d_fast.curves import Line, Panel, curves_figure
 from c2d_fast.dump_file import Result, read_dump
 from c2d_fast.errors import UserError
@@ -19,7 +20,7 @@ from c2d_fast.history import History, finite, read_history
 from c2d_fast.label_map import read_label_map
 from c2d_fast.tables import Table
 
-_CLASSES_SHOWN = 40
+_CLASSES_SHOWN, _MIX_UPS = 40, 1000
 _DUMPS = (".pkl", ".json")
 _CURVES = {"loss": "loss", "top1": "top-1, %", "top5": "top-5, %", "lr": "learning rate"}
 _CURVES |= {"gradient_norm": "gradient norm, before clipping"}
@@ -219,8 +220,9 @@ def _analyze_results(results: list[Result], classes: list[Sequence[str]], top: i
     rows = []
     for result, name, of_result in zip(results, names, classes, strict=True):
         counts = confusion_counts(result.labels, result.guesses(), len(of_result))
-        rows.append(_result_row(result, name, counts))
-        by_class, hardest = _by_class(result, counts, of_result), _hardest(result, of_result, top)
+        confusion, ranks = pairs_of(counts), result.ranks()
+        rows.append(_result_row(result, name, confusion, ranks))
+        by_class, hardest = _by_class(result, confusion, ranks, of_result), _hardest(result, of_result, top)
         shown = Table(by_class.columns, by_class.rows[:_CLASSES_SHOWN])
         console.result(f"{name}: classes, the worst first\n{shown.text()}")
         if len(by_class.rows) > _CLASSES_SHOWN:
@@ -228,6 +230,8 @@ def _analyze_results(results: list[Result], classes: list[Sequence[str]], top: i
         console.result(f"\n{name}: videos with the lowest probability of their label\n{hardest.text()}\n")
         folder.table(f"classes-{name}", by_class)
         folder.table(f"hardest-{name}", hardest)
+        if len(of_result) > MOST_IN_FULL:  # the picture has the worst of them only
+            folder.table(f"confusion-{name}", _mix_ups(confusion, of_result))
         folder.write(f"confusion-{name}.png", png(confusion_figure(counts, of_result)))
         folder.write(f"classes-{name}.png", png(class_accuracy_figure(counts, of_result)))
     columns = [("result", ""), ("videos", "d"), ("classes", "d"), ("top-1, %", ".2f"), ("top-5, %", ".2f")]
@@ -237,28 +241,40 @@ def _analyze_results(results: list[Result], classes: list[Sequence[str]], top: i
     folder.table("results", table)
 
 
-def _result_row(result: Result, name: str, counts: NDArray[np.int64]) -> list[Any]:
+def _result_row(result: Result, name: str, confusion: Confusion, ranks: NDArray[np.int64]) -> list[Any]:
     facts, flags = (result.summary.get(part) for part in ("result", "flags"))
     views = facts.get("views") if isinstance(facts, dict) else None
     checkpoint = flags.get("checkpoint") if isinstance(flags, dict) else None
-    scores = [100 * counts.trace() / len(result.labels), 100 * (result.ranks() < 5).mean()]
-    scores.append(100 * np.nanmean(class_accuracy(counts)))
+    scores = [100 * confusion.right.sum() / len(result.labels), 100 * (ranks < 5).mean()]
+    scores.append(100 * np.nanmean(confusion.accuracy))
     more = [None if value is None else str(value) for value in (views, checkpoint)]
-    return [name, len(result.labels), len(counts), *map(float, scores), *more, str(result.path)]
+    return [name, len(result.labels), confusion.num_classes, *map(float, scores), *more, str(result.path)]
 
 
-def _by_class(result: Result, counts: NDArray[np.int64], classes: Sequence[str]) -> Table:
+def _by_class(result: Result, confusion: Confusion, ranks: NDArray[np.int64], classes: Sequence[str]) -> Table:
     """Returns the accuracy of each class, the worst first, those without a video last."""
-    accuracy, videos, among_five = class_accuracy(counts), counts.sum(1), result.ranks() < 5
-    top5 = np.bincount(result.labels, among_five, minlength=len(counts)) / np.maximum(videos, 1)
-    others = counts - np.diag(counts.diagonal())
+    accuracy, videos, (taken_for, times) = confusion.accuracy, confusion.videos, confusion.taken_for()
+    top5 = np.bincount(result.labels, ranks < 5, minlength=confusion.num_classes) / np.maximum(videos, 1)
     rows: list[list[Any]] = []
     for label in np.argsort(accuracy, kind="stable").tolist():
-        wrong, number = int(others[label].argmax()), int(others[label].max())
+        wrong, number = int(taken_for[label]), int(times[label])
         scores = [100 * float(accuracy[label]), 100 * float(top5[label])] if videos[label] else [None, None]
         rows.append([label, classes[label], int(videos[label]), *scores, classes[wrong] if number else None, number])
     columns = [("label", "d"), ("class", ""), ("videos", "d"), ("top-1, %", ".1f"), ("top-5, %", ".1f")]
     return Table([*columns, ("most often taken for", ""), ("times", "d")], rows)
+
+
+def _mix_ups(confusion: Confusion, classes: Sequence[str]) -> Table:
+    """Returns the pairs of classes that are confused most often, the most frequent first."""
+    pairs = confusion.mix_ups
+    rows = []
+    for label, guess, times in zip(
+        *(part[:_MIX_UPS].tolist() for part in (pairs.labels, pairs.guesses, pairs.counts)), strict=True
+    ):
+        videos = int(confusion.videos[label])
+        rows.append([label, classes[label], guess, classes[guess], times, videos, 100 * times / videos])
+    columns = [("label", "d"), ("class", ""), ("guess", "d"), ("taken for", ""), ("times", "d")]
+    return Table([*columns, ("videos of the class", "d"), ("of them, %", ".1f")], rows)
 
 
 def _hardest(result: Result, classes: Sequence[str], top: int) -> Table:

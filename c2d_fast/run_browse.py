@@ -12,7 +12,7 @@ from c2d_fast.batch import Batch
 from c2d_fast.clip_archive import check_space, write_archive
 from c2d_fast.clip_pictures import pages_of, write_pages, write_playing
 from c2d_fast.data_flags import label_names, one_list, with_classes
-from c2d_fast.dataset import choose_device, loader_options, scored_videos, videos_at_a_time
+from c2d_fast.dataset import choose_device, loader_options, scored_at_a_time, scored_videos
 from c2d_fast.errors import UserError
 from c2d_fast.files import check_is_no_input, check_writable
 from c2d_fast.listing import Listing
@@ -44,7 +44,7 @@ def run_browse(args: argparse.Namespace) -> None:
     bad = scored_videos(listing, args)
     options = loader_options(bad, args, choose_device(), recipe, batch_size=_LARGEST_BATCH)
     shape = (recipe.clip.num_frames, recipe.crop.size, recipe.crop.size, 3)
-    plan, epoch = _plan(recipe, bad, args), (args.epoch or 1) - 1
+    plan, epoch = _plan(recipe, bad, args, options), (args.epoch or 1) - 1
     num_views = plan.num_views if isinstance(plan, EvalPlan) else 1
     pictures = args.png or args.mp4
     limit = args.limit or (_SHOWN_VIDEOS[args.split] if pictures else len(listing))
@@ -84,7 +84,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
                 raise UserError(f"--{name} {path}: must end in {ending}")
 
 
-def _plan(recipe: Recipe, bad: BadVideos, args: argparse.Namespace) -> TrainPlan | EvalPlan:
+def _plan(recipe: Recipe, bad: BadVideos, args: argparse.Namespace, options: LoaderOptions) -> TrainPlan | EvalPlan:
     """Returns the split's plan."""
     videos = bad.manifest.videos()
     if args.split == "train":
@@ -92,9 +92,7 @@ def _plan(recipe: Recipe, bad: BadVideos, args: argparse.Namespace) -> TrainPlan
         size = max(n for n in range(1, min(len(videos), _LARGEST_BATCH) + 1) if len(videos) % n == 0)
         return TrainPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, seed=args.seed or 0, batch_size=size)
     num_clips = 1 if args.split == "val" else VIEWS["10x3"]
-    size = min(
-        _LARGEST_BATCH, videos_at_a_time(videos, num_clips * recipe.clip.num_frames, 3 * recipe.crop.size**2), len(videos)
-    )
+    size = min(_LARGEST_BATCH, scored_at_a_time(videos, recipe, num_clips, options), len(videos))
     return EvalPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, batch_size=size, num_clips=num_clips)
 
 

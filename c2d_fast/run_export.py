@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from c2d_fast.console import result
-from c2d_fast.errors import UserError
+from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.files import check_is_no_input, check_writable, written_whole
 from c2d_fast.model import C2D
 from c2d_fast.model_file import CARD_FORMAT, ModelFile, read_model_file, write_safetensors
@@ -42,7 +42,7 @@ def run_export(args: argparse.Namespace) -> None:
     name = card["recipe"].get("name")
     if form == "onnx":
         differences = write_onnx(model, _checked(clip_shape, args.checkpoint), card, out, features=args.features)
-        result(f"{out}: model of {name} for clips [N, {', '.join(map(str, clip_shape))}, 3], {_size(out)}")
+        result(on_one_line(f"{out}: model of {name} for clips [N, {', '.join(map(str, clip_shape))}, 3], {_size(out)}"))
         result("checked with ONNX Runtime on random clips, batches of 1 and 3:")
         for one in differences:
             flat = "; so little that this check says little" if one.is_flat else ""
@@ -52,7 +52,7 @@ def run_export(args: argparse.Namespace) -> None:
             )
     else:
         write_safetensors(model.state_dict(), card, out)
-        result(f"{out}: weights of {name}, {_size(out)}")
+        result(on_one_line(f"{out}: weights of {name}, {_size(out)}"))
     _write_card(card, card_path, out)
     print(f"{card_path}: what it is")
 

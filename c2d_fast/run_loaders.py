@@ -6,7 +6,7 @@ from collections.abc import Callable
 from torch import nn
 
 from c2d_fast.bad_videos import BadVideos
-from c2d_fast.dataset import videos_at_a_time
+from c2d_fast.dataset import scored_at_a_time
 from c2d_fast.distributed import Group
 from c2d_fast.evaluate import Scores, evaluate
 from c2d_fast.gallery import Gallery
@@ -50,7 +50,7 @@ def make_train_loader(
 def make_val_loader(data: RunData, bad: BadVideos, batch_size: int, options: LoaderOptions, group: Group) -> EvalLoader:
     """Makes this rank's part of the validation views."""
     videos, recipe = bad.manifest.videos(), data.recipe
-    size = min(batch_size, videos_at_a_time(videos, recipe.clip.num_frames))
+    size = min(batch_size, scored_at_a_time(videos, recipe, 1, options))
     plan = EvalPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, batch_size=size, rank=group.rank, world=group.world)
     return EvalLoader(data.pipe.eval_pipe, plan, options, bad, views_per_batch=batch_size)
 

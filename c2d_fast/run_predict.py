@@ -13,7 +13,7 @@ import torch
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.console import result
 from c2d_fast.data_flags import check_label_map, label_names
-from c2d_fast.dataset import choose_device, loader_options, videos_at_a_time
+from c2d_fast.dataset import choose_device, loader_options, scored_at_a_time
 from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.evaluate import Scores, evaluate
 from c2d_fast.files import check_writable
@@ -162,7 +162,7 @@ def _score(
     options = dataclasses.replace(options, workers=min(options.workers, len(manifest.kept)))
     videos = manifest.videos()
     batch_size = min(args.batch_size or recipe.training.clips_per_gpu, len(videos) * num_clips * (1 if num_clips == 1 else 3))
-    at_a_time = videos_at_a_time(videos, num_clips * recipe.clip.num_frames, 3 * recipe.crop.size**2)
+    at_a_time = scored_at_a_time(videos, recipe, num_clips, options)
     plan = EvalPlan(
         videos=videos,
         clip=recipe.clip,
@@ -206,4 +206,4 @@ def _show(found: list[dict[str, Any]], *, as_json: bool) -> None:
     for video in found:
         result(on_one_line(video["path"] + (f": {video['error']}" if "error" in video else "")))
         for best in video.get("predictions", []):
-            result(f"{100 * best['probability']:7.1f} %  {best['class']}")
+            result(on_one_line(f"{100 * best['probability']:7.1f} %  {best['class']}"))

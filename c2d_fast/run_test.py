@@ -3,12 +3,13 @@
 import argparse
 import json
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from c2d_fast import console
 from c2d_fast.data_flags import check_label_map, label_names, one_list, require_list
-from c2d_fast.dataset import choose_device, loader_options, scored_videos, videos_at_a_time
+from c2d_fast.dataset import choose_device, loader_options, scored_at_a_time, scored_videos
 from c2d_fast.determinism import tune_kernels
 from c2d_fast.distributed import Group, group_of_environment
 from c2d_fast.errors import UserError
@@ -32,7 +33,7 @@ def run_test(args: argparse.Namespace) -> None:
     Raises:
         UserError: anything that the user can mend.
     """
-    with group_of_environment() as group:
+    with group_of_environment(vars(args).keys()) as group:
         _test(args, group)
 
 
@@ -62,7 +63,7 @@ def _test(args: argparse.Namespace, group: Group) -> None:
         videos=videos,
         clip=recipe.clip,
         crop=recipe.crop,
-        batch_size=min(batch_size, videos_at_a_time(videos, num_clips * recipe.clip.num_frames, 3 * recipe.crop.size**2)),
+        batch_size=min(batch_size, scored_at_a_time(videos, recipe, num_clips, options)),
         num_clips=num_clips,
         rank=group.rank,
         world=group.world,
@@ -129,17 +130,41 @@ def _check_dump(path: Path | None) -> None:
 
 
 def _dump(path: Path, scores: Scores, manifest: Manifest, config: dict[str, Any]) -> None:
-    """Writes the scored videos as a list of {path, label, scores}, and beside it a summary: what they were scored with."""
-    rows = [
-        {"path": manifest.listing.videos[place], "label": manifest.listing.labels[place], "scores": row}
-        for place, row, scored in zip(manifest.kept.tolist(), scores.scores.tolist(), scores.scored.tolist(), strict=True)
-        if scored
-    ]
+    """Writes the scored videos as a list of {path, label, scores}, and beside it a summary: what they were scored with.
+
+    Raises:
+        UserError: they cannot be written; then neither of the two is.
+    """
+    summary = path.with_name(path.name + ".summary.json")
     try:
-        with written_whole(path) as partial:
-            partial.write_bytes(pickle.dumps(rows) if path.suffix == ".pkl" else json.dumps(rows).encode())
-        with written_whole(path.with_name(path.name + ".summary.json")) as partial:
-            partial.write_text(json.dumps(config, indent=2) + "\n")
+        # The summary gets its name first: there is never a dump without one.
+        with written_whole(path) as partial, written_whole(summary) as partial_summary:
+            with partial.open("wb") as file:
+                file.writelines(_pickled(_rows(scores, manifest)) if path.suffix == ".pkl" else _json(_rows(scores, manifest)))
+            partial_summary.write_text(json.dumps(config, indent=2) + "\n")
     except OSError as error:
-        raise UserError(f"--dump {path}: cannot be written ({error.strerror})") from error
-    print(f"scores of {len(rows)} videos written to {path}")
+        raise UserError(
+            f"--dump {path}: it and its summary cannot be written ({error.strerror}); free the disk or give another file"
+        ) from error
+    print(f"scores of {scores.num_scored} videos written to {path}")
+
+
+def _rows(scores: Scores, manifest: Manifest) -> Iterator[dict[str, Any]]:
+    for place, row, scored in zip(manifest.kept.tolist(), scores.scores, scores.scored.tolist(), strict=True):
+        if scored:
+            yield {"path": manifest.listing.videos[place], "label": manifest.listing.labels[place], "scores": row.tolist()}
+
+
+def _pickled(rows: Iterator[dict[str, Any]]) -> Iterator[bytes]:
+    """Yields a pickle of a list row by row: all of its numbers at once would take eight times the memory of the scores."""
+    yield b"\x80\x03]("  # PROTO 3, EMPTY_LIST, MARK
+    for row in rows:
+        yield pickle.dumps(row, 3)[2:-1]  # without PROTO and STOP; in protocol 3 each row numbers its own memo
+    yield b"e."  # APPENDS, STOP
+
+
+def _json(rows: Iterator[dict[str, Any]]) -> Iterator[bytes]:
+    yield b"["
+    for count, row in enumerate(rows):
+        yield (b", " if count else b"") + json.dumps(row).encode()
+    yield b"]"

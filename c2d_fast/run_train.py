@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from c2d_fast import console
 from c2d_fast.batch_finder import find_batch_size
 from c2d_fast.batch_log import BatchLog
+from c2d_fast.batch_norm import check_batch_size
 from c2d_fast.checkpoints import Checkpoints
 from c2d_fast.dataset import choose_device, loader_options
 from c2d_fast.determinism import make_deterministic, tune_kernels
@@ -60,7 +61,7 @@ def _train(args: argparse.Namespace, group: Group) -> None:
         print(make_deterministic(device))
     group.together(lambda: _check_flags(args, device, group))
     precision = Precision.choose(args.precision, device)
-    batch_size = group.by_first(lambda: _batch_size(args, data, device, precision))
+    batch_size = group.by_first(lambda: _batch_size(args, data, device, precision, group))
     quarantine = Quarantine(data.folder, group, data.train, data.val)
     options = loader_options(
         data.train, args, device, recipe, batch_size=batch_size, group=group, known_share=_before(data, "hybrid_share")
@@ -155,15 +156,16 @@ def _check_flags(args: argparse.Namespace, device: torch.device, group: Group) -
         raise UserError("--sync-bn: needs several GPUs, and a rank for each; leave it out")
 
 
-def _batch_size(args: argparse.Namespace, data: RunData, device: torch.device, precision: Precision) -> int:
+def _batch_size(args: argparse.Namespace, data: RunData, device: torch.device, precision: Precision, group: Group) -> int:
     if args.batch_size != "auto":
-        return args.batch_size or data.recipe.training.clips_per_gpu
+        size = args.batch_size or data.recipe.training.clips_per_gpu
+        return check_batch_size(data.recipe, size, group.world if args.sync_bn else 1)
     if before := _before(data, "batch_size"):
         print(f"batch size auto: {before:g}, as the run had it before")
         return int(before)
     size, line = find_batch_size(data.recipe, device, precision, len(data.train.manifest.kept))
     print(line)
-    return size
+    return check_batch_size(data.recipe, size, group.world if args.sync_bn else 1)
 
 
 def _before(data: RunData, name: str) -> float | None:

@@ -1,22 +1,57 @@
-"""Signals that ask a run to stop after the step that it is in."""
+"""Signals that ask a command to end: a training run after the step that it is in, others as soon as they have tidied up."""
 
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Self
 
 from c2d_fast.errors import EXIT_INTERRUPTED
+from c2d_fast.first_signals import ASK_TO_STOP, came, end_at_once, exit_code
 
-ASK_TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-"""Of a job system, of Ctrl-C, and of Slurm's --signal."""
+__all__ = ["ASK_TO_STOP", "InterruptedBySignalError", "StopSignals", "exit_code", "raise_from_now_on"]
+
+_TIDY_UP_LIMIT_S = 10.0
 
 
-def exit_code(number: int) -> int:
-    """Returns the exit code of a run that a signal has ended: 128 + number, as shells say it."""
-    return 128 + number
+class InterruptedBySignalError(KeyboardInterrupt):
+    """A signal has come: what Ctrl-C raises, and others here, too, so that what is half written goes away."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+
+def raise_from_now_on() -> None:
+    """From now on signals are exceptions in the main thread. A second one ends the process at once.
+
+    So does a thread some time after the first: the main thread may be in C++ code, where Python raises nothing.
+    """
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+
+    def raise_(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if len(came) > 1:
+            end_at_once(number)
+        raise InterruptedBySignalError(number)
+
+    def insist() -> None:
+        with theirs:  # open as long as this thread is
+            while numbers := ours.recv(64):
+                number = next((number for number in numbers if number in ASK_TO_STOP), 0)
+                if number and signal.getsignal(number) == raise_:
+                    time.sleep(_TIDY_UP_LIMIT_S)
+                    end_at_once(number)
+
+    for number in ASK_TO_STOP:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, raise_)
+    signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=insist, name="signals", daemon=True).start()
 
 
 class StopSignals:

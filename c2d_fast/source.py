@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast import worker_life, worker_notes, worker_stacks
-from c2d_fast.crops import cut_crop, cut_region, scale_frames, why_no_opencv
+from c2d_fast.crops import SCALED_ABOVE, cut_crop, cut_region, scale, scale_frames, why_no_opencv
 from c2d_fast.errors import UserError
 from c2d_fast.facts import is_cropped
 from c2d_fast.orientation import MIRRORED, TRANSPOSED, UPSIDE_DOWN
@@ -205,15 +205,26 @@ class ClipSource:
             clears = self.clear_cropping and self.file_decoder == "nvdec"
             return _Read(self._no_images(), sample.boxes, *read_clip(path, sample.frames, stored, clear_cropping=clears))
         wanted, places = np.unique(sample.frames, return_inverse=True)
-        different = decode_images(path, wanted, self.decoder_threads, stored)
-        if self.cuts_crops and self.scales_first:
-            different = scale_frames(different, self.plan.scaled_size(sample.index))
-        images = [different[place] for place in places]
-        if not self.cuts_crops:
-            return _Read(*cut_region(images, sample.boxes))
-        is_scaled = min(images[0].shape[:2]) == self.plan.short_side
-        crops = [cut_crop(images, box, self.crop_size, flip=sample.flip, is_scaled=is_scaled) for box in sample.boxes]
-        return _Read(crops[0] if self.flips else np.stack(crops), sample.boxes)
+        boxes = sample.boxes
+
+        # Of each frame only what the crops need is kept, once it is decoded: all of a large video's views are gigabytes.
+        def crops(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            if self.scales_first:
+                (image,) = scale_frames([image], self.plan.scaled_size(sample.index))
+            is_scaled = min(image.shape[:2]) == self.plan.short_side
+            of_frame = (cut_crop([image], box, self.crop_size, flip=sample.flip, is_scaled=is_scaled) for box in sample.boxes)
+            return np.concatenate(list(of_frame))
+
+        def region(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            nonlocal boxes
+            if not self.flips and len(wanted) * image.nbytes > SCALED_ABOVE:
+                image = scale(image, self.plan.short_side)
+            cut, boxes = cut_region([image], sample.boxes)
+            return cut.reshape(cut.shape[1:])
+
+        kept = decode_images(path, wanted, self.decoder_threads, stored, crops if self.cuts_crops else region)
+        images = np.stack([kept[place] for place in places], axis=1 if self.cuts_crops else 0)
+        return _Read(images[0] if self.cuts_crops and self.flips else images, boxes)
 
     def _scaled(self, sample: Sample) -> NDArray[np.float32]:
         width, height = self.plan.scaled_size(sample.index)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from c2d_fast import sample_problems, worker_counts, worker_notes, worker_stacks
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.decoder_check import check_decoder
-from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError
+from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError, smaller_batches, start_again
 from c2d_fast.pipelines import Graph, LoaderOptions, build, last_line, name_of, shut_down
 from c2d_fast.plan import EvalPlan, TrainPlan
 from c2d_fast.sample_problems import Place
@@ -156,8 +156,8 @@ class Stream:
         """Finds out why a pipeline has failed, which its message does not say: place -> what is wrong with the video."""
         if any(text in str(error) for text in _NO_MEMORY):
             raise UserError(
-                f"{self._name}: out of memory while decoding and augmenting {self._size} videos at a time: lower --batch-size "
-                f"(twice --accumulate makes as large a step), --decode-batch or --decoder-threads; DALI: {last_line(error)}"
+                f"{self._name}: out of memory while decoding and augmenting {self._size} videos at a time: "
+                f"{smaller_batches(self._options.flags)}; DALI: {last_line(error)}"
             ) from error
         self._tell_of_deaths()
         if problems := self._find_problems(place):
@@ -177,7 +177,7 @@ class Stream:
             return problems
         raise EndedError(
             f"loader workers ended: {', '.join(error.deaths)}; {len(error.deaths)} times in a row at the same sample, for no "
-            "fault of its video: lower --workers if memory is short, and start again with --resume auto",
+            f"fault of its video: lower --workers if memory is short, and {start_again(self._options.flags)}",
             EXIT_START_AGAIN,
         )
 
@@ -208,8 +208,8 @@ class Stream:
         decoder, whole = self._source(0).file_decoder, self._options.whole_files
         reason = check_decoder(self.plan.videos, decoder, self._options.device, but=accused, whole_files=whole)
         if reason:
-            remedy = "no video is left out for that. Start again with --resume auto, with --decoder ffmpeg if it comes again"
-            raise EndedError(f"{decoder} no longer decodes: {reason}; {remedy}", EXIT_START_AGAIN)
+            again = f"{start_again(self._options.flags)}, with --decoder ffmpeg if it comes again"
+            raise EndedError(f"{decoder} no longer decodes: {reason}; no video is left out for that: {again}", EXIT_START_AGAIN)
 
     def _quarantine(self, problems: dict[Place, str]) -> None:
         if not problems:

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_MARKDOWN = str.maketrans({"\\": "\\\\", "|": "\\|", "<": "&lt;", ">": "&gt;", "&": "&amp;"})
+from c2d_fast.console import shown
+
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a formula begins with, also in full width."""
+_MARKDOWN = str.maketrans({sign: rf"\{sign}" for sign in r"\|[]`"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"})
 _CONSOLE = 120
 """Characters that most consoles have in a line."""
 
@@ -38,7 +42,7 @@ class Table:
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([title for title, _ in self.columns])
-        writer.writerows([[_no_formula(value) for value in row] for row in self.rows])
+        writer.writerows([[csv_cell(value) for value in row] for row in self.rows])
         return file.getvalue()
 
     def _cells(self) -> list[list[str]]:
@@ -53,9 +57,12 @@ class Table:
         return all(isinstance(row[column], (int, float, type(None))) for row in self.rows)
 
 
-def _no_formula(value: Any) -> Any:
-    """Keeps spreadsheets from computing names that come from files."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+def csv_cell(value: Any) -> Any:
+    """Returns a cell for CSV: of names that come from files spreadsheets compute nothing, and terminals obey nothing."""
+    if not isinstance(value, str):
+        return value
+    text = shown(value).replace("\n", "\\n").replace("\t", "\\t")
+    return f"'{text}" if value.lstrip().startswith(_FORMULA) or value.startswith(("\t", "\r", "\n")) else text
 
 
 def _aligned(cells: list[list[str]], right: Sequence[bool]) -> list[str]:

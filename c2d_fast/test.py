@@ -42,6 +42,7 @@ def main() -> None:
     cli.begin(args)
     from c2d_fast.run_test import run_test
 
+    cli.imported()
     run_test(args)
 
 

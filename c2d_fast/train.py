@@ -17,7 +17,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "Trains a C2D model from video files. A run folder gets last.pt, best.pt, config.json, metrics.jsonl and "
         "TensorBoard events.",
         "python -m c2d_fast.train --pipe dali_pipes/k400_8x8.py --data-root DIR --train-list train.txt --val-list val.txt",
-        exit_codes="; 75 start again with --resume auto; 128 + N signal N, saved",
+        exit_codes=", saved; 75 start again with --resume auto",
     )
     parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe, e.g. dali_pipes/k400_8x8.py")
     data = parser.add_argument_group("data (demo.py needs none: it makes its own)")
@@ -74,6 +74,7 @@ def main() -> None:
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from c2d_fast.run_train import run_train
 
+    cli.imported()
     run_train(args)
 
 

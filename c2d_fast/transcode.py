@@ -17,7 +17,7 @@ from tqdm import tqdm
 from c2d_fast.children import Lost, run_in_children
 from c2d_fast.console import shows_bars
 from c2d_fast.encode import PARTIAL, Encoded, EncodeItem, Form, encode_one, target_size
-from c2d_fast.errors import UserError
+from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.facts import DEPTHS, DTYPE, Facts
 from c2d_fast.files import written_whole
 from c2d_fast.journal import Journal
@@ -94,7 +94,7 @@ def run_transcode(args: argparse.Namespace) -> None:
             raise
         _write(job, out, stem)
         store_path(manifest_path).unlink(missing_ok=True)
-        print("\n".join(_summary(job, known)))
+        print("\n".join(map(on_one_line, _summary(job, known))))
     print(f"to train: --train-list {manifest_path}")
 
 

@@ -5,6 +5,7 @@ no torch, no DALI.
 """
 
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,14 @@ import av
 import av.container
 import av.logging
 import numpy as np
-from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from c2d_fast import worker_counts
 from c2d_fast.containers import OPTIONS, why_no_file, why_no_video
-from c2d_fast.orientation import orientation_of, turned
+from c2d_fast.images import Images, Keep
+from c2d_fast.images import frame_orientation as frame_orientation  # noqa: PLC0414 (for who imports it from here)
 from c2d_fast.packets import DTYPE, WHOLE, Groups, Stored, from_container, from_table, read_rows, remux, table_rows
 from c2d_fast.small_file import small_file
 
@@ -59,57 +59,70 @@ def decode_frames(path: Path, frames: NDArray[np.int64], threads: int = 1, store
     return np.stack([images[place] for place in places])
 
 
-def decode_images(path: Path, wanted: NDArray[np.int64], threads: int, stored: Stored) -> list[NDArray[np.uint8]]:
+def decode_images(
+    path: Path,
+    wanted: NDArray[np.int64],
+    threads: int,
+    stored: Stored,
+    keep: Keep = lambda image: image,
+) -> list[NDArray[np.uint8]]:
     """Decodes the frames with these numbers, which are sorted and different; otherwise as decode_frames.
 
+    Args:
+        path: the video file.
+        wanted: frame numbers, int64 [F].
+        threads: decoder threads.
+        stored: what is known of the file.
+        keep: what is kept of an image; called once it is decoded, so that no more than that is ever held.
+
     Returns:
-        RGB, each uint8 [H, W, C], upright; rows perhaps further apart than they are long: FFmpeg's own memory, not copied
-        unless it is turned.
+        What is kept of each. Images are RGB, uint8 [H, W, C], upright; rows perhaps further apart than they are long: FFmpeg's
+        own memory, not copied unless it is turned.
     """
+
+    images = partial(Images, stored.orientation, keep)
     try:
-        frames = _decode_packets(path, wanted, threads, stored) or _decode_whole(path, wanted, threads)
-        reformatter = VideoReformatter()
-        height, width = frames[0].height, frames[0].width
-        orientation = frame_orientation(frames[0]) if stored.orientation is None else stored.orientation
-        # Converted in one thread: that is quicker than waking others for a small frame.
-        images = (reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1) for frame in frames)
-        return [turned(_pixels(image), orientation) for image in images]
+        return _decode_packets(path, wanted, threads, stored, images()) or _decode_whole(path, wanted, threads, images())
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(reason(error)) from error
 
 
-def _decode_packets(path: Path, wanted: NDArray[np.int64], threads: int, stored: Stored) -> list[av.VideoFrame] | None:
+def _decode_packets(
+    path: Path, wanted: NDArray[np.int64], threads: int, stored: Stored, images: Images
+) -> list[NDArray[np.uint8]] | None:
     """Decodes what the wanted frames depend on; None where that cannot be told, or does not give them all."""
     if not stored.entries:
         return None
     groups = from_table(path, stored, wanted)
     try:
         if groups is not None:
-            return _decode_groups(_context(stored, threads), groups, wanted)
+            return _decode_groups(_context(stored, threads), groups, wanted, images)
         with open_video(path) as container:
             stream = video_stream(container)
             _use_threads(stream.codec_context, threads)
             groups = from_container(container, stream, stored, wanted)
-            return _decode_groups(stream.codec_context, groups, wanted) if groups else None
+            return _decode_groups(stream.codec_context, groups, wanted, images) if groups else None
     except av.FFmpegError:
         return None  # a whole decode says what is wrong with the file
 
 
-def _decode_groups(context: VideoCodecContext, groups: Groups, wanted: NDArray[np.int64]) -> list[av.VideoFrame] | None:
-    found: dict[int | None, av.VideoFrame] = {}
+def _decode_groups(
+    context: VideoCodecContext, groups: Groups, wanted: NDArray[np.int64], images: Images
+) -> list[NDArray[np.uint8]] | None:
+    found: dict[int | None, NDArray[np.uint8]] = {}
     numbers = set(wanted.tolist())
     for group in groups:
         for packet in [*group, None]:
             frames = context.decode(packet)
             worker_counts.add(len(frames))
-            found.update((frame.pts, frame) for frame in frames if frame.pts in numbers)
+            found.update((frame.pts, images.take(frame)) for frame in frames if frame.pts in numbers)
         context.flush_buffers()
     return [found[number] for number in wanted.tolist()] if len(found) == len(wanted) else None
 
 
-def _decode_whole(path: Path, wanted: NDArray[np.int64], threads: int) -> list[av.VideoFrame]:
+def _decode_whole(path: Path, wanted: NDArray[np.int64], threads: int, images: Images) -> list[NDArray[np.uint8]]:
     """Decodes from the beginning to the last wanted frame."""
-    taken: list[av.VideoFrame] = []
+    taken: list[NDArray[np.uint8]] = []
     count = 0
     with open_video(path) as container:
         stream = video_stream(container)
@@ -118,7 +131,7 @@ def _decode_whole(path: Path, wanted: NDArray[np.int64], threads: int) -> list[a
             for frame in (frame for packet in packets for frame in packet.decode()):
                 worker_counts.add(1)
                 if count == wanted[len(taken)]:
-                    taken.append(frame)
+                    taken.append(images.take(frame))
                     if len(taken) == len(wanted):
                         return taken
                 count += 1
@@ -138,21 +151,8 @@ def _context(stored: Stored, threads: int) -> VideoCodecContext:
     return context
 
 
-def frame_orientation(frame: av.VideoFrame) -> int:
-    """Returns the orientation (orientation.py) that a frame's container, or its stream, gives it."""
-    parts: Any = frame.side_data  # whose annotation says that it gives strings
-    matrices = (bytes(part) for part in parts if part.type == SideData.DISPLAYMATRIX)
-    return orientation_of(next(matrices, None))
-
-
 def _use_threads(context: VideoCodecContext, threads: int) -> None:
     context.thread_type, context.thread_count = "AUTO", threads
-
-
-def _pixels(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    plane = frame.planes[0]
-    rows: NDArray[np.uint8] = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-    return rows[: frame.height, : 3 * frame.width].reshape(frame.height, frame.width, 3)
 
 
 def read_bytes(path: Path) -> NDArray[np.uint8]:
@@ -190,7 +190,7 @@ def read_clip(
             clip = _from_table(path, frames, stored, clear_cropping) or _from_container(path, frames, stored, clear_cropping)
         if clip is None and clear_cropping and stored.is_cropped:
             # DALI finds NVDEC's sessions by the coded size: one made for cropped frames would serve others, wrongly.
-            raise DecodeError("is cropped in a way that cannot be cleared for NVDEC; read the list with --decoder ffmpeg")
+            raise DecodeError("is cropped in a way that cannot be cleared for NVDEC; read it with --decoder ffmpeg")
         return clip or _whole(path, frames, stored.codec)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(reason(error)) from error

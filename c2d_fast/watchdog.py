@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from c2d_fast import worker_stacks
-from c2d_fast.errors import EXIT_START_AGAIN, UserError
+from c2d_fast.errors import EXIT_START_AGAIN, UserError, on_one_line
 
 _CHECK_EVERY_S = 0.5
 _RESCUE_LIMIT_S = 60.0
@@ -68,12 +68,11 @@ class Watchdog:
             thread = threading.Thread(target=work, daemon=True)
             thread.start()
             thread.join(_RESCUE_LIMIT_S)
-        print(
+        said = (
             f"{why} {self._doing}: stacks of all threads and workers, and the "
-            f"videos that they read, are in {path}; {self._saved}; start again with --resume auto",
-            file=sys.stderr,
-            flush=True,
+            f"videos that they read, are in {path}; {self._saved}; start again with --resume auto"
         )
+        print(on_one_line(said), file=sys.stderr, flush=True)
         os._exit(EXIT_START_AGAIN)
 
     def _save(self) -> None:
@@ -83,7 +82,7 @@ class Watchdog:
             self._saved = f"nothing could be saved: {error}"
 
     def _write(self, path: Path, why: str) -> None:
-        with suppress(OSError), path.open("w") as file:
+        with suppress(OSError), path.open("w", errors="backslashreplace") as file:
             file.write(f"{time.strftime('%F %T')} {why} {self._doing}\n")
             self._write_samples(file)
             file.write(f"\nThreads of this process ({os.getpid()}):\n")
@@ -93,4 +92,4 @@ class Watchdog:
 
     def _write_samples(self, file: TextIO) -> None:
         for line in self._samples():
-            file.write(line + "\n")
+            file.write(on_one_line(line) + "\n")

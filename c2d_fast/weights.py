@@ -10,9 +10,9 @@ import torch
 import torchvision
 from torch import Tensor
 
-from c2d_fast.errors import UserError
+from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.model import C2D
-from c2d_fast.model_file import ModelFile, published_name, read_model_file
+from c2d_fast.model_file import ModelFile, read_model_file
 from c2d_fast.recipe import Recipe, stored_part
 
 _IMAGENET = {
@@ -63,10 +63,10 @@ def load_weights(model: C2D, source: str, depth: int, *, new_head: bool = False)
         name += f", {len(model.nonlocal_blocks)} non-local blocks new"
     if not drop_head:
         _check_head(model, file, what, optional, "start a new one with --new-head")
-    fit_state(model, state, what, optional, _namer(file))
+    fit_state(model, state, what, optional, file.name_of)
     if file.temporal_pool not in (None, model.temporal_pool):
         name += f", trained {'with' if file.temporal_pool else 'without'} temporal pool"
-    return f"weights: {name}" + (", classifier new" if drop_head else ", classifier kept")
+    return on_one_line(f"weights: {name}" + (", classifier new" if drop_head else ", classifier kept"))
 
 
 def load_checkpoint(model: C2D, file: ModelFile, recipe: Recipe, what: str) -> None:
@@ -93,9 +93,9 @@ def load_checkpoint(model: C2D, file: ModelFile, recipe: Recipe, what: str) -> N
             f"{what}: is of another model: its configuration names the backbone {file.backbone}, {theirs} temporal pool, and "
             f"{recipe.name} is {ours}; give the pipe file that belongs to it (dali_pipes/{pipes})"
         )
-    remedy = f"give --num-classes {file.num_classes}, or train a new one (--weights, --new-head)"
+    remedy = f"give --num-classes {file.num_classes}, or train a new one (c2d_fast.train with --weights and --new-head)"
     _check_head(model, file, what, set(), remedy)
-    fit_state(model, file.state, what, named=_namer(file))
+    fit_state(model, file.state, what, named=file.name_of)
 
 
 def model_for(recipe: Recipe, file: ModelFile, what: str, num_classes: int | None) -> tuple[C2D, Recipe]:
@@ -126,11 +126,11 @@ def describe(file: ModelFile, recipe: Recipe) -> str:
     if file.form == "ours":
         theirs = {part: stored_part(file.recipe, part) for part in ("clip", "crop")}
         changed = [part for part in theirs if theirs[part] not in (None, recipe.as_dict()[part])]
-        return line + "".join(f"; note: trained with another {part}: {theirs[part]}" for part in changed)
+        return on_one_line(line + "".join(f"; note: trained with another {part}: {theirs[part]}" for part in changed))
     kind = _POOLED[recipe.model.temporal_pool]
     if file.temporal_pool is not None:
-        return f"{line}, {kind} temporal pool by its configuration"
-    return f"{line}; such files do not say whether they are of the model with temporal pool: taken as {kind}"
+        return on_one_line(f"{line}, {kind} temporal pool by its configuration")
+    return on_one_line(f"{line}; such files do not say whether they are of the model with temporal pool: taken as {kind}")
 
 
 def fit_state(
@@ -182,15 +182,11 @@ def _some(keys: list[str]) -> str:
     return ", ".join(f"{key:.100}" for key in keys[:_NAMED]) + (f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else "")
 
 
-def _namer(file: ModelFile) -> Callable[[str], str]:
-    return published_name if file.form == "published" else str
-
-
 def _check_head(model: C2D, file: ModelFile, what: str, optional: AbstractSet[str], remedy: str) -> None:
     if file.num_classes is not None and file.num_classes != model.fc.out_features:
         # If it is another model altogether, that comes first.
         trunk = {key: value for key, value in file.state.items() if key not in _HEAD}
-        _check_fit(model, trunk, what, {*optional, *_HEAD}, _namer(file))
+        _check_fit(model, trunk, what, {*optional, *_HEAD}, file.name_of)
         raise UserError(f"{what}: its classifier has {file.num_classes} classes, the model {model.fc.out_features}; {remedy}")
 
 

@@ -322,3 +322,45 @@ def test_weights_of_earlier_checkpoints_are_read(tmp_path):
     assert all(torch.equal(file.state[key], value) for key, value in model.state_dict().items())
     with pytest.raises(UserError, match="is not a c2d_fast checkpoint of this version"):
         checkpoint.load(tmp_path / "before.pt", "--resume")
+
+
+def problem_of(state, tmp_path, **kwargs):
+    torch.save(state, tmp_path / "x.pth")
+    with pytest.raises(UserError) as error:
+        load_weights(c2d(**kwargs), str(tmp_path / "x.pth"), kwargs.get("depth", 18))
+    return str(error.value)
+
+
+@pytest.mark.parametrize("form", ["published", "of several GPUs", "torchvision"])
+def test_a_refusal_counts_and_names_only_what_is_in_the_way(tmp_path, form):
+    """Not what may be absent (counters, ImageNet's head, new non-local blocks); and under the names that the file has."""
+    model = c2d(1000 if form == "torchvision" else 5)
+    own = {key: value for key, value in model.state_dict().items() if "num_batches" not in key}
+    name = {"published": published_name, "of several GPUs": lambda key: f"module.{published_name(key)}", "torchvision": str}[
+        form
+    ]
+    state = {name(key): value for key, value in own.items()}
+    missing, odd = name("layer3.1.conv2.weight"), name("layer1.0.bn1.weight")
+    del state[missing]
+    state[odd] = torch.zeros(3)
+    extra = {"published": "data_preprocessor.size", "of several GPUs": "module.head.x", "torchvision": "more.weight"}[form]
+    state[extra] = torch.zeros(2)
+    blocks = ((2, 1),)
+    said = problem_of(state, tmp_path, nonlocal_after=blocks)
+    assert f"keys 1 missing ({missing}), 1 unexpected ({extra}), 1 of another shape ({odd} [3] instead of [64]);" in said
+    assert "nonlocal" not in said
+    assert "num_batches" not in said
+    assert "fc" not in said
+
+
+def test_two_keys_of_a_file_that_are_one_of_ours_are_in_the_way(tmp_path):
+    state = published(c2d(5)) | {"backbone.layer1.0.conv1.weight": torch.zeros(64, 64, 3, 3)}
+    assert "keys 1 unexpected (backbone.layer1.0.conv1.weight);" in problem_of(state, tmp_path)
+
+
+def test_all_keys_that_are_in_the_way_are_counted(tmp_path):
+    state = {key: value for key, value in c2d(5).state_dict().items() if not key.startswith("layer4.") and "fc" not in key}
+    said = problem_of(state, tmp_path)
+    here = [key for key in c2d(5).state_dict() if key.startswith(("layer4.", "fc.")) and "num_batches" not in key]
+    assert f"keys {len(here)} missing (" in said
+    assert f" and {len(here) - 20} more)" in said

@@ -1,0 +1,48 @@
+"""What signals do while a command still starts, and nothing is there to be saved: they end it, with a word and an exit code.
+
+Light: it is the first that a command imports.
+"""
+
+import os
+import signal
+import sys
+from types import FrameType
+
+ASK_TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""Of a job system, of Ctrl-C, and of Slurm's --signal."""
+
+came: list[int] = []
+"""Signals that have been made exceptions. Foreign code may have made others of these: an import that fails, for one."""
+
+
+def exit_code(number: int) -> int:
+    """Returns the exit code of a command that a signal has ended: 128 + number, as shells say it."""
+    return 128 + number
+
+
+def word_for(number: int) -> str:
+    """Returns what is said of a command that a signal has ended."""
+    return "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
+
+
+def end_at_once(number: int, frame: FrameType | None = None) -> None:
+    """Ends the process, as a signal's handler or called by one."""
+    try:
+        os.write(2, f"{word_for(number)}\n".encode())
+    finally:
+        os._exit(exit_code(number))
+
+
+def is_command() -> bool:
+    """Says whether this process was started as `python -m c2d_fast...`: not as a worker, and not by who imports the package."""
+    words = [*sys.orig_argv[1:], ""]
+    places = [place for place, word in enumerate(words) if word.startswith("-m")]
+    name = (words[places[0]].removeprefix("-m") or words[places[0] + 1]) if places else ""
+    return name.split(".")[0] == "c2d_fast"
+
+
+def listen() -> None:
+    """From now on signals end this process at once, also where Python would print where it was."""
+    for number in ASK_TO_STOP:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup, or a job in the background
+            signal.signal(number, end_at_once)
