@@ -1,7 +1,7 @@
 """Turns a pipe file's graph into batches of tensors, for training and for evaluation."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,10 @@ class TrainLoader:
         """Names workers that have been killed long ago, without this having been dealt with."""
         return self._stream.long_dead()
 
+    def beat_while_waiting(self, beat: Callable[[str], None]) -> None:
+        """Takes what is called again and again while a storage is waited for, with what is done."""
+        self._stream.second_look.beat = beat
+
 
 class EvalLoader:
     """Every view of every video of a list, in batches of one fixed size (a compiled model sees one shape)."""
@@ -79,6 +83,10 @@ class EvalLoader:
     def long_dead(self) -> str:
         """Names workers that have been killed long ago, without this having been dealt with."""
         return self._stream.long_dead()
+
+    def beat_while_waiting(self, beat: Callable[[str], None]) -> None:
+        """Takes what is called again and again while a storage is waited for, with what is done."""
+        self._stream.second_look.beat = beat
 
     def views(self) -> Iterator[Batch]:
         """Yields all views of all videos in the list's order, crop-major for each; the last batch is padded."""

@@ -12,6 +12,7 @@ import torch
 from c2d_fast.errors import UserError
 from c2d_fast.signals import ASK_TO_STOP
 from c2d_fast.source import ClipSource
+from c2d_fast.storage_wait import DEFAULT_PATIENCE, Patience
 
 Graph = Callable[..., Any]
 """train_pipe or eval_pipe of a pipe file: makes a DALI pipeline of a ClipSource."""
@@ -39,6 +40,8 @@ class LoaderOptions:
     clear_cropping: bool = True
     """Have NVDEC decode H.264 and HEVC to the size they are coded in, so that DALI finds its decoders again; no pixel
     that is shown changes."""
+    patience: Patience = DEFAULT_PATIENCE
+    """With a storage that is gone."""
 
 
 def build(graph: Graph, source: ClipSource, options: LoaderOptions, *, workers: int, batch_size: int) -> Any:

@@ -61,7 +61,7 @@ def _train(args: argparse.Namespace, group: Group) -> None:
     group.together(lambda: _check_flags(args, device, group))
     precision = Precision.choose(args.precision, device)
     batch_size = group.by_first(lambda: _batch_size(args, data, device, precision))
-    quarantine = Quarantine(data.folder, group, data.train, data.val)
+    quarantine = Quarantine(data.folder, group, data.train, data.val, forget=args.forget_quarantine and not data.restarted)
     options = loader_options(
         data.train, args, device, recipe, batch_size=batch_size, group=group, known_share=_before(data, "hybrid_share")
     )
@@ -218,6 +218,8 @@ def _watchdog(
         rescue=trainer.rescue,
     )
     trainer.beat = watchdog.beat
+    for loader in (source, val_source) if val_source else (source,):
+        loader.beat_while_waiting(watchdog.beat)
     watchdog.dead = lambda: source.long_dead() or (val_source.long_dead() if val_source else "")
     return watchdog
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast import worker_life, worker_stacks
+from c2d_fast import storage, worker_life, worker_stacks
 from c2d_fast.crops import cut_crop, cut_region, why_no_opencv
 from c2d_fast.errors import UserError
 from c2d_fast.facts import is_cropped
@@ -152,10 +152,13 @@ class ClipSource:
         if worker_life.is_worker():
             worker_stacks.show("train" if self.flips else "eval", sample.index)
         try:
-            read = self._read(sample)
-        except DecodeError as error:
+            read = storage.read_at_once(lambda: self._read(sample), self.plan.videos.file(sample.index))
+        except (DecodeError, OSError) as error:
             # An exception would end the pipeline without naming the video; the loader reads this instead.
-            problem, read = np.frombuffer(str(error).encode(), np.uint8), _Read(self._no_images(), sample.boxes)
+            text = storage.why_unread(error, self.plan.videos.file(sample.index), lambda: self._beside(sample.index)) or str(
+                error
+            )
+            problem, read = np.frombuffer(text.encode(), np.uint8), _Read(self._no_images(), sample.boxes)
         index = np.array(sample.index, np.int64)
         if self.cuts_crops:
             return read.images, index, problem
@@ -190,6 +193,11 @@ class ClipSource:
         is_scaled = min(images[0].shape[:2]) == self.plan.short_side
         crops = [cut_crop(images, box, self.crop_size, flip=sample.flip, is_scaled=is_scaled) for box in sample.boxes]
         return _Read(crops[0] if self.flips else np.stack(crops), sample.boxes)
+
+    def _beside(self, index: int) -> list[str]:
+        """Returns some of the list's files that lie near a video."""
+        videos = self.plan.videos
+        return storage.beside(videos.file(index), map(videos.file, range(len(videos))))
 
     def _no_images(self) -> NDArray[np.uint8]:
         """Returns images of the right number of dimensions, and nothing in them."""

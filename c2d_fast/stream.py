@@ -22,11 +22,14 @@ from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError
 from c2d_fast.pipelines import Graph, LoaderOptions, build, last_line, name_of, shut_down
 from c2d_fast.plan import EvalPlan, TrainPlan
 from c2d_fast.sample_problems import Place
+from c2d_fast.second_look import SecondLook, text_of
 from c2d_fast.source import ClipSource, SingleSample
+from c2d_fast.storage import is_unread
 from c2d_fast.worker_life import TOLD_TO_END
 
 _PREFETCHED = 5  # batches that workers may be reading ahead: DALI's queue, the source's, and the one in hand
 _DEATHS_IN_A_ROW = 3
+_FAILURES_IN_A_ROW = 3
 _SOUND_ENDS = (0, TOLD_TO_END)
 _DEAD_LIMIT_S = 60.0
 _NO_MEMORY = ("out of memory", "OUT_OF_MEMORY", "MemoryAllocation", "bad_alloc")
@@ -66,7 +69,8 @@ class Stream:
         self._pipelines: list[Any] = []  # the one in use, if any
         self._workers: list[BaseProcess] = []
         self._next = -1  # place of the first sample that the pipeline gives next
-        self._deaths = 0
+        self._deaths = self._failures = 0
+        self.second_look = SecondLook(options.patience)
         self._dead_since_s = math.inf
         weakref.finalize(self, shut_down, self._pipelines)
         self._outputs: list[_Outputs] = []  # the one in hand last, and before it those that a GPU may still be working on
@@ -87,7 +91,7 @@ class Stream:
 
         Raises:
             UserError: too many videos are broken, or the graph fails for another reason.
-            EndedError: workers die again and again, or DALI no longer decodes sound videos.
+            EndedError: workers die again and again, DALI no longer decodes sound videos, or the storage does not come back.
         """
         self.reading = step
         self._let_go()
@@ -132,25 +136,30 @@ class Stream:
         """Returns the pipeline's next outputs, from a place on, once all their videos decode."""
         while True:
             self._start(place)
+            verdicts: dict[Place, str] = {}
             try:
                 outputs = self._pipelines[0].run()
             except (RuntimeError, AssertionError, ValueError) as error:  # the latter two of queues that a worker died at
-                problems = self._look_into(error, place)
+                problems, verdicts = self._look_into(error, place)
             else:
                 if len(outputs) != 3:
                     raise UserError(
                         f"{self._name} of the pipe file has {len(outputs)} outputs; it must give clip, index, problem"
                     )
                 clips, index, texts = outputs
-                found = {self._place(place + n): text for n in range(len(texts)) if (text := _text(texts[n]))}
-                if not found:
-                    self._next, self._deaths = place + self._size, 0
+                problems = {self._place(place + n): text for n in range(len(texts)) if (text := text_of(texts[n]))}
+                if not problems:
+                    self._next, self._deaths, self._failures = place + self._size, 0, 0
+                    self.second_look.over()
                     return _Outputs(clips, np.array(index.as_array()).reshape(-1), place)
-                problems = found
-            self._quarantine(problems)
+            shut_down(self._pipelines)  # the same samples again
+            self._quarantine(verdicts | self.second_look.verdicts(problems, lambda at: self._source(self._behind(at))))
 
     def _place(self, place: int) -> Place:
         return divmod(place, self.plan.batch_size)
+
+    def _behind(self, at: Place) -> int:
+        return at[0] * self.plan.batch_size + at[1]
 
     def _source(self, place: int) -> ClipSource:
         step, slot = self._place(place)
@@ -169,10 +178,12 @@ class Stream:
             counts=worker_counts.board(),
         )
 
-    def _look_into(self, error: Exception, place: int) -> dict[Place, str]:
+    def _look_into(self, error: Exception, place: int) -> tuple[dict[Place, str], dict[Place, str]]:
         """Finds out why a pipeline is dead, which its message does not say: place -> what is wrong with the video.
 
-        Nothing is returned where workers have died for another reason: the same samples are to be tried again.
+        Returns:
+            What a second look is to be taken at, and what needs none. Nothing where workers have died for another reason, or
+            the pipeline for none that is found: the same samples are to be tried again.
         """
         if any(text in str(error) for text in _NO_MEMORY):
             raise UserError(
@@ -185,10 +196,13 @@ class Stream:
             deaths = self._dead_workers()
         if deaths:
             self._workers = []  # noticed: looking into it may take longer than the watchdog bears them
-        problems = self._died_of(place) if deaths else self._find_problems(place)
-        if problems:
-            return problems
+        problems, verdicts = self._died_of(place) if deaths else self._find_problems(place)
+        if problems or verdicts:
+            return problems, verdicts
         if not deaths:
+            self._failures += 1
+            if self._failures < _FAILURES_IN_A_ROW:  # what a worker could not read a moment ago, it may read now
+                return {}, {}
             raise UserError(f"{self._name} of the pipe file failed, and not because of a video: {last_line(error)}") from error
         self._deaths += 1
         message = f"loader workers ended: {', '.join(deaths)}"
@@ -199,8 +213,7 @@ class Stream:
                 EXIT_START_AGAIN,
             )
         tqdm.write(f"warning: {message}; starting new ones and reading the batch again")
-        shut_down(self._pipelines)
-        return {}
+        return {}, {}
 
     def _dead_workers(self) -> list[str]:
         """Names the workers that have ended without being told to; DALI ends all when one has."""
@@ -211,23 +224,25 @@ class Stream:
         ended = [(process.pid, process.exitcode) for process in self._workers if process.exitcode not in (None, *_SOUND_ENDS)]
         return [f"process {pid} by {_how(code)}" for pid, code in ended if code is not None]
 
-    def _died_of(self, place: int) -> dict[Place, str]:
-        """Returns what is wrong with the videos that workers which have died may have been reading."""
+    def _died_of(self, place: int) -> tuple[dict[Place, str], dict[Place, str]]:
+        """Returns what is wrong with the videos that workers which have died may have been reading. As _look_into."""
         places = map(self._place, range(place, place + _PREFETCHED * self._size))
         return sample_problems.by_reading(self._source(place), list(places), jobs=self._options.workers)
 
-    def _find_problems(self, place: int) -> dict[Place, str]:
-        """Returns what is wrong with the videos of a batch that did not decode."""
+    def _find_problems(self, place: int) -> tuple[dict[Place, str], dict[Place, str]]:
+        """Returns what is wrong with the videos of a batch that did not decode. As _look_into."""
         sources = {self._place(at): self._source(at) for at in range(place, place + self._size)}
-        unread = {at: text for at, source in sources.items() if (text := _text(source(SingleSample())[-1]))}
+        unread = {at: text for at, source in sources.items() if (text := text_of(source(SingleSample())[-1]))}
         if unread:
-            return unread
+            return unread, {}
         # What the workers have decoded cannot fail any more.
         files = {at: source for at, source in sources.items() if source.is_file(source.sample(*at))}
-        problems = sample_problems.by_decoding(self._graph, files, self._options)
-        if problems:
-            self._check_decoder({self.plan.index(*at) for at in problems})
-        return problems
+        found = sample_problems.by_decoding(self._graph, files, self._options, by_graph=self._failures > 0)
+        problems = {at: text for at, text in found.items() if is_unread(text)}
+        verdicts = {at: text for at, text in found.items() if not is_unread(text)}
+        if verdicts:
+            self._check_decoder({self.plan.index(*at) for at in verdicts})
+        return problems, verdicts
 
     def _check_decoder(self, accused: Set[int]) -> None:
         """Asks whether it is the videos' fault at all, before any of them is left out.
@@ -252,7 +267,6 @@ class Stream:
             raise UserError(f"{self._bad.manifest.listing.path}: no video is left that decodes; look into the list's files")
         # The same samples again, with the substitutes that a run without these videos would have taken.
         self.plan = dataclasses.replace(self.plan, quarantined=quarantined)
-        shut_down(self._pipelines)
 
     def _let_go(self) -> None:
         """Gives up DALI's buffers, which it reuses, once the GPU has done what was queued on them."""
@@ -273,7 +287,3 @@ def _how(code: int) -> str:
     hints = {signal.SIGKILL: " (perhaps for want of memory)", signal.SIGBUS: " (perhaps /dev/shm is full: docker's --shm-size)"}
     number = signal.Signals(-code)
     return number.name + hints.get(number, "")
-
-
-def _text(problem: Any) -> str:
-    return np.array(problem).tobytes().decode(errors="replace")
