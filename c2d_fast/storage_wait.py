@@ -177,12 +177,18 @@ def read_in_rounds(
     for tries in itertools.count(1):
         unread: list[tuple[Item, Result]] = []
         for item, result in read(todo):
-            if is_unread(reason(result)) and tries < MOST_TRIES:
+            if is_unread(reason(result)):
                 unread.append((item, result))
             else:
                 yield item, result
+        if tries >= MOST_TRIES and len(unread) < len(todo):  # others are read; these could have been, and are not
+            yield from unread
+            unread = []
         if not unread:
             break
+        if tries > 1:
+            item, result = unread[0]
+            wait.pause(path(item), reason(result))
         some = unread[:: -(-len(unread) // _LOOKED_AT)]
         left = wait_for({str(path(item)): reason(result) for item, result in some}, lambda: files, wait)
         yield from ((item, result) for item, result in unread if str(path(item)) in left)
