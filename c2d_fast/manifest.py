@@ -26,7 +26,7 @@ from c2d_fast.listing import Listing
 from c2d_fast.manifest_file import MISSING
 from c2d_fast.packet_table import open_table
 from c2d_fast.plan import Videos, pack_paths
-from c2d_fast.storage import beside, is_definite, is_unread, text_of, why_unread
+from c2d_fast.storage import beside, is_definite, is_unread, text_of_error, why_unread
 from c2d_fast.storage_wait import DEFAULT_PATIENCE, Patience, Wait, read_in_rounds, wait_for
 from c2d_fast.video import DecodeError
 
@@ -164,7 +164,7 @@ def file_states(
         states = {i: state for i, file in enumerate(files) if (state := file_state(file))}
         gone = {str(file): error for i, file in enumerate(files) if i not in states and (error := _why_not_there(file))}
         waits = missing_too or (all_missing_too and not states)
-        suspects = {path: text_of(error) for path, error in gone.items() if waits or not is_definite(error)}
+        suspects = {path: text_of_error(error) for path, error in gone.items() if waits or not is_definite(error)}
         if not suspects:
             break
         some = dict(list(suspects.items())[:: -(-len(suspects) // _LOOKED_AT)])

@@ -270,6 +270,8 @@ def _run(trainer: Trainer, epochs: int, quarantine: Quarantine) -> None:
         records.say(f"{last} holds step {trainer.progress.step}; go on from there with --resume auto --out {last.parent}")
         word = "interrupted" if stopped.number == signal.SIGINT else f"stopped by {signal.Signals(stopped.number).name}"
         raise EndedError(word, exit_code(stopped.number)) from None
+    except EndedError as ended:  # by what is none of the run's faults: what has been computed is kept
+        raise EndedError(f"{ended}; {trainer.rescue()}", ended.exit_code) from ended
     finally:
         if trainer.group.world == 1:  # what ended the run may have been a broken video too many
             quarantine.write_own()

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import av
+import numpy as np
 
-from c2d_fast.video import DecodeError, open_video
+from c2d_fast.packets import WHOLE
+from c2d_fast.video import DecodeError, decode_images
 
 T = TypeVar("T")
 
@@ -70,13 +72,13 @@ def why_unread(error: BaseException, path: str | Path, others: Callable[[], Iter
         others: gives files that lie beside it.
     """
     if problem := unreadable(path):
-        return text_of(problem)
+        return text_of_error(problem)
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in _OF_STORAGE:
-            # FFmpeg says EIO of some damaged files, too: if it opens another one, this one is damaged.
+            # FFmpeg says EIO of some damaged files, too: if it decodes another one, this one is damaged.
             is_clear = cause.errno != errno.EIO or not isinstance(cause, av.FFmpegError)
-            return text_of(cause) if is_clear or not any(map(answers, others())) else ""
+            return text_of_error(cause) if is_clear or not any(map(answers, others())) else ""
         cause = cause.__cause__
     return ""
 
@@ -98,7 +100,7 @@ def is_unread(reason: str) -> bool:
     return reason.startswith(_SAYS_UNREAD)
 
 
-def text_of(error: OSError) -> str:
+def text_of_error(error: OSError) -> str:
     """Returns the reason, for a message that begins with the file."""
     return f"{_SAYS_UNREAD} ({error.strerror or error})"
 
@@ -109,14 +111,12 @@ def is_definite(error: OSError) -> bool:
 
 
 def answers(path: str) -> bool:
-    """Says whether the storage gives a file, whatever is in it."""
+    """Says whether the storage gives a file, whatever is in it; its first frame is decoded."""
     try:
-        with open(path, "rb") as file:
-            file.read(1)
-        open_video(Path(path)).close()
-    except (OSError, av.FFmpegError, ValueError, DecodeError) as error:
-        return not (isinstance(error, OSError) and (not isinstance(error, av.FFmpegError) or error.errno in _OF_STORAGE))
-    return True
+        decode_images(Path(path), np.zeros(1, np.int64), 1, WHOLE)
+    except DecodeError as error:
+        return not why_unread(error, path)
+    return unreadable(path, whole=False) is None
 
 
 def beside(path: str, files: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from c2d_fast.errors import EXIT_START_AGAIN, EndedError, on_one_line
-from c2d_fast.storage import answers, beside, is_definite, is_unread, text_of, unreadable
+from c2d_fast.storage import answers, beside, is_definite, is_unread, text_of_error, unreadable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -119,7 +119,9 @@ def wait_for(
     while True:
         problems = {path: unreadable(path, whole=whole) for path in left}
         left = {
-            path: text_of(problem) if problem else left[path] for path, problem in problems.items() if problem or readable_too
+            path: text_of_error(problem) if problem else left[path]
+            for path, problem in problems.items()
+            if problem or readable_too
         }
         if not left:
             return {}
@@ -143,7 +145,7 @@ def wait_for_paths(paths: Iterable[str], patience: Patience) -> None:
     wait = Wait(patience)
     for path in paths:
         while problem := unreadable(path):
-            wait.pause(path, text_of(problem))
+            wait.pause(path, text_of_error(problem))
     wait.over()
 
 

@@ -24,7 +24,7 @@ from c2d_fast.plan import EvalPlan, TrainPlan
 from c2d_fast.sample_problems import Place
 from c2d_fast.second_look import SecondLook, text_of
 from c2d_fast.source import ClipSource, SingleSample
-from c2d_fast.storage import is_unread
+from c2d_fast.storage import is_unread, text_of_error, unreadable
 from c2d_fast.worker_life import TOLD_TO_END
 
 _PREFETCHED = 5  # batches that workers may be reading ahead: DALI's queue, the source's, and the one in hand
@@ -227,7 +227,11 @@ class Stream:
     def _died_of(self, place: int) -> tuple[dict[Place, str], dict[Place, str]]:
         """Returns what is wrong with the videos that workers which have died may have been reading. As _look_into."""
         places = map(self._place, range(place, place + _PREFETCHED * self._size))
-        return sample_problems.by_reading(self._source(place), list(places), jobs=self._options.workers)
+        texts, lost = sample_problems.by_reading(self._source(place), list(places), jobs=self._options.workers)
+        # A process may also hang for the storage's sake.
+        files = {at: self.plan.videos.file(self.plan.index(*at)) for at in lost}
+        unread = {at: text_of_error(problem) for at, file in files.items() if (problem := unreadable(file))}
+        return texts | unread, {at: text for at, text in lost.items() if at not in unread}
 
     def _find_problems(self, place: int) -> tuple[dict[Place, str], dict[Place, str]]:
         """Returns what is wrong with the videos of a batch that did not decode. As _look_into."""

@@ -14,7 +14,8 @@ from runs import FAULTY, batches, end, flags, last, one_line, run, same_weights,
 from test_loader import dataset, eval_loader, train_loader
 
 from c2d_fast import manifest as manifest_module
-from c2d_fast import storage, storage_wait
+from c2d_fast import sample_problems, storage, storage_wait
+from c2d_fast.children import Lost
 from c2d_fast.errors import EXIT_START_AGAIN, EndedError
 from c2d_fast.listing import read_list
 from c2d_fast.manifest import read_manifest
@@ -257,7 +258,7 @@ def test_errors_of_a_storage_are_waited_out(own_videos, whole_run, tmp_path, num
 
 def test_a_run_whose_storage_does_not_come_back_ends_and_can_be_resumed(own_videos, whole_run, tmp_path):
     out, data, away = tmp_path / "run", own_videos.parent, tmp_path / "away"
-    process = start(*flags(own_videos, out, "--stall-minutes", 0.1, "--checkpoint-steps", 1))
+    process = start(*flags(own_videos, out, "--stall-minutes", 0.4, "--checkpoint-steps", 1))
     try:
         wait_for_steps(process, out, 1)
         data.rename(away)
@@ -267,7 +268,8 @@ def test_a_run_whose_storage_does_not_come_back_ends_and_can_be_resumed(own_vide
     assert process.returncode == EXIT_START_AGAIN
     (line,) = stderr.splitlines()
     assert line.startswith(f"storage: {data}/some videos/clip ")
-    assert "for 6 s by now; no video is quarantined for that: start again with --resume auto" in line
+    assert "for 24 s by now; no video is quarantined for that: start again with --resume auto; " in line
+    assert line.endswith(f"last.pt holds step {last(out)['progress']['step']}")
     one_line(
         run(*flags(own_videos, out, "--resume", "auto", "--stall-minutes", 0.02)), 75, f"storage: {data}: ", "--resume auto"
     )
@@ -320,3 +322,12 @@ def test_a_forgotten_quarantine(own_videos, tmp_path):
     assert any("clip 2" in "".join(videos) for (epoch, *_), (videos, _) in batches(out).items() if epoch == 3)
     assert [entry.get("path", entry.get("forgotten")) for entry in entries(out)] == ["some videos/clip 2.mp4", 1]
     assert run(*words, "--epochs", 4, "--max-bad-videos", 0).returncode == 0  # it stays forgotten
+
+
+def test_a_signal_of_a_mapped_file_that_is_gone_is_held_against_no_video(monkeypatch):
+    items = [("source", 0, slot) for slot in range(3)]
+    ends = [Lost("ends the decoder with signal SIGBUS"), Lost("ends the decoder with signal SIGSEGV"), "does not decode (x)"]
+    monkeypatch.setattr(sample_problems, "run_in_children", lambda *args, **kwargs: zip(items, ends, strict=True))
+    texts, lost = sample_problems.by_reading("source", [item[1:] for item in items], jobs=1)
+    assert texts == {(0, 2): "does not decode (x)"}
+    assert lost == {(0, 1): "ends the decoder with signal SIGSEGV"}
