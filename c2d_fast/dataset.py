@@ -21,22 +21,36 @@ from c2d_fast.loader_defaults import clips_together, num_threads, num_workers, w
 from c2d_fast.manifest import Manifest, read_manifest
 from c2d_fast.plan import Videos
 from c2d_fast.recipe import Recipe
+from c2d_fast.storage_wait import DEFAULT_PATIENCE, Patience
 
 _NO_BAD, _ANY_BAD = (0.0, False), (100.0, True)
 _DECODED_BYTES = 512 * 2**20  # of a batch of videos; DALI and the workers' shared memory hold about five
 
 
-def training_videos(listing: Listing, args: argparse.Namespace, limit: tuple[float, bool]) -> BadVideos:
-    """Reads the manifest of a training list; broken videos are left out, up to the limit of --max-bad-videos."""
-    manifest = read_manifest(listing, allow_missing=args.allow_missing, jobs=_jobs())
+def training_videos(
+    listing: Listing, args: argparse.Namespace, limit: tuple[float, bool], *, goes_on: bool = False
+) -> BadVideos:
+    """Reads the manifest of a training list; broken videos are left out, up to the limit of --max-bad-videos.
+
+    Where a run goes on, missing ones are waited for first, and then likewise.
+    """
+    allow_missing, patience = args.allow_missing, patience_of(args)
+    manifest = read_manifest(listing, allow_missing=allow_missing, jobs=_jobs(), patience=patience, goes_on=goes_on)
     bad = BadVideos(manifest, limit, "mend or remove them, or raise --max-bad-videos")
-    bad.add_from_manifest(missing_count=False)
+    bad.add_from_manifest(missing_count=goes_on and not allow_missing)
     return bad
 
 
-def scored_videos(listing: Listing, args: argparse.Namespace) -> BadVideos:
+def patience_of(args: argparse.Namespace) -> Patience:
+    """Returns how long a command waits for a storage: training as long as for anything else (--stall-minutes)."""
+    stall_minutes = getattr(args, "stall_minutes", None)
+    return Patience(60 * stall_minutes, "start again with --resume auto") if stall_minutes else DEFAULT_PATIENCE
+
+
+def scored_videos(listing: Listing, args: argparse.Namespace, *, goes_on: bool = False) -> BadVideos:
     """Reads the manifest of a list that is scored: any broken video is an error unless --allow-missing."""
-    manifest = read_manifest(listing, allow_missing=args.allow_missing, jobs=_jobs())
+    allow_missing, patience = args.allow_missing, patience_of(args)
+    manifest = read_manifest(listing, allow_missing=allow_missing, jobs=_jobs(), patience=patience, goes_on=goes_on)
     limit = _ANY_BAD if args.allow_missing else _NO_BAD
     bad = BadVideos(manifest, limit, "mend or remove them, or score the others with --allow-missing", judged_at_end=True)
     bad.add_from_manifest(missing_count=True)
@@ -95,6 +109,7 @@ def loader_options(
         clear_cropping=not args.whole_files,  # a whole file's stays, and there must be one kind only
         decode_batch=together,
         flags=frozenset(vars(args)),
+        patience=patience_of(args),
     )
     if decoder != "hybrid":
         return options

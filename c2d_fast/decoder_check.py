@@ -5,6 +5,7 @@ would make every video look broken.
 """
 
 from collections.abc import Iterator, Set
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from c2d_fast.packets import WHOLE
 from c2d_fast.pipelines import last_line
 from c2d_fast.plan import Videos
 from c2d_fast.source import stored_of
+from c2d_fast.storage import read_at_once
 from c2d_fast.video import DecodeError, decode_frames, read_clip
 
 MEAN_TOLERANCE, BT709_TOLERANCE = 16.0, 32.0
@@ -79,9 +81,10 @@ def _both(
     path, stored, last = Path(videos.file(index)), stored_of(videos, index), int(videos.num_frames[index]) - 1
     frames = np.unique(np.linspace(min(1, last), min(last, _REACH), _FRAMES).astype(np.int64))
     around = np.clip(frames[:, None] + np.array([0, -1, 1]), 0, last)
-    expected = decode_frames(path, around.reshape(-1), 1, stored)
+    expected = read_at_once(partial(decode_frames, path, around.reshape(-1), 1, stored), path)
     clears = decoder == "nvdec" and not whole_files
-    file = read_clip(path, frames, WHOLE if whole_files else stored, clear_cropping=clears)
+    read = partial(read_clip, path, frames, WHOLE if whole_files else stored, clear_cropping=clears)
+    file = read_at_once(read, path)
     device_id = (device.index or 0) if device.type == "cuda" else None
     (decoded,) = decode_files([file], decoder, threads=1, device_id=device_id)
     if clears:

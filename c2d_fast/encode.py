@@ -19,6 +19,7 @@ from c2d_fast.examine import examine
 from c2d_fast.manifest import file_state
 from c2d_fast.orientation import MIRRORED, QUARTER_TURNS, TRANSPOSED, UPSIDE_DOWN
 from c2d_fast.packet_table import rows_of
+from c2d_fast.storage import in_folder, why_unread
 from c2d_fast.video import DecodeError, frame_orientation, open_video, reason, video_stream
 
 PARTIAL = ".c2d_fast-partial.mp4"
@@ -118,7 +119,9 @@ def encode_one(item: EncodeItem, tick: Callable[[], None]) -> Encoded:
         partial.unlink(missing_ok=True)
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(errno.ENOSPC, "the disk is full") from error
-        return Encoded(state, (-1, -1), None, str(error) if isinstance(error, DecodeError) else reason(error))
+        is_of_target = str(item.target.parent) in str(getattr(error, "filename", None))
+        unread = "" if is_of_target else why_unread(error, item.source, lambda: in_folder(item.source))
+        return Encoded(state, (-1, -1), None, unread or (str(error) if isinstance(error, DecodeError) else reason(error)))
     packets = (rows_of(examined).tobytes(), examined.extradata)
     return Encoded(state, file_state(item.target) or (-1, -1), dataclasses.astuple(facts), "", packets)
 

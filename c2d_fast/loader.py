@@ -1,7 +1,7 @@
 """Turns a pipe file's graph into batches of tensors, for training and for evaluation."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,10 @@ class TrainLoader:
         """Returns the videos of the batch that is read now, or was read last."""
         return _videos_of(self._stream)
 
+    def beat_while_waiting(self, beat: Callable[[str], None]) -> None:
+        """Takes what is called again and again while a storage is waited for, with what is done."""
+        self._stream.second_look.beat = beat
+
 
 class EvalLoader:
     """Every view of every video of a list, in batches of one fixed size (a compiled model sees one shape)."""
@@ -71,6 +75,10 @@ class EvalLoader:
     def awaited(self) -> list[int]:
         """Returns the videos of the batch that is read now, or was read last."""
         return _videos_of(self._stream)
+
+    def beat_while_waiting(self, beat: Callable[[str], None]) -> None:
+        """Takes what is called again and again while a storage is waited for, with what is done."""
+        self._stream.second_look.beat = beat
 
     def views(self) -> Iterator[Batch]:
         """Yields all views of all videos in the list's order, crop-major for each; the last batch is padded."""

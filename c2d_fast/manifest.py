@@ -9,6 +9,8 @@ import json
 import os
 import time
 import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ from c2d_fast.listing import Listing
 from c2d_fast.manifest_file import MISSING
 from c2d_fast.packet_table import open_table
 from c2d_fast.plan import Videos, pack_paths
+from c2d_fast.storage import beside, is_definite, is_unread, text_of_error, why_unread
+from c2d_fast.storage_wait import DEFAULT_PATIENCE, Patience, Wait, read_in_rounds, wait_for
 from c2d_fast.video import DecodeError
 from c2d_fast.watched_threads import run_in_threads
 
@@ -33,6 +37,7 @@ _FORMAT = "c2d_fast.cache/7"
 _VIDEOS = ', "videos": '  # what the cache's checksum is of comes last
 _SAVE_EVERY_S = 60.0
 _TIME_LIMIT_S = 60.0
+_LOOKED_AT = 32
 _STORED = (
     "codec",
     "full_range",
@@ -89,22 +94,30 @@ class Manifest:
         return self.listing.where(int(self.kept[index]))
 
 
-def read_manifest(listing: Listing, *, allow_missing: bool, jobs: int) -> Manifest:
+def read_manifest(
+    listing: Listing, *, allow_missing: bool, jobs: int, patience: Patience = DEFAULT_PATIENCE, goes_on: bool = False
+) -> Manifest:
     """Looks up every video of a list, reading through those that are new or have changed; of a scanned list, none.
 
     Args:
         listing: the list.
         allow_missing: report missing files as broken instead of refusing the list.
         jobs: files read at a time.
+        patience: with a storage that is gone.
+        goes_on: whether a run goes on that has read these files: then missing ones, too, are waited for; those that are missing
+            for good are reported as broken.
 
     Raises:
         UserError: a file is missing and allow_missing is false.
+        EndedError: the storage does not come back.
     """
     if listing.scanned:
         return _from_scan(listing)
-    states = {i: state for i in range(len(listing)) if (state := file_state(listing.file(i)))}
+    files = [listing.file(i) for i in range(len(listing))]
+    found = file_states(files, patience, missing_too=goes_on and not allow_missing, all_missing_too=goes_on)
+    states = {i: state for i, state in enumerate(found) if state}
     missing = [i for i in range(len(listing)) if i not in states]
-    if missing and not allow_missing:
+    if missing and not (allow_missing or goes_on):
         more = f" (and {len(missing) - 1} more of the list's {len(listing)})" if len(missing) > 1 else ""
         raise UserError(
             f"{listing.where(missing[0])}: no such file below {listing.root}{more}; correct the list or the data root, "
@@ -113,15 +126,15 @@ def read_manifest(listing: Listing, *, allow_missing: bool, jobs: int) -> Manife
     cache = _Cache(listing.root)
     entries: dict[int, Facts | str] = dict.fromkeys(missing, MISSING)
     entries |= {i: facts for i, state in states.items() if (facts := cache.get(listing.videos[i], state))}
-    entries |= _read_all(listing, {i: state for i, state in states.items() if i not in entries}, jobs, cache)
+    entries |= _read_all(listing, {i: state for i, state in states.items() if i not in entries}, jobs, cache, patience)
     good = {i: entry for i, entry in sorted(entries.items()) if isinstance(entry, Facts)}
     broken = {i: entry for i, entry in sorted(entries.items()) if isinstance(entry, str)}
     _note_cut(listing, good)
     kept, table = np.array(list(good), np.int64), np.zeros(len(listing), DTYPE)
     table[kept] = to_table(list(good.values()))
     table = for_reading(table)
-    found = np.array([states.get(i, (-1, -1)) for i in range(len(listing))], np.int64)
-    return Manifest(listing, kept, table, found[:, 0], found[:, 1], broken)
+    known = np.array([state or (-1, -1) for state in found], np.int64)
+    return Manifest(listing, kept, table, known[:, 0], known[:, 1], broken)
 
 
 def cache_folder() -> Path:
@@ -136,6 +149,45 @@ def file_state(path: Path) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return status.st_size, status.st_mtime_ns
+
+
+def file_states(
+    files: Sequence[Path], patience: Patience, *, missing_too: bool = False, all_missing_too: bool = False
+) -> list[tuple[int, int] | None]:
+    """Returns file_state of each file, once the storage gives them.
+
+    Args:
+        files: of a list.
+        patience: with the storage.
+        missing_too: whether it is also waited for files that do not exist, as far as there are no others beside them.
+        all_missing_too: whether it is waited for them where none exists.
+
+    Raises:
+        EndedError: the storage does not come back.
+    """
+    wait = Wait(patience)
+    while True:
+        states = {i: state for i, file in enumerate(files) if (state := file_state(file))}
+        gone = {str(file): error for i, file in enumerate(files) if i not in states and (error := _why_not_there(file))}
+        waits = missing_too or (all_missing_too and not states)
+        suspects = {path: text_of_error(error) for path, error in gone.items() if waits or not is_definite(error)}
+        if not suspects:
+            break
+        some = dict(list(suspects.items())[:: -(-len(suspects) // _LOOKED_AT)])
+        if wait_for(some, lambda: map(str, files), wait, whole=False):  # these are gone, and not the storage
+            break
+    wait.over()
+    return [states.get(i) for i in range(len(files))]
+
+
+def _why_not_there(path: Path) -> OSError | None:
+    try:
+        path.stat()
+    except OSError as error:
+        return error
+    except ValueError:  # no name that a file can have
+        return None
+    return None
 
 
 def _from_scan(listing: Listing) -> Manifest:
@@ -162,32 +214,49 @@ def _packet_table(listing: Listing) -> tuple[Path, str] | None:
     return listing.packet_table
 
 
-def _read(path: Path) -> Facts | str:
-    try:
-        return examine(path).facts
-    except DecodeError as error:
-        return str(error)
+def _read(path: Path, files: Callable[[], Iterable[str]]) -> Facts | str:
+    problem = ""
+    for _ in range(2):  # what has failed once may have been read wrongly
+        try:
+            return examine(path).facts
+        except DecodeError as error:
+            problem = why_unread(error, path, lambda: beside(str(path), files()))
+            if is_unread(problem):
+                break
+            problem = str(error)
+    return problem
 
 
-def _read_all(listing: Listing, unread: dict[int, tuple[int, int]], jobs: int, cache: "_Cache") -> dict[int, Facts | str]:
+def _read_all(
+    listing: Listing, unread: dict[int, tuple[int, int]], jobs: int, cache: "_Cache", patience: Patience
+) -> dict[int, Facts | str]:
     if not unread:
         return {}
     print(f"reading {len(unread)} of {len(listing)} videos of {listing.path} once ({cache.path} keeps the result)")
     entries: dict[int, Facts | str] = {}
-    # Threads do: FFmpeg reads and decodes without holding Python's lock.
-    results = run_in_threads(lambda i: _read(listing.file(i)), unread, jobs=jobs, time_limit_s=_TIME_LIMIT_S)
     try:
-        bar = tqdm(results, total=len(unread), unit="video", disable=not shows_bars(), leave=False)
+        files = [str(listing.file(i)) for i in unread]
+
+        def read(todo: list[int]) -> Iterator[tuple[int, Facts | str]]:
+            # Threads do: FFmpeg reads and decodes without holding Python's lock.
+            results = run_in_threads(
+                lambda i: _read(listing.file(i), lambda: files), todo, jobs=jobs, time_limit_s=_TIME_LIMIT_S
+            )
+            with closing(results):
+                for i, result in results:
+                    yield i, result.reason if isinstance(result, Lost) else result
+
+        reason = lambda entry: entry if isinstance(entry, str) else ""  # noqa: E731
+        results = read_in_rounds(read, unread, path=listing.file, reason=reason, patience=patience)
         saved = time.monotonic()
-        for i, result in bar:
-            entry = entries[i] = result.reason if isinstance(result, Lost) else result
+        for i, entry in tqdm(results, total=len(unread), unit="video", disable=not shows_bars(), leave=False):
+            entries[i] = entry
             if isinstance(entry, Facts):  # a broken file is tried again each time: its cause may have been mended
                 cache.put(listing.videos[i], unread[i], entry)
             if time.monotonic() - saved > _SAVE_EVERY_S:
                 cache.save()
                 saved = time.monotonic()
     finally:  # also when interrupted: what was read is kept
-        results.close()
         cache.save()
     return entries
 

@@ -5,7 +5,6 @@ packets up to the last such one are needed, but not those that no other depends 
 a packet table, and then nothing else of the file is read; or they are found by reading through the file.
 """
 
-import errno
 import io
 import os
 from contextlib import closing
@@ -243,7 +242,7 @@ def _read(path: Path, positions: NDArray[np.int64], sizes: NDArray[np.int64]) ->
             start, end = int(positions[first]), int(ends[first:last].max())
             data = os.pread(file, end - start, start)
             if len(data) < end - start:
-                raise OSError(errno.EIO, f"ends at byte {start + len(data)}, within a packet")
+                raise OSError(f"ends at byte {start + len(data)}, within a packet")
             for at, to in zip(positions[first:last].tolist(), ends[first:last].tolist(), strict=True):
                 parts.append(data[at - start : to - start])
     finally:

@@ -12,6 +12,7 @@ import torch
 from c2d_fast.errors import TRAIN_FLAGS, UserError
 from c2d_fast.signals import ASK_TO_STOP
 from c2d_fast.source import ClipSource
+from c2d_fast.storage_wait import DEFAULT_PATIENCE, Patience
 from c2d_fast.worker_pool import pool_of
 
 Graph = Callable[..., Any]
@@ -42,6 +43,8 @@ class LoaderOptions:
     that is shown changes."""
     flags: frozenset[str] = TRAIN_FLAGS
     """Of the command that reads: messages name only those as remedies."""
+    patience: Patience = DEFAULT_PATIENCE
+    """With a storage that is gone."""
 
 
 def build(graph: Graph, source: ClipSource, options: LoaderOptions, *, workers: int, batch_size: int) -> Any:

@@ -2,20 +2,32 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.distributed import Group
 from c2d_fast.journal import Journal
+from c2d_fast.storage import is_unread
 
 FILE = "quarantine.jsonl"
 _HEADER = {"format": "c2d_fast.quarantine/1"}
 
 
 class Quarantine:
-    """quarantine.jsonl of a run folder, one line a video, appended and never rewritten."""
+    """quarantine.jsonl of a run folder, one line a video, appended and never rewritten.
 
-    def __init__(self, folder: Path, group: Group, train: BadVideos, val: BadVideos | None):
+    A video that could not be read is written down, too, but only replaced until the run is resumed: then it is tried again.
+    """
+
+    def __init__(self, folder: Path, group: Group, train: BadVideos, val: BadVideos | None, *, forget: bool = False):
         """Reads what the run has found before it was resumed; the folder need not exist yet.
+
+        Args:
+            folder: of the run.
+            group: all ranks.
+            train: the training list's videos.
+            val: the validation list's.
+            forget: whether what was found before no longer holds; that is written down, and the lines stay.
 
         Raises:
             UserError: the file cannot be read, or more videos than --max-bad-videos are in it.
@@ -24,8 +36,11 @@ class Quarantine:
         self._lists = {"train": train} | ({"val": val} if val else {})
         self._journal: Journal | None = None
         self._written: set[tuple[str, int]] = set()
-        entries = group.by_first(lambda: self._open().entries if self._path.exists() else [])
-        broken = {str(entry.get("path")) for entry in entries if isinstance(entry, dict) and entry.get("list") == "train"}
+        entries = group.by_first(lambda: self._read(forget=forget))
+        unread = sum(bool(entry.get("unread")) for entry in entries)
+        if unread:
+            print(f"{unread} videos could not be read before ({self._path}): they are tried again")
+        broken = {str(entry.get("path")) for entry in entries if entry.get("list") == "train" and not entry.get("unread")}
         gone, before = set(train.gone()), set(train.places(broken).tolist())
         self.known = frozenset(gone | before)
         """Training videos that have been replaced before, or have broken since, by their place in the plan."""
@@ -73,8 +88,22 @@ class Quarantine:
                 continue
             self._written.add((kind, index))
             path = manifest.listing.videos[int(manifest.kept[index])]
-            entry = {"list": kind, "path": path, "where": manifest.where(index), "reason": reason}
+            entry: dict[str, Any] = {"list": kind, "path": path, "where": manifest.where(index), "reason": reason}
+            entry |= {"unread": True} if is_unread(reason) else {}
             self._open().add(entry | {"time": time.strftime("%F %T")})
+
+    def _read(self, *, forget: bool) -> list[dict[str, Any]]:
+        """Returns the lines that hold, on the first rank."""
+        if not self._path.exists():
+            return []
+        entries = [entry for entry in self._open().entries if isinstance(entry, dict)]
+        last = max((place for place, entry in enumerate(entries) if "forgotten" in entry), default=-1)
+        entries = entries[last + 1 :]
+        if not forget or not entries:
+            return entries
+        self._open().add({"forgotten": len(entries), "time": time.strftime("%F %T")})
+        print(f"--forget-quarantine: {len(entries)} videos of {self._path} are used again")
+        return []
 
     def _open(self) -> Journal:
         self._journal = self._journal or Journal(self._path, _HEADER, f"--out: {self._path.name}", must_match=True)

@@ -1,5 +1,6 @@
 """What a run is resumed from, and in what it then differs from what it was."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,14 @@ from c2d_fast.recipe import stored_part
 from c2d_fast.trainer import Trainer
 
 
-def read_resumed(source: Path | None, train_list: Listing) -> dict[str, Any] | None:
+def read_resumed(source: Path | None) -> dict[str, Any] | None:
     """Reads the checkpoint that a run goes on from; None for a new run.
 
     Args:
         source: a checkpoint, or a run folder for its newest one that is whole.
-        train_list: must not contradict the checkpoint's classes.
 
     Raises:
-        UserError: there is none that is whole, or it is of other classes.
+        UserError: there is none that is whole.
     """
     if source is None:
         return None
@@ -37,10 +37,26 @@ def read_resumed(source: Path | None, train_list: Listing) -> dict[str, Any] | N
     progress = content["progress"]
     print(on_one_line(f"resuming from {path}, after epoch {progress['epoch']}, step {progress['step']}"))
     content["path"] = str(path)
+    return content
+
+
+def check_classes(content: dict[str, Any], train_list: Listing) -> None:
+    """Compares a list with the classes that a checkpoint was trained with.
+
+    Raises:
+        UserError: they are others.
+    """
     if train_list.classes and isinstance(content.get("classes"), list):
         remedy = "its classifier would mean others: give the same classes, or start a new run from it with --weights"
         check_same_classes(train_list.classes, tuple(map(str, content["classes"])), f"list {train_list.path}", remedy)
-    return content
+
+
+def known_paths(content: dict[str, Any], given: Iterable[str | Path | None]) -> list[str]:
+    """Returns which of the paths given, and of their folders, a checkpoint's run has read before: lists and data roots."""
+    lists = content.get("lists")
+    before = {item.get(name) for item in lists if isinstance(item, dict) for name in ("root", "path")} if lists else set()
+    paths = [Path(path).absolute() for path in given if path]
+    return sorted({str(path) for path in (*paths, *(path.parent for path in paths))} & before)
 
 
 def restore(trainer: Trainer, content: dict[str, Any]) -> None:

@@ -9,14 +9,15 @@ from typing import Any
 
 from c2d_fast.bad_videos import BadVideos, parse_limit
 from c2d_fast.data_flags import label_names, training_lists, with_classes
-from c2d_fast.dataset import scored_videos, training_videos
+from c2d_fast.dataset import patience_of, scored_videos, training_videos
 from c2d_fast.distributed import Group
 from c2d_fast.errors import UserError
 from c2d_fast.folder_lock import FolderLock
 from c2d_fast.listing import Listing
 from c2d_fast.recipe import PipeFile, Recipe, load_pipe
-from c2d_fast.resume import read_resumed, same_lists
+from c2d_fast.resume import check_classes, known_paths, read_resumed, same_lists
 from c2d_fast.run_folder import check_folder, check_holds_none, choose_folder, make_folder
+from c2d_fast.storage_wait import wait_for_paths
 
 
 @dataclass(kw_only=True)
@@ -33,6 +34,8 @@ class RunData:
     """Where it writes; it may not exist yet."""
     resumed: dict[str, Any] | None
     """The checkpoint that it goes on from, and where that was: "path"."""
+    restarted: bool
+    """Whether torchrun has started it again."""
     lock: FolderLock | None
     """Of the folder, on the first rank, once the folder exists."""
 
@@ -71,25 +74,41 @@ def prepare_data(args: argparse.Namespace, group: Group) -> RunData:
         UserError: anything that the user can mend.
     """
 
-    def read_flags() -> tuple[tuple[float, bool], PipeFile, tuple[str, ...] | None]:
-        return parse_limit(args.max_bad_videos), load_pipe(args.pipe), label_names(args)
+    def read_flags() -> tuple[tuple[float, bool], PipeFile]:
+        return parse_limit(args.max_bad_videos), load_pipe(args.pipe)
 
-    limit, pipe, names = group.together(read_flags)
-    recipe = with_classes(pipe.recipe, args, names)
+    limit, pipe = group.together(read_flags)
     # Each machine counts its own restarts only.
     restarts = max(group.share(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))))
-    folder, source = group.by_first(lambda: choose_folder(args.out, args.resume, recipe.name, restarts))
+    folder, source = group.by_first(lambda: choose_folder(args.out, args.resume, pipe.recipe.name, restarts))
     lock = group.together(lambda: _lock(folder, new=source is None) if group.is_first else None)
+    # Read once and sent to the others: they see the same checkpoint, whatever their machine's disks hold.
+    resumed = group.by_first(lambda: read_resumed(source))
+    if resumed:  # what it has read before is there, or will be again
+        given = (args.train_list, args.val_list, args.data_root, args.val_root)
+        group.together(lambda: wait_for_paths(known_paths(resumed, given), patience_of(args)))
+    names = group.together(lambda: label_names(args))
+    recipe = with_classes(pipe.recipe, args, names)
     train_list, val_list = group.one_by_node(lambda: training_lists(args, recipe, names))
     group.by_first(lambda: check_folder(folder))
-    # Read once and sent to the others: they see the same checkpoint, whatever their machine's disks hold.
-    resumed = group.by_first(lambda: read_resumed(source, train_list))
-    train = group.one_by_node(lambda: training_videos(train_list, args, limit))
-    val = group.one_by_node(lambda: scored_videos(val_list, args)) if val_list else None
-    if resumed and isinstance(rows := resumed.get("left_out_rows"), list) and same_lists(resumed, train_list):
+    group.by_first(lambda: check_classes(resumed, train_list) if resumed else None)
+    rows = resumed.get("left_out_rows") if resumed and same_lists(resumed, train_list) else None
+    goes_on = isinstance(rows, list)
+    train = group.one_by_node(lambda: training_videos(train_list, args, limit, goes_on=goes_on))
+    val = group.one_by_node(lambda: scored_videos(val_list, args, goes_on=goes_on)) if val_list else None
+    if isinstance(rows, list):
         train.keep_all_but(rows)
-    lists = [item for item in (train_list, val_list) if item]
-    data = RunData(pipe=pipe, recipe=recipe, lists=lists, train=train, val=val, folder=folder, resumed=resumed, lock=lock)
+    data = RunData(
+        pipe=pipe,
+        recipe=recipe,
+        lists=[item for item in (train_list, val_list) if item],
+        train=train,
+        val=val,
+        folder=folder,
+        resumed=resumed,
+        restarted=restarts > 0,
+        lock=lock,
+    )
     _check_same_videos(data, group)
     return data
 

@@ -62,7 +62,7 @@ def _train(args: argparse.Namespace, group: Group) -> None:
     group.together(lambda: _check_flags(args, device, group))
     precision = Precision.choose(args.precision, device)
     batch_size = group.by_first(lambda: _batch_size(args, data, device, precision, group))
-    quarantine = Quarantine(data.folder, group, data.train, data.val)
+    quarantine = Quarantine(data.folder, group, data.train, data.val, forget=args.forget_quarantine and not data.restarted)
     options = loader_options(
         data.train, args, device, recipe, batch_size=batch_size, group=group, known_share=_before(data, "hybrid_share")
     )
@@ -220,6 +220,8 @@ def _watchdog(
         rescue=trainer.rescue,
     )
     trainer.beat = watchdog.beat
+    for loader in (source, val_source) if val_source else (source,):
+        loader.beat_while_waiting(watchdog.beat)
     return watchdog
 
 
@@ -269,6 +271,8 @@ def _run(trainer: Trainer, epochs: int, quarantine: Quarantine) -> None:
         records.say(f"{last} holds step {trainer.progress.step}; go on from there with --resume auto --out {last.parent}")
         word = "interrupted" if stopped.number == signal.SIGINT else f"stopped by {signal.Signals(stopped.number).name}"
         raise EndedError(word, exit_code(stopped.number)) from None
+    except EndedError as ended:  # by what is none of the run's faults: what has been computed is kept
+        raise EndedError(f"{ended}; {trainer.rescue()}", ended.exit_code) from ended
     finally:
         if trainer.group.world == 1:  # what ended the run may have been a broken video too many
             quarantine.write_own()

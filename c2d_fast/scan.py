@@ -21,10 +21,12 @@ from c2d_fast.files import check_writable
 from c2d_fast.findings import report
 from c2d_fast.journal import Journal
 from c2d_fast.listing import Listing, read_list
-from c2d_fast.manifest import file_state
+from c2d_fast.manifest import file_state, file_states
 from c2d_fast.manifest_file import MISSING, ManifestFile, OtherVersionError, read_manifest_file, table_path, was_manifest
 from c2d_fast.packet_store import PacketStore, store_path
 from c2d_fast.packet_table import rows_of
+from c2d_fast.storage import in_folder, why_unread
+from c2d_fast.storage_wait import DEFAULT_PATIENCE, read_in_rounds
 from c2d_fast.video import DecodeError
 
 _FORMAT = "c2d_fast.scan/3"
@@ -79,6 +81,8 @@ def run_scan(args: argparse.Namespace) -> None:
         journal = stack.enter_context(Journal(journal_path, header, f"--out {out}"))
         store = stack.enter_context(PacketStore(out, before)) if args.packets else None
         known = _known(journal, before, store)
+        videos = list(dict.fromkeys(listing.videos))
+        states = dict(zip(videos, file_states([listing.root / video for video in videos], DEFAULT_PATIENCE), strict=True))
         depth = DEPTHS.index(args.depth)
         done = {
             video: entry
@@ -122,7 +126,8 @@ def examine_one(item: ScanItem, tick: Any) -> Found:
     try:
         examined = examine(item.path, item.depth, tick, must_be_whole=True, locate=item.packets)
     except DecodeError as error:
-        return Found(*state, depth, None, str(error), None)
+        reason = why_unread(error, item.path, lambda: in_folder(item.path)) or str(error)
+        return Found(*state, depth, None, reason, None)
     except MemoryError:
         return Found(*state, depth, None, "needs more memory than there is", None)
     except Exception as error:  # no file may end the scan of the others
@@ -139,7 +144,14 @@ def _scan(
     """Examines the items and puts what is found into the journal and into done."""
     started_s = said_s = time.monotonic()
     frames = 0
-    results = run_in_children(examine_one, items, jobs=min(args.jobs, max(len(items), 1)), time_limit_s=args.time_limit)
+    jobs = min(args.jobs, max(len(items), 1))
+    results = read_in_rounds(
+        lambda todo: run_in_children(examine_one, todo, jobs=jobs, time_limit_s=args.time_limit),
+        items,
+        path=lambda item: item.path,
+        reason=lambda result: result.reason,
+        patience=DEFAULT_PATIENCE,
+    )
     with tqdm(total=len(items), unit="video", disable=not shows_bars(), leave=False) as bar:
         for count, (item, result) in enumerate(results, start=1):
             if isinstance(result, Lost):

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast import worker_life, worker_notes, worker_stacks
+from c2d_fast import storage, worker_life, worker_notes, worker_stacks
 from c2d_fast.crops import SCALED_ABOVE, cut_crop, cut_region, scale, scale_frames, why_no_opencv
 from c2d_fast.errors import UserError
 from c2d_fast.facts import is_cropped
@@ -17,21 +17,10 @@ from c2d_fast.orientation import MIRRORED, TRANSPOSED, UPSIDE_DOWN
 from c2d_fast.packet_table import REMEDY, PacketTable, TableError, open_table
 from c2d_fast.packets import WHOLE, Stored
 from c2d_fast.plan import EvalPlan, Sample, TrainPlan, Videos
+from c2d_fast.sample_info import SampleInfo, SingleSample
 from c2d_fast.video import DecodeError, decode_images, read_clip
 
 _NO_PROBLEM = np.zeros(0, np.uint8)
-
-
-class SampleInfo(Protocol):
-    """Which sample is asked for: worker_pool.Place, or what DALI tells an external source (nvidia.dali.types.SampleInfo)."""
-
-    @property
-    def iteration(self) -> int:
-        """Returns the batch of the pipeline."""
-
-    @property
-    def idx_in_batch(self) -> int:
-        """Returns its place there."""
 
 
 @lru_cache(maxsize=2)
@@ -41,13 +30,6 @@ def _open_table(path: str, identity: str) -> PacketTable | None:
     except UserError as error:  # it has gone or been made anew since the run began: slower, but nothing is lost
         worker_notes.tell(path, f"warning: {error}; going on without it")
         return None
-
-
-class SingleSample:
-    """A SampleInfo for calling a source outside DALI: the source's first sample."""
-
-    iteration = 0
-    idx_in_batch = 0
 
 
 @dataclass(frozen=True)
@@ -171,10 +153,12 @@ class ClipSource:
         if worker_life.is_worker():
             worker_stacks.show("train" if self.flips else "eval", sample.index)
         try:
-            read = self._read(sample)
-        except DecodeError as error:
+            read = storage.read_at_once(lambda: self._read(sample), self.plan.videos.file(sample.index))
+        except (DecodeError, OSError) as error:
             # An exception would end the pipeline without naming the video; the loader reads this instead.
-            problem = np.frombuffer(str(error).encode(), np.uint8)
+            beside = lambda: self._beside(sample.index)  # noqa: E731
+            text = storage.why_unread(error, self.plan.videos.file(sample.index), beside) or str(error)
+            problem = np.frombuffer(text.encode(), np.uint8)
             # All of the tiny images: a graph is given no box without a pixel.
             read = _Read(self._no_images(), np.tile(np.array([0, 0, 1, 1], np.float32), (len(sample.boxes), 1)))
         index = np.array(sample.index, np.int64)
@@ -230,6 +214,11 @@ class ClipSource:
         width, height = self.plan.scaled_size(sample.index)
         x0, y0, x1, y1 = sample.boxes[0] * np.array([width, height, width, height])
         return np.maximum(np.rint([y1 - y0, x1 - x0]), 1).astype(np.float32)
+
+    def _beside(self, index: int) -> list[str]:
+        """Returns some of the list's files that lie near a video."""
+        videos = self.plan.videos
+        return storage.beside(videos.file(index), map(videos.file, range(len(videos))))
 
     def _no_images(self) -> NDArray[np.uint8]:
         """Returns images of the right number of dimensions, and nothing in them."""

@@ -16,10 +16,14 @@ from c2d_fast.decoder_check import check_decoder
 from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError, smaller_batches, start_again
 from c2d_fast.pipelines import Graph, LoaderOptions, build, last_line, name_of, shut_down
 from c2d_fast.plan import EvalPlan, TrainPlan
+from c2d_fast.sample_info import SingleSample
 from c2d_fast.sample_problems import Place
-from c2d_fast.source import ClipSource, SingleSample
+from c2d_fast.second_look import SecondLook, text_of
+from c2d_fast.source import ClipSource
+from c2d_fast.storage import is_unread, text_of_error, unreadable
 from c2d_fast.worker_pool import SampleLostError, pool_of
 
+_FAILURES_IN_A_ROW = 3
 _NO_MEMORY = ("out of memory", "OUT_OF_MEMORY", "MemoryAllocation", "bad_alloc")
 
 Part = tuple[Any, slice]
@@ -57,6 +61,8 @@ class Stream:
         self._pipelines: list[Any] = []  # the one in use, if any
         self._next = -1  # place of the first sample that the pipeline gives next
         self._built_at = -1  # and of the first that it gave
+        self._failures = 0
+        self.second_look = SecondLook(options.patience)
         weakref.finalize(self, shut_down, self._pipelines)
         self._outputs: list[_Outputs] = []  # the one in hand last, and before it those that a GPU may still be working on
 
@@ -76,7 +82,7 @@ class Stream:
 
         Raises:
             UserError: too many videos are broken, or the graph fails for another reason.
-            EndedError: workers die again and again, or DALI no longer decodes sound videos.
+            EndedError: workers die again and again, DALI no longer decodes sound videos, or the storage does not come back.
         """
         self.reading = step
         self._let_go()
@@ -110,12 +116,13 @@ class Stream:
         """Returns the pipeline's next outputs, from a place on, once all their videos decode."""
         while True:
             self._start(place)
+            verdicts: dict[Place, str] = {}
             try:
                 outputs = self._pipelines[0].run()
             except SampleLostError as error:
-                problems = self._look_into_loss(error, place)
+                problems, verdicts = self._look_into_loss(error, place)
             except RuntimeError as error:
-                problems = self._look_into(error, place)
+                problems, verdicts = self._look_into(error, place)
             else:
                 self._tell_of_deaths()
                 if len(outputs) != 3:
@@ -124,15 +131,19 @@ class Stream:
                     )
                 worker_notes.show()
                 clips, index, texts = outputs
-                found = {self._place(place + n): text for n in range(len(texts)) if (text := _text(texts[n]))}
-                if not found:
-                    self._next = place + self._size
+                problems = {self._place(place + n): text for n in range(len(texts)) if (text := text_of(texts[n]))}
+                if not problems:
+                    self._next, self._failures = place + self._size, 0
+                    self.second_look.over()
                     return _Outputs(clips, np.array(index.as_array()).reshape(-1), place)
-                problems = found
-            self._quarantine(problems)
+            shut_down(self._pipelines)  # the same samples again
+            self._quarantine(verdicts | self.second_look.verdicts(problems, lambda at: self._source(self._behind(at))))
 
     def _place(self, place: int) -> Place:
         return divmod(place, self.plan.batch_size)
+
+    def _behind(self, at: Place) -> int:
+        return at[0] * self.plan.batch_size + at[1]
 
     def _source(self, place: int) -> ClipSource:
         step, slot = self._place(place)
@@ -152,20 +163,29 @@ class Stream:
             notes=worker_notes.inbox(),
         )
 
-    def _look_into(self, error: Exception, place: int) -> dict[Place, str]:
-        """Finds out why a pipeline has failed, which its message does not say: place -> what is wrong with the video."""
+    def _look_into(self, error: Exception, place: int) -> tuple[dict[Place, str], dict[Place, str]]:
+        """Finds out why a pipeline has failed, which its message does not say: place -> what is wrong with the video.
+
+        Returns:
+            What a second look is to be taken at, and what needs none. Nothing where the
+            pipeline has failed for no reason that is found: the same samples are to be tried again.
+        """
         if any(text in str(error) for text in _NO_MEMORY):
             raise UserError(
                 f"{self._name}: out of memory while decoding and augmenting {self._size} videos at a time: "
                 f"{smaller_batches(self._options.flags)}; DALI: {last_line(error)}"
             ) from error
         self._tell_of_deaths()
-        if problems := self._find_problems(place):
-            return problems
+        problems, verdicts = self._find_problems(place)
+        if problems or verdicts:
+            return problems, verdicts
+        self._failures += 1
+        if self._failures < _FAILURES_IN_A_ROW:  # what a worker could not read a moment ago, it may read now
+            return {}, {}
         raise UserError(f"{self._name} of the pipe file failed, and not because of a video: {last_line(error)}") from error
 
-    def _look_into_loss(self, error: SampleLostError, first: int) -> dict[Place, str]:
-        """Returns what is wrong with a video that workers have ended at, one after the other.
+    def _look_into_loss(self, error: SampleLostError, first: int) -> tuple[dict[Place, str], dict[Place, str]]:
+        """Returns what is wrong with a video that workers have ended at, one after the other. As _look_into.
 
         Args:
             error: says which sample of the pipeline it is.
@@ -173,8 +193,13 @@ class Stream:
         """
         self._tell_of_deaths()
         place = self._place(error.place.iteration * self._size + error.place.idx_in_batch + self._built_at)
-        if problems := sample_problems.by_reading(self._source(first), [place], jobs=1):
-            return problems
+        texts, lost = sample_problems.by_reading(self._source(first), [place], jobs=1)
+        # A process may also hang for the storage's sake.
+        file = self.plan.videos.file(self.plan.index(*place))
+        if lost and (problem := unreadable(file)):
+            return {place: text_of_error(problem)}, {}
+        if texts or lost:
+            return texts, lost
         raise EndedError(
             f"loader workers ended: {', '.join(error.deaths)}; {len(error.deaths)} times in a row at the same sample, for no "
             f"fault of its video: lower --workers if memory is short, and {start_again(self._options.flags)}",
@@ -186,18 +211,20 @@ class Stream:
         if pool and (deaths := pool.take_deaths()):
             tqdm.write(f"warning: loader workers ended: {', '.join(deaths)}; starting new ones, which read their samples again")
 
-    def _find_problems(self, place: int) -> dict[Place, str]:
-        """Returns what is wrong with the videos of a batch that did not decode."""
+    def _find_problems(self, place: int) -> tuple[dict[Place, str], dict[Place, str]]:
+        """Returns what is wrong with the videos of a batch that did not decode. As _look_into."""
         sources = {self._place(at): self._source(at) for at in range(place, place + self._size)}
-        unread = {at: text for at, source in sources.items() if (text := _text(source(SingleSample())[-1]))}
+        unread = {at: text for at, source in sources.items() if (text := text_of(source(SingleSample())[-1]))}
         if unread:
-            return unread
+            return unread, {}
         # What the workers have decoded cannot fail any more.
         files = {at: source for at, source in sources.items() if source.is_file(source.sample(*at))}
-        problems = sample_problems.by_decoding(self._graph, files, self._options)
-        if problems:
-            self._check_decoder({self.plan.index(*at) for at in problems})
-        return problems
+        found = sample_problems.by_decoding(self._graph, files, self._options, by_graph=self._failures > 0)
+        problems = {at: text for at, text in found.items() if is_unread(text)}
+        verdicts = {at: text for at, text in found.items() if not is_unread(text)}
+        if verdicts:
+            self._check_decoder({self.plan.index(*at) for at in verdicts})
+        return problems, verdicts
 
     def _check_decoder(self, accused: Set[int]) -> None:
         """Asks whether it is the videos' fault at all, before any of them is left out.
@@ -222,7 +249,6 @@ class Stream:
             raise UserError(f"{self._bad.manifest.listing.path}: no video is left that decodes; look into the list's files")
         # The same samples again, with the substitutes that a run without these videos would have taken.
         self.plan = dataclasses.replace(self.plan, quarantined=quarantined)
-        shut_down(self._pipelines)
 
     def _let_go(self) -> None:
         """Gives up DALI's buffers, which it reuses, once the GPU has done what was queued on them."""
@@ -235,7 +261,3 @@ class Stream:
                 outputs.done.record()
         while len(self._outputs) > 1 and self._outputs[0].done.query():
             del self._outputs[0]
-
-
-def _text(problem: Any) -> str:
-    return np.array(problem).tobytes().decode(errors="replace")

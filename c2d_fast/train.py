@@ -14,8 +14,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parses the command's flags."""
     parser = cli.command(
         "train",
-        "Trains a C2D model from video files. A run folder gets last.pt, best.pt, config.json, metrics.jsonl and "
-        "TensorBoard events.",
+        "Trains a C2D model from video files. A run folder gets checkpoints, config.json, metrics.jsonl, TensorBoard events.",
         "python -m c2d_fast.train --pipe dali_pipes/k400_8x8.py --data-root DIR --train-list train.txt --val-list val.txt",
         exit_codes=", saved; 75 start again with --resume auto",
     )
@@ -59,6 +58,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
                         help="checkpoints that stay beside last.pt and best.pt (default 2)")  # fmt: skip
     safety.add_argument("--stall-minutes", type=cli.minutes, default=30.0, metavar="M",
                         help="end the run when it gets no further for so long (default 30)")  # fmt: skip
+    safety.add_argument(
+        "--forget-quarantine", action="store_true", help="use videos again that broke before the run is resumed"
+    )
     safety.add_argument("--log-batches", action="store_true", help="write each batch's videos and sha256 into the run folder")
     reading = cli.add_loader_flags(parser)
     reading.add_argument("--decode-batch", type=cli.positive, metavar="N", help="clips decoded together (default: by decoder)")

@@ -16,13 +16,13 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from numpy.typing import NDArray
 
+from c2d_fast.sample_info import Place
 from c2d_fast.sample_memory import Layout, SampleMemory
 from c2d_fast.signals import ASK_TO_STOP
 
@@ -35,15 +35,6 @@ _END_LIMIT_S = 5.0
 
 Read = Callable[[Any], tuple[NDArray[Any], ...]]
 """What a process calls with a Place for each sample; picklable."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Which sample is asked for: what DALI's SampleInfo says, too."""
-
-    iteration: int
-    """Batch of the pipeline."""
-    idx_in_batch: int
 
 
 class SampleLostError(Exception):

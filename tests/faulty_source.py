@@ -33,3 +33,38 @@ class FaultySource(ClipSource):
 
 def faulty(source):
     return FaultySource(**{field.name: getattr(source, field.name) for field in fields(source)})
+
+
+def _storage_fails(path):
+    """Says whether the storage is gone just now: as long as the file of the fault's mark is there."""
+    return str(FAULT["root"]) in str(path) and Path(FAULT["mark"]).exists()
+
+
+def _failing(function, error):
+    def call(path, *args, **kwargs):
+        if _storage_fails(path):
+            raise error()
+        return function(path, *args, **kwargs)
+
+    return call
+
+
+if FAULT.get("kind") == "storage":  # also in the workers, which import this module
+    import av
+
+    from c2d_fast import video
+
+    def _of_system():
+        return OSError(FAULT["errno"], os.strerror(FAULT["errno"]))
+
+    def _of_ffmpeg():
+        try:
+            av.error.err_check(-FAULT["errno"])
+        except av.FFmpegError as error:
+            return error
+
+    if FAULT["when"] == "opened":
+        av.open, os.open = _failing(av.open, _of_ffmpeg), _failing(os.open, _of_system)
+    else:
+        video._decode_packets = _failing(video._decode_packets, _of_ffmpeg)
+        video._decode_whole = _failing(video._decode_whole, _of_ffmpeg)

@@ -69,6 +69,7 @@ def test_broken_training_videos_are_named_replaced_and_bounded(tmp_path, monkeyp
     if when == "while it runs":
         (entry,) = [json.loads(line) for line in quarantine.read_text().splitlines()[1:]]
         assert (entry["path"], entry["list"]) == ("some videos/clip 2.mp4", "train")
+        assert entry.get("unread", False) == (kind == "missing")  # which is no fault of the video
         assert all(
             "clip 2" not in "".join(videos) for (epoch, *_), (videos, _) in batches(tmp_path / "run").items() if epoch == 3
         )

@@ -1,0 +1,333 @@
+"""A storage that is gone for a while costs time and no video; one file that is gone costs that file."""
+
+import errno
+import json
+import os
+import threading
+import time
+
+import av
+import pytest
+import torch
+from media import make_dataset, make_video, spoil
+from runs import FAULTY, batches, end, flags, last, one_line, run, same_weights, start, wait_for_steps
+from test_loader import dataset, eval_loader, train_loader
+
+from c2d_fast import manifest as manifest_module
+from c2d_fast import sample_problems, storage, storage_wait
+from c2d_fast.children import Lost
+from c2d_fast.errors import EXIT_START_AGAIN, EndedError
+from c2d_fast.listing import read_list
+from c2d_fast.manifest import read_manifest
+from c2d_fast.storage_wait import Patience, Wait, wait_for
+from c2d_fast.video import DecodeError
+
+
+def later(seconds, function):
+    timer = threading.Timer(seconds, function)
+    timer.start()
+    return timer
+
+
+def of_ffmpeg(number):
+    with pytest.raises(av.FFmpegError) as caught:
+        av.error.err_check(-number)
+    return caught.value
+
+
+def caused_by(cause):
+    error = DecodeError("does not decode")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.fixture
+def videos(tmp_path):
+    return [make_video(tmp_path / "data" / f"{i}.mp4", num_frames=3) for i in range(3)]
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN])
+def test_what_the_storage_says_is_not_held_against_a_video(videos, number):
+    plain = storage.why_unread(caused_by(OSError(number, os.strerror(number))), videos[0])
+    assert plain == f"cannot be read ({os.strerror(number)})"
+    assert storage.is_unread(plain)
+    assert storage.is_unread(storage.why_unread(caused_by(of_ffmpeg(number)), videos[0]))
+    assert not storage.is_unread(
+        storage.why_unread(caused_by(of_ffmpeg(av.error.InvalidDataError(0, "").errno or 1)), videos[0])
+    )
+
+
+def test_what_ffmpeg_calls_an_input_error_is_the_video_s_where_others_open(videos):
+    damaged = caused_by(of_ffmpeg(errno.EIO))
+    assert storage.why_unread(damaged, videos[0], lambda: [str(videos[1])]) == ""
+    assert storage.is_unread(storage.why_unread(damaged, videos[0], lambda: [str(videos[1]) + ".gone"]))
+    assert storage.why_unread(DecodeError("ends after 3 frames"), videos[0]) == ""
+    videos[0].unlink()
+    assert storage.why_unread(DecodeError("ends after 3 frames"), videos[0]) == "cannot be read (No such file or directory)"
+
+
+def test_what_is_no_file_is_no_fault_of_the_storage(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert storage.unreadable(tmp_path / "pipe.mp4") is None
+    assert storage.unreadable(tmp_path) is None
+
+
+def test_the_nearest_files_are_asked():
+    files = ["/a/disk1/x/1.mp4", "/a/disk1/x/2.mp4", "/a/disk1/y/1.mp4", "/a/disk2/x/1.mp4", "/b/1.mp4"]
+    assert storage.beside("/a/disk1/x/1.mp4", files) == ["/a/disk1/x/2.mp4"]
+    assert storage.beside("/a/disk1/y/1.mp4", files) == ["/a/disk1/x/1.mp4", "/a/disk1/x/2.mp4"]
+    assert storage.beside("/a/disk2/x/1.mp4", files) == files[:3]
+    assert storage.beside("/b/1.mp4", files) == files[:4]
+    assert storage.beside("/a/1.mp4", [f"/a/{i}.mp4" for i in range(1000)])[-1] == "/a/750.mp4"
+    assert storage.beside("/a/1.mp4", ["/a/1.mp4"]) == []
+
+
+def test_a_folder_that_is_gone_is_waited_for(tmp_path, videos, capsys):
+    files = list(map(str, videos))
+    os.rename(tmp_path / "data", tmp_path / "away")
+    later(1.0, lambda: os.rename(tmp_path / "away", tmp_path / "data"))
+    wait, beats = Wait(Patience(60.0)), []
+    wait._beat = lambda: beats.append(1)
+    assert wait_for({files[0]: "x", files[1]: "x"}, lambda: files, wait) == {}
+    wait.over()
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"waiting for storage: {files[0]}: cannot be read (No such file or directory)"
+    assert said[1].startswith("storage is back after ")
+    assert len(said) == 2
+    assert len(beats) > 2
+
+
+def test_one_file_that_is_gone_is_not_waited_for_long(videos, monkeypatch, capsys):
+    monkeypatch.setattr(storage_wait, "_ALONE_S", 0.3)
+    files = list(map(str, videos))
+    videos[0].unlink()
+    left = wait_for({files[0]: "x", files[1]: "x"}, lambda: files, Wait(Patience(60.0)))
+    assert left == {files[0]: "cannot be read (No such file or directory)"}
+    assert capsys.readouterr().out == ""
+
+
+def test_the_end_of_patience(videos):
+    files = list(map(str, videos))
+    for video in videos:
+        video.unlink()
+    with pytest.raises(
+        EndedError, match=r"0.mp4: cannot be read \(No such file.* for 0.5 s by now; no video is quar.*: do it"
+    ) as caught:
+        wait_for({files[0]: "x"}, lambda: files, Wait(Patience(0.5, "do it")))
+    assert caught.value.exit_code == EXIT_START_AGAIN
+
+
+@pytest.mark.parametrize("decoder", ["ffmpeg", "dali"])
+def test_batches_are_the_same_after_the_storage_was_gone(tmp_path, decoder, capsys):
+    bad = dataset(tmp_path / "data", codec="h264" if decoder == "ffmpeg" else "vp9", count=6)
+    for make, read in (
+        (lambda: train_loader(bad, decoder)[0], lambda loader: loader.epoch(0)),
+        (lambda: eval_loader(bad, decoder)[0], lambda loader: loader.views()),
+    ):
+        expected = [batch.clip.clone() for batch in read(make())]
+        (tmp_path / "data").rename(tmp_path / "away")
+        beats = []
+
+        def beat(doing, beats=beats):
+            beats.append(doing)
+            if len(beats) == 5:
+                (tmp_path / "away").rename(tmp_path / "data")
+
+        loader = make()
+        loader.beat_while_waiting(beat)
+        found = [batch.clip.clone() for batch in read(loader)]
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+        assert set(beats) == {"while it waited for the storage"}
+    assert bad.found == []
+    told = capsys.readouterr().out
+    assert told.count("waiting for storage: ") == told.count("storage is back after ") == 2
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO])
+def test_files_that_cannot_be_read_for_a_moment_are_examined_later(tmp_path, monkeypatch, number):
+    listing = read_list(make_dataset(tmp_path, count=3), None, 2)
+    expected = read_manifest(listing, allow_missing=False, jobs=2)
+    manifest_module._Cache(listing.root).path.unlink()
+    examine, until_s = manifest_module.examine, time.monotonic() + 1.5
+
+    def failing(path):
+        if time.monotonic() < until_s:
+            raise caused_by(OSError(number, os.strerror(number)))
+        return examine(path)
+
+    monkeypatch.setattr(manifest_module, "examine", failing)
+    found = read_manifest(listing, allow_missing=False, jobs=2)
+    assert found.broken == {}
+    assert (found.facts == expected.facts).all()
+
+
+def test_a_file_that_was_read_wrongly_once_is_no_broken_one(tmp_path, monkeypatch):
+    listing = read_list(make_dataset(tmp_path, count=2), None, 2)
+    examine, tried = manifest_module.examine, []
+
+    def once(path):
+        tried.append(path)
+        if tried.count(path) == 1:
+            raise DecodeError("does not decode (Invalid data found when processing input)")
+        return examine(path)
+
+    monkeypatch.setattr(manifest_module, "examine", once)
+    assert read_manifest(listing, allow_missing=False, jobs=2).broken == {}
+
+
+def undisturbed(whole_run, out):
+    assert same_weights(last(out), last(whole_run))
+    fed, expected = ({place: sha256 for place, (_, sha256) in batches(folder).items()} for folder in (out, whole_run))
+    assert fed == expected
+    return not (out / "quarantine.jsonl").exists()
+
+
+@pytest.fixture
+def own_videos(tmp_path):
+    """The videos of eight_videos, to do something to."""
+    return make_dataset(tmp_path / "data", count=8, num_frames=(20, 31))
+
+
+def until_it_waits(process):
+    """Reads what a run says until it waits for the storage; returns that."""
+    told = ""
+    for line in process.stdout:
+        told += line
+        if line.startswith("waiting for storage: "):
+            return told
+    raise AssertionError(told + process.stderr.read())
+
+
+@pytest.mark.parametrize("seconds", [2, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_run_goes_on_after_its_data_folder_was_gone(own_videos, whole_run, tmp_path, seconds):
+    out, data, away = tmp_path / "run", own_videos.parent, tmp_path / "away"
+    process = start(*flags(own_videos, out, "--checkpoint-steps", 1), PYTHONUNBUFFERED="1")
+    try:
+        wait_for_steps(process, out, 1)
+        data.rename(away)
+        until_it_waits(process)
+        time.sleep(seconds)
+        away.rename(data)
+        stdout, stderr = process.communicate(timeout=120)
+    finally:
+        end(process)
+    assert process.returncode == 0, stderr
+    assert "storage is back after " in stdout
+    assert undisturbed(whole_run, out)
+
+
+@pytest.mark.parametrize("seconds", [2, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("gone", ["data", "data/some videos"])
+def test_a_run_is_resumed_though_its_data_folder_is_gone_for_now(own_videos, whole_run, tmp_path, gone, seconds):
+    out, away = tmp_path / "run", tmp_path / "away"
+    assert run(*flags(own_videos, out, epochs=1)).returncode == 0
+    (tmp_path / gone).rename(away)
+    process = start(*flags(own_videos, out, "--resume", "auto"), PYTHONUNBUFFERED="1")
+    try:
+        until_it_waits(process)
+        time.sleep(seconds)
+        away.rename(tmp_path / gone)
+        stdout, stderr = process.communicate(timeout=120)
+    finally:
+        end(process)
+    assert process.returncode == 0, stderr
+    assert "storage is back after " in stdout
+    assert undisturbed(whole_run, out)
+
+
+@pytest.mark.parametrize("when", ["opened", "decoded"])
+@pytest.mark.parametrize("number", [errno.EIO, pytest.param(errno.ESTALE, marks=pytest.mark.slow),
+                                    pytest.param(errno.ETIMEDOUT, marks=pytest.mark.slow)])  # fmt: skip
+def test_errors_of_a_storage_are_waited_out(own_videos, whole_run, tmp_path, number, when):
+    out, mark = tmp_path / "run", tmp_path / "mark"
+    fault = {"kind": "storage", "errno": number, "when": when, "root": str(own_videos.parent), "mark": str(mark)}
+    process = start(
+        *flags(own_videos, out, "--pipe", FAULTY, "--checkpoint-steps", 1), FAULT=json.dumps(fault), PYTHONUNBUFFERED="1"
+    )
+    try:
+        wait_for_steps(process, out, 1)
+        mark.touch()
+        until_it_waits(process)
+        mark.unlink()
+        stdout, stderr = process.communicate(timeout=120)
+    finally:
+        end(process)
+    assert process.returncode == 0, stdout + stderr
+    assert undisturbed(whole_run, out)
+
+
+def test_a_run_whose_storage_does_not_come_back_ends_and_can_be_resumed(own_videos, whole_run, tmp_path):
+    out, data, away = tmp_path / "run", own_videos.parent, tmp_path / "away"
+    process = start(*flags(own_videos, out, "--stall-minutes", 0.4, "--checkpoint-steps", 1))
+    try:
+        wait_for_steps(process, out, 1)
+        data.rename(away)
+        _, stderr = process.communicate(timeout=120)
+    finally:
+        end(process)
+    assert process.returncode == EXIT_START_AGAIN
+    (line,) = stderr.splitlines()
+    assert line.startswith(f"storage: {data}/some videos/clip ")
+    assert "for 24 s by now; no video is quarantined for that: start again with --resume auto; " in line
+    assert line.endswith(f"last.pt holds step {last(out)['progress']['step']}")
+    one_line(
+        run(*flags(own_videos, out, "--resume", "auto", "--stall-minutes", 0.02)), 75, f"storage: {data}: ", "--resume auto"
+    )
+    away.rename(data)
+    assert run(*flags(own_videos, out, "--resume", "auto")).returncode == 0
+    assert undisturbed(whole_run, out)
+
+
+def entries(out):
+    return [json.loads(line) for line in (out / "quarantine.jsonl").read_text().splitlines()[1:]]
+
+
+def test_a_file_that_is_gone_for_good_is_replaced_until_the_run_is_resumed(own_videos, tmp_path):
+    """No video is called broken for it, though it counts."""
+    out, victim = tmp_path / "run", own_videos.parent / "some videos/clip 2.mp4"
+    words = [*flags(own_videos, out, "--checkpoint-steps", 1)]
+    words[words.index("--val-list") + 1] = str(own_videos.parent / "good.txt")
+    (own_videos.parent / "good.txt").write_text("some videos/clip 0.mp4 0\nsome videos/clip 1.mp4 1\n")
+    content = victim.read_bytes()
+    assert run(*words, "--epochs", 1, "--max-bad-videos", 0).returncode == 0
+    state = victim.stat()
+    victim.unlink()
+    refused = run(*words, "--resume", "auto", "--max-bad-videos", 0)
+    one_line(refused, 2, "clip 2.mp4", "no such file", "the limit is 0")
+    assert run(*words, "--epochs", 3, "--resume", "auto", "--max-bad-videos", 1).returncode == 0
+    assert not (out / "quarantine.jsonl").exists()
+    assert all("clip 2" not in "".join(videos) for (epoch, *_), (videos, _) in batches(out).items() if epoch > 1)
+    victim.write_bytes(content)
+    os.utime(victim, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert run(*words, "--epochs", 4, "--resume", "auto", "--max-bad-videos", 0).returncode == 0
+    assert any("clip 2" in "".join(videos) for (epoch, *_), (videos, _) in batches(out).items() if epoch == 4)
+
+
+def test_a_forgotten_quarantine(own_videos, tmp_path):
+    out, victim = tmp_path / "run", own_videos.parent / "some videos/clip 2.mp4"
+    words = [*flags(own_videos, out, "--resume", "auto", "--max-bad-videos", 1)]
+    words[words.index("--val-list") + 1] = str(own_videos.parent / "good.txt")
+    (own_videos.parent / "good.txt").write_text("some videos/clip 0.mp4 0\nsome videos/clip 1.mp4 1\n")
+    content, state = victim.read_bytes(), victim.stat()
+    assert run(*words, "--epochs", 1).returncode == 0
+    spoil(victim)
+    assert run(*words, "--epochs", 2).returncode == 0
+    assert [entry["path"] for entry in entries(out)] == ["some videos/clip 2.mp4"]
+    victim.write_bytes(content)
+    os.utime(victim, ns=(state.st_atime_ns, state.st_mtime_ns))
+    one_line(run(*words, "--epochs", 3, "--max-bad-videos", 0), 2, "the limit is 0")
+    done = run(*words, "--epochs", 3, "--max-bad-videos", 0, "--forget-quarantine")
+    assert done.returncode == 0, done.stderr
+    assert f"--forget-quarantine: 1 videos of {out / 'quarantine.jsonl'} are used again" in done.stdout
+    assert any("clip 2" in "".join(videos) for (epoch, *_), (videos, _) in batches(out).items() if epoch == 3)
+    assert [entry.get("path", entry.get("forgotten")) for entry in entries(out)] == ["some videos/clip 2.mp4", 1]
+    assert run(*words, "--epochs", 4, "--max-bad-videos", 0).returncode == 0  # it stays forgotten
+
+
+def test_a_signal_of_a_mapped_file_that_is_gone_is_held_against_no_video(monkeypatch):
+    items = [("source", 0, slot) for slot in range(3)]
+    ends = [Lost("ends the decoder with signal SIGBUS"), Lost("ends the decoder with signal SIGSEGV"), "does not decode (x)"]
+    monkeypatch.setattr(sample_problems, "run_in_children", lambda *args, **kwargs: zip(items, ends, strict=True))
+    texts, lost = sample_problems.by_reading("source", [item[1:] for item in items], jobs=1)
+    assert texts == {(0, 2): "does not decode (x)"}
+    assert lost == {(0, 1): "ends the decoder with signal SIGSEGV"}
