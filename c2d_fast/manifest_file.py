@@ -6,8 +6,6 @@ UTF-8 text, parted by NUL, which no path can hold.
 """
 
 import hashlib
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast.archive_members import TEXT, check_members, read_text
+from c2d_fast.archive_members import DAMAGED, TEXT, check_members, read_text
 from c2d_fast.errors import UserError
-from c2d_fast.facts import DTYPE
+from c2d_fast.facts import DEPTHS, DTYPE
 from c2d_fast.files import written_whole
 
 FORMAT = "c2d_fast.manifest/6"
 MISSING = "no such file"
+_ORIENTATIONS = 8
 _TOO_MANY = 2**27
 """Frames of some weeks: a video that is said to have more is none."""
 _MEMBERS = {
@@ -133,7 +132,7 @@ def read_manifest_file(path: Path) -> ManifestFile:
         )
     except UserError:
         raise
-    except (OSError, ValueError, LookupError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise UserError(f"{path}: is not a manifest that can be read ({error}); {remedy}") from error
     rows = [len(getattr(manifest, name)) for name in ("videos", "labels", "size", "mtime_ns", "depth", "facts", "reasons")]
     if len(set(rows)) != 1 or not rows[0] or not _is_sensible(manifest):
@@ -144,10 +143,14 @@ def read_manifest_file(path: Path) -> ManifestFile:
 def _is_sensible(manifest: ManifestFile) -> bool:
     """Says whether nothing is in it that no scan writes, and that would only fail when a video's turn comes."""
     good = np.fromiter((not reason for reason in manifest.reasons), bool, len(manifest.reasons))
-    numbers = [manifest.facts[name][good] for name in ("frames", "packets", "width", "height")]
-    names = manifest.classes
+    facts, names = manifest.facts[good], manifest.classes
+    texts = [facts[name] for name in DTYPE.names or () if DTYPE[name].kind == "S"]
     return (
-        all(((values > 0) & (values < _TOO_MANY)).all() for values in numbers)
+        all(((facts[name] > 0) & (facts[name] < _TOO_MANY)).all() for name in ("frames", "packets", "width", "height"))
+        and bool(((facts["orientation"] >= 0) & (facts["orientation"] < _ORIENTATIONS)).all())
+        and bool(np.isfinite(facts["fps"]).all())
+        and all(text.isascii() for column in texts for text in np.unique(column).tolist())
+        and bool((manifest.depth < len(DEPTHS)).all())
         and bool((manifest.labels >= 0).all())
         and (names is None or bool((manifest.labels < len(names)).all()))
         and all(manifest.videos)

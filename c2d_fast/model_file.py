@@ -1,11 +1,11 @@
 """Files that hold a model's weights, in any of the forms that users have: which form it is, and the weights in our names."""
 
 import importlib.util
-import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from c2d_fast.inert_pickle import UnreadableError, read_state_dict
 from c2d_fast.model import MEAN, STD
 from c2d_fast.published_config import backbone_of
 from c2d_fast.recipe import Model
+from c2d_fast.schemas import ShapeError, convert, decode_object, encode
 
 CARD_FORMAT = "c2d_fast.card/1"
 _CARD_KEY = "c2d_fast.card"
 _ORDINARY = 0o666  # of a new file, as far as the user's mask allows
-_NOT_ON_CARD = ("format", "model", "optimizer", "scaler")
+_NOT_ON_CARD = ("format", "model", "optimizer", "scaler", "statistics", "tally")
 _FORMS = "a checkpoint of ours (.pt, .safetensors), a published one, or a torchvision ResNet's state dict"
 
 
@@ -51,10 +52,12 @@ class ModelFile:
     @property
     def model(self) -> Model | None:
         """Returns the model that the file's recipe names; None where it names none that there is."""
-        try:
-            return Model(**{key: _as_tuple(value) for key, value in self.recipe["model"].items()})
-        except (KeyError, TypeError, ValueError, AttributeError):
+        parts = self.recipe.get("model")
+        if not isinstance(parts, dict) or not parts.keys() <= {field.name for field in fields(Model)}:
             return None
+        with suppress(ShapeError):
+            return convert(parts, Model)
+        return None
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -120,7 +123,7 @@ def write_safetensors(state: dict[str, Tensor], card: dict[str, Any], path: Path
 
     tensors = {name: value.contiguous() for name, value in state.items()}  # channels-last is no layout of the format's
     try:
-        metadata = {"format": "pt", _CARD_KEY: json.dumps({"format": CARD_FORMAT, **card})}
+        metadata = {"format": "pt", _CARD_KEY: encode({"format": CARD_FORMAT, **card})}
         with written_whole(path) as partial:
             safetensors.torch.save_file(tensors, partial, metadata)
             partial.chmod(_ORDINARY & ~_umask())  # the library's are readable by their owner only
@@ -157,10 +160,6 @@ def _by_names(path: Path, what: str, state: dict[str, Any]) -> ModelFile:
         state = {name: value for name, value in state.items() if not _is_our_normalisation(name, value)}
         return ModelFile(path, "published", {our_name(name): value for name, value in state.items()}, {})
     return ModelFile(path, "torchvision", state, {})
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(_as_tuple(item) for item in value) if isinstance(value, (list, tuple)) else value
 
 
 def published_name(name: str) -> str:
@@ -216,10 +215,10 @@ def _read_safetensors(path: Path, what: str) -> ModelFile:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-        card = json.loads(metadata.get(_CARD_KEY, "{}"))
-    except (OSError, SafetensorError, ValueError, RecursionError) as error:
+        card = decode_object(metadata.get(_CARD_KEY, "{}"))
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(f"{what} {path}: is damaged, or no safetensors file ({error})") from error
-    if isinstance(card, dict) and card.get("format") == CARD_FORMAT:
+    if card.get("format") == CARD_FORMAT:
         if not isinstance(card.get("recipe"), dict):
             raise UserError(f"{what} {path}: its card names no recipe; export it again")
         return ModelFile(path, "ours", state, {key: value for key, value in card.items() if key != "format"})

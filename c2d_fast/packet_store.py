@@ -1,6 +1,7 @@
 """The packets of videos while a packet table is being made: in a file beside the journal, or in an earlier table."""
 
 import secrets
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,8 @@ class Place(NamedTuple):
     """Bytes of the rows."""
     extradata: int = 0
     """Bytes of the decoder's configuration, behind them."""
+    crc32: int = -1
+    """Of both; -1 where nothing says it."""
 
 
 class PacketStore:
@@ -78,11 +81,18 @@ class PacketStore:
         except OSError as error:
             raise self._unwritable(error) from error
         self._size = position + len(rows) + len(extradata)
-        return Place(self._token, position, len(rows), len(extradata))
+        return Place(self._token, position, len(rows), len(extradata), zlib.crc32(rows + extradata))
 
     def known(self, place: Any) -> Place | None:
         """Returns a place that a journal has kept, if it is of this file and what it says is there."""
-        return Place(*place) if place and place[0] == self._token and sum(place[1:]) <= self._size else None
+        if not place or place[0] != self._token:
+            return None
+        found = Place(*place)
+        if found.position + found.rows + found.extradata > self._size or found.rows % DTYPE.itemsize:
+            return None
+        self._file.seek(found.position)
+        content = self._file.read(found.rows + found.extradata)
+        return found if found.crc32 in (-1, zlib.crc32(content)) else None
 
     def earlier(self, video: str, state: tuple[int, int]) -> Place | None:
         """Returns the place of a video of the earlier table, if it was made from the file in this state (size, mtime_ns)."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from c2d_fast.archive_members import TEXT, check_members, read_text
+from c2d_fast.archive_members import DAMAGED, TEXT, check_members, read_header, read_text
 from c2d_fast.errors import UserError
 from c2d_fast.examine import Examined
 from c2d_fast.files import written_whole
@@ -111,7 +111,7 @@ def open_table(path: Path, identity: str) -> PacketTable:
         arrays = [_mapped(path, name) for name in ("packets", "starts", "extradata", "extradata_starts")]
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise UserError(f"{path}: is not a packet table that can be read ({error}); {remedy}") from error
     if not (_parts(arrays[1], len(arrays[0])) and _parts(arrays[3], len(arrays[2])) and len(arrays[1]) == len(arrays[3])):
         raise UserError(f"{path}: is a packet table whose arrays do not fit each other; {remedy}")
@@ -132,9 +132,7 @@ def _mapped(path: Path, name: str) -> NDArray[Any]:
         header = file.read(30)
         name_length, extra_length = struct.unpack("<HH", header[26:30])  # of the local header, APPNOTE 4.3.7
         file.seek(start + 30 + name_length + extra_length)
-        version = npy.read_magic(file)  # type: ignore[no-untyped-call]
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read(file)  # type: ignore[no-untyped-call]
+        shape, dtype = read_header(file)
         if not shape[0]:  # nothing can be mapped of an empty array
             return np.zeros(shape, dtype)
         return np.memmap(path, dtype, "r", file.tell(), shape)

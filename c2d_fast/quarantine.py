@@ -6,6 +6,7 @@ from pathlib import Path
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.distributed import Group
 from c2d_fast.journal import Journal
+from c2d_fast.schemas import quarantine_entry
 
 FILE = "quarantine.jsonl"
 _HEADER = {"format": "c2d_fast.quarantine/1"}
@@ -25,7 +26,7 @@ class Quarantine:
         self._journal: Journal | None = None
         self._written: set[tuple[str, int]] = set()
         entries = group.by_first(lambda: self._open().entries if self._path.exists() else [])
-        broken = {str(entry.get("path")) for entry in entries if isinstance(entry, dict) and entry.get("list") == "train"}
+        broken = {entry.path for entry in entries if entry.list == "train"}
         gone, before = set(train.gone()), set(train.places(broken).tolist())
         self.known = frozenset(gone | before)
         """Training videos that have been replaced before, or have broken since, by their place in the plan."""
@@ -77,5 +78,8 @@ class Quarantine:
             self._open().add(entry | {"time": time.strftime("%F %T")})
 
     def _open(self) -> Journal:
-        self._journal = self._journal or Journal(self._path, _HEADER, f"--out: {self._path.name}", must_match=True)
+        what = f"--out: {self._path.name}"
+        self._journal = self._journal or Journal(
+            self._path, _HEADER, what, entry=quarantine_entry, must_match=True, must_be_whole=True
+        )
         return self._journal

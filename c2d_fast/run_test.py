@@ -23,6 +23,7 @@ from c2d_fast.plan import VIEWS, EvalPlan
 from c2d_fast.precision import Precision
 from c2d_fast.recipe import PipeFile, Recipe, load_pipe
 from c2d_fast.run_folder import describe_run
+from c2d_fast.schemas import encode
 from c2d_fast.weights import describe, model_for
 
 
@@ -139,7 +140,7 @@ def _dump(path: Path, scores: Scores, manifest: Manifest, config: dict[str, Any]
         with written_whole(path) as partial:
             partial.write_bytes(pickle.dumps(rows) if path.suffix == ".pkl" else json.dumps(rows).encode())
         with written_whole(path.with_name(path.name + ".summary.json")) as partial:
-            partial.write_text(json.dumps(config, indent=2) + "\n")
+            partial.write_text(encode(config, indent=2) + "\n")
     except OSError as error:
         raise UserError(f"--dump {path}: cannot be written ({error.strerror})") from error
     print(f"scores of {len(rows)} videos written to {path}")
