@@ -112,8 +112,9 @@ def read_text(path: Path, name: str) -> str:
         if entry is None or entry.file_size > 16 * _LONGEST_TEXT:
             return ""
         with archive.open(entry) as file:
-            value = npy.read_array(file, allow_pickle=False)  # type: ignore[no-untyped-call]
-    return str(value) if value.dtype.kind == "U" and value.shape == () else ""
+            shape, dtype = read_header(file)
+            data = file.read()
+    return str(np.frombuffer(data, dtype, 1)[0]) if dtype.kind == "U" and shape == () else ""
 
 
 def _check(name: str, member: Member, dtype: Any, size: int) -> None:

@@ -202,19 +202,24 @@ def run(main: Callable[[], None]) -> NoReturn:
     except ToldElsewhereError:
         code = EXIT_USER_ERROR
     except EndedError as error:
-        print(on_one_line(str(error)), file=sys.stderr)
+        _say(on_one_line(str(error)))
         code = error.exit_code
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         code = EXIT_USER_ERROR
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _say("interrupted")
         code = EXIT_INTERRUPTED
     except BrokenPipeError:  # `... | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and written: Ctrl-C while workers end changes nothing
     _leave(code)
+
+
+def _say(text: str) -> None:
+    with suppress(OSError, ValueError):  # the exit code tells it, too
+        print(text, file=sys.stderr, flush=True)
 
 
 def _leave(code: int) -> NoReturn:

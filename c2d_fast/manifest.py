@@ -172,8 +172,8 @@ def _read(path: Path) -> Facts | str:
 def _read_all(listing: Listing, unread: dict[int, tuple[int, int]], jobs: int, cache: "_Cache") -> dict[int, Facts | str]:
     if not unread:
         return {}
-    keeper = cache.path or "nothing (there is no home folder, and no XDG_CACHE_HOME)"
-    print(f"reading {len(unread)} of {len(listing)} videos of {listing.path} once ({keeper} keeps the result)")
+    keeps = f"{cache.path} keeps" if cache.path else "without a home folder, and with no XDG_CACHE_HOME, nothing keeps"
+    print(f"reading {len(unread)} of {len(listing)} videos of {listing.path} once ({keeps} the result)")
     entries: dict[int, Facts | str] = {}
     # Threads do: FFmpeg reads and decodes without holding Python's lock.
     pool = ThreadPoolExecutor(max(jobs, 1))

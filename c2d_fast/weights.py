@@ -200,6 +200,11 @@ def _form(file: ModelFile) -> str:
 
 def _download(depth: int) -> dict[str, Tensor]:
     weights = _IMAGENET[depth]
+    if torch.hub.get_dir().startswith("~"):  # would become a folder of that name
+        raise UserError(
+            "--weights imagenet: there is no home folder to keep them in; set TORCH_HOME to a folder, give them with "
+            "--weights FILE, or start at random with --weights none"
+        )
     try:
         state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (URLError, OSError, RuntimeError) as error:
