@@ -55,7 +55,11 @@ class Journal:
         except OSError:  # a file system without locks
             pass
         self.entries: list[Any] = []
-        self._read(header, must_match, must_be_whole)
+        try:
+            self._read(header, must_match, must_be_whole)
+        except UserError:
+            self._file.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
