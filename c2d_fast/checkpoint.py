@@ -53,7 +53,7 @@ def load(path: Path, what: str) -> dict[str, Any]:
     Raises:
         UserError: there is no such file, or it is no checkpoint of ours.
     """
-    _check_sums(path, what)
+    check_sums(path, what)
     content = read_file(path, what)
     if content.get("format") != FORMAT:
         raise UserError(
@@ -112,8 +112,12 @@ def read_file(path: Path, what: str) -> dict[str, Any]:
     return content
 
 
-def _check_sums(path: Path, what: str) -> None:
-    """Compares a file with its checksums, which torch.load does not: a flipped bit would become a weight."""
+def check_sums(path: Path, what: str) -> None:
+    """Compares a file with its checksums, which torch.load does not: a flipped bit would become a weight.
+
+    Raises:
+        UserError: it does not match them, or is no archive.
+    """
     with contextlib.suppress(OSError):  # what cannot be opened is said by who reads it
         try:
             with zipfile.ZipFile(path) as archive:

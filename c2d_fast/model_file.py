@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from c2d_fast.checkpoint import FORMAT, check_parts, read_file
+from c2d_fast.checkpoint import FORMAT, check_parts, check_sums, read_file
 from c2d_fast.errors import UserError
 from c2d_fast.files import written_whole
 from c2d_fast.inert_pickle import UnreadableError, read_state_dict
@@ -98,6 +98,7 @@ def read_model_file(path: Path, what: str) -> ModelFile:
     content = _read_torch_file(path, what)
     if str(content.get("format")).startswith(FORMAT.partition("/")[0] + "/"):  # weights are the same in all versions
         check_parts(content, f"{what} {path}")
+        check_sums(path, what)
         return of_checkpoint(content, path)
     for key in ("state_dict", "model"):
         if isinstance(content.get(key), Mapping):

@@ -554,6 +554,17 @@ class CheckpointFile(Reader):
         return of_checkpoint(content, self.path).model
 
 
+class DamagedCheckpoint(CheckpointFile):
+    """Without anything replaced: its weights are those that were saved, or it is refused."""
+
+    def files(self):
+        return damaged(saved({**our_checkpoint(), "model": MODEL}))
+
+    def read(self):
+        file = read_model_file(self.path, "--checkpoint")
+        assert all(torch.equal(file.state[name], value) for name, value in MODEL.items())
+
+
 class _NoList:
     path, classes = "list.txt", ("a", "b")
 
@@ -614,7 +625,7 @@ READERS = {
     for kind in (
         *(ScanJournal, DamagedJournal, TranscodeJournal, QuarantineFile, StoredPackets, CacheFile, DamagedCache, MetricsFile),
         *(RunFolder, ConfigFile, LockFile, DemoStamp, LabelMap, ListFile, ListText, DamagedManifest, OddManifest),
-        *(PacketTableFile, DumpJson, DumpPickle, CheckpointFile, PublishedFile, SafetensorsFile),
+        *(PacketTableFile, DumpJson, DumpPickle, CheckpointFile, DamagedCheckpoint, PublishedFile, SafetensorsFile),
     )
 }
 

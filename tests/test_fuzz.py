@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 
 from c2d_fast.errors import UserError
 
-FEW, MANY = 200, 500
+FEW, MANY = 200, max(500, -(-10_000 // len(READERS)))
 _LONGEST_CPU_S = 10
 _MOST_MORE_BYTES = 2**30
 
@@ -46,10 +46,6 @@ def test_damaged_files_are_read_or_refused_in_one_line(name, tmp_path):
 @pytest.mark.parametrize("name", READERS)
 def test_ten_thousand_of_them(name, tmp_path):
     print(name, run(READERS[name], tmp_path, MANY))
-
-
-def test_whole_files_are_read(tmp_path):
-    assert len(READERS) * MANY >= 10_000
 
 
 @contextlib.contextmanager

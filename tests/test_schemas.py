@@ -20,6 +20,7 @@ from c2d_fast.journal import Journal
 from c2d_fast.manifest_file import read_manifest_file
 from c2d_fast.metrics_file import open_without_later_steps
 from c2d_fast.model_file import read_model_file
+from c2d_fast.schedule import load_moments
 from c2d_fast.schemas import ShapeError, check_plain, decode_object, encode, with_sum, without_sum
 
 
@@ -204,6 +205,16 @@ def test_parts_that_a_run_cannot_go_on_from(change, tmp_path):
     (tmp_path / "x.pt").write_bytes(saved({**our_checkpoint(), "model": MODEL, **change}))
     with pytest.raises(UserError, match=f"its {next(iter(change))} is not of a run"):
         checkpoint.load(tmp_path / "x.pt", "--resume")
+
+
+def test_a_momentum_of_another_shape_is_refused_before_the_first_step():
+    model = torch.nn.Linear(2, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    state = optimizer.state_dict()
+    load_moments(optimizer, {**state, "state": {0: {"momentum_buffer": torch.ones(3, 2)}}})
+    for buffer in (torch.ones(2, 3), "x", 1.0):
+        with pytest.raises(ValueError, match="momentum"):
+            load_moments(optimizer, {**state, "state": {0: {"momentum_buffer": buffer}}})
 
 
 def overlapping(path, parts):
