@@ -65,5 +65,5 @@ gpu-precision: $(if $(PYTHON),,.venv/installed-test)
 	touch $@
 
 clean:
-	rm -rf .venv data/demo data/precision data/benchmark data/soak build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv data/demo data/precision data/benchmark data/soak build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find c2d_fast dali_pipes tests -name __pycache__ -type d -prune -exec rm -rf {} +

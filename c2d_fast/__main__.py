@@ -1,6 +1,7 @@
 """`python -m c2d_fast`: names the commands."""
 
 from c2d_fast import __version__
+from c2d_fast.cli import run
 
 _COMMANDS = {
     "train": "trains a recipe; a run folder gets checkpoints, TensorBoard events and JSON lines",
@@ -23,4 +24,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

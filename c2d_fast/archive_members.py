@@ -4,28 +4,30 @@ An array's type stands in the file. One that holds Python's objects would, mappe
 file; and a few kilobytes can say that they unpack to all of the memory.
 """
 
+import lzma
 import struct
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-UNREADABLE = (
-    *(OSError, ValueError, LookupError, EOFError, TypeError, RuntimeError, MemoryError, OverflowError, SyntaxError),
-    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
-)
-"""What reading an archive raises that is none, or is damaged anywhere: zipfile, its codecs, NumPy and its parser of headers."""
 _LONGEST_TEXT = 4096
 _SMALL = 64 * 2**20
 _MOST_UNPACKED = 200
 """How many times as large as in the archive its arrays may be, above what is small in any case: many like rows pack well."""
+DAMAGED = (
+    *(OSError, ValueError, LookupError, EOFError, TypeError, RuntimeError, OverflowError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, SyntaxError, tokenize.TokenError),
+)
+"""What reading an archive of damaged bytes was seen to raise."""
 TEXT = "text"
 """In place of a dtype: a single text."""
 
@@ -50,7 +52,7 @@ def check_members(path: Path, expected: Mapping[str, Any], *, stored: bool = Fal
 
     Raises:
         ValueError: they are others, of other types, or of sizes that do not fit the archive. The message ends a sentence.
-        others of UNREADABLE: it cannot be read, or is no archive.
+        others of DAMAGED: it cannot be read, or is no archive.
     """
     with zipfile.ZipFile(path) as archive:
         entries = _entries(archive)
@@ -63,9 +65,7 @@ def check_members(path: Path, expected: Mapping[str, Any], *, stored: bool = Fal
         found = {}
         for filename, name in names.items():
             with archive.open(filename) as file:
-                version = npy.read_magic(file)  # type: ignore[no-untyped-call]
-                read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-                shape, _, dtype = read(file)  # type: ignore[no-untyped-call]
+                shape, dtype = read_header(file)
                 found[name] = Member(file.tell(), shape, dtype)
             _check(name, found[name], expected[name], entries[filename].file_size)
             if stored:
@@ -73,19 +73,53 @@ def check_members(path: Path, expected: Mapping[str, Any], *, stored: bool = Fal
     return found
 
 
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Reads the header of an .npy file; what follows is the array.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            version = npy.read_magic(file)  # type: ignore[no-untyped-call]
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, _, dtype = read(file)  # type: ignore[no-untyped-call]
+    except OSError:
+        raise
+    except Exception as error:  # NumPy parses it as Python, and passes on what that may raise
+        raise ValueError(f"an array's header is damaged ({str(error)[:100]})") from error
+    if not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError(f"an array is to have the shape {shape}"[:200])
+    return shape, dtype
+
+
+def check_stored(archive: zipfile.ZipFile, size: int) -> None:
+    """Refuses an archive whose parts are compressed, or together larger than itself: a small file that fills the memory.
+
+    Raises:
+        ValueError: it is one. The message ends a sentence.
+    """
+    for entry in archive.infolist():
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"{entry.filename:.100} in it is compressed, which torch.save never does")
+    if (total := sum(entry.file_size for entry in archive.infolist())) > size:
+        raise ValueError(f"its parts are to have {total} bytes, and all of it has {size}")
+
+
 def read_text(path: Path, name: str) -> str:
     """Returns a text of an archive; "" where it has none of that name, or none that is a short text.
 
     Raises:
-        those of UNREADABLE: it cannot be read, or is no archive.
+        those of DAMAGED: it cannot be read, or is no archive.
     """
     with zipfile.ZipFile(path) as archive:
         entry = _entries(archive).get(f"{name}.npy")
         if entry is None or entry.file_size > 16 * _LONGEST_TEXT:
             return ""
         with archive.open(entry) as file:
-            value = npy.read_array(file, allow_pickle=False)  # type: ignore[no-untyped-call]
-    return str(value) if value.dtype.kind == "U" and value.shape == () else ""
+            shape, dtype = read_header(file)
+            data = file.read()
+    return str(np.frombuffer(data, dtype, 1)[0]) if dtype.kind == "U" and shape == () else ""
 
 
 def _check(name: str, member: Member, dtype: Any, size: int) -> None:
@@ -103,7 +137,7 @@ def read_array(path: Path, name: str) -> NDArray[Any]:
     """Reads an array of an archive, which check_members has looked into, and compares it with the archive's checksum.
 
     Raises:
-        those of UNREADABLE: it cannot be read, or does not match.
+        those of DAMAGED: it cannot be read, or does not match.
     """
     with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
         return np.asarray(npy.read_array(file, allow_pickle=False))  # type: ignore[no-untyped-call]

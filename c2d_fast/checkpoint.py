@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 
+from c2d_fast.archive_members import DAMAGED, check_stored
 from c2d_fast.errors import UserError
 from c2d_fast.inert_pickle import refuse_bombs
+from c2d_fast.schemas import Position, Row, ShapeError, check_plain, convert
 
 FORMAT = "c2d_fast.checkpoint/2"
 _GOOD = "a last.pt or best.pt of a run folder, or a published file"
-_PROGRESS = {"step": int, "epoch": int, "clips": int, "best_top1": float, "best_epoch": int, "skipped": int}
+_SHAPES: dict[str, Any] = {"progress": Position, "left_out_rows": list[Row], "tally": list[float], "scaler": dict[str, float]}
 
 
 def save(content: dict[str, Any], path: Path) -> None:
@@ -51,19 +53,19 @@ def load(path: Path, what: str) -> dict[str, Any]:
     Raises:
         UserError: there is no such file, or it is no checkpoint of ours.
     """
-    _check_sums(path, what)
+    check_sums(path, what)
     content = read_file(path, what)
     if content.get("format") != FORMAT:
         raise UserError(
             f"{what} {path}: is not a c2d_fast checkpoint of this version ({FORMAT}); give a last.pt or best.pt of a run folder"
         )
     check_parts(content, f"{what} {path}")
-    progress = content["progress"]
-    if progress.keys() != _PROGRESS.keys() or not all(type(progress[key]) in (kind, int) for key, kind in _PROGRESS.items()):
-        raise UserError(f"{what} {path}: its progress is {progress!r:.200}; give a last.pt or best.pt of a run folder")
-    for name in ("step", "epoch", "clips"):
-        if not 0 <= progress[name] < 2**31:
-            raise UserError(f"{what} {path}: its {name} ({progress[name]}) must be 0 to 2147483647; give another checkpoint")
+    for name, kind in _SHAPES.items():
+        try:
+            if name in content:
+                convert(content[name], kind)
+        except ShapeError as error:
+            raise UserError(f"{what} {path}: its {name} is not of a run ({error}); give another checkpoint") from error
     return content
 
 
@@ -103,16 +105,27 @@ def read_file(path: Path, what: str) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise UserError(f"{what} {path}: holds a {type(content).__name__}, not a checkpoint's dict")
+    try:
+        check_plain(content)
+    except ShapeError as error:
+        raise UserError(f"{what} {path}: is damaged, or no checkpoint ({error}); give {_GOOD}") from error
     return content
 
 
-def _check_sums(path: Path, what: str) -> None:
-    """Compares a file with its checksums, which torch.load does not: a flipped bit would become a weight."""
+def check_sums(path: Path, what: str) -> None:
+    """Compares a file with its checksums, which torch.load does not: a flipped bit would become a weight.
+
+    Raises:
+        UserError: it does not match them, or is no archive.
+    """
     with contextlib.suppress(OSError):  # what cannot be opened is said by who reads it
         try:
             with zipfile.ZipFile(path) as archive:
+                check_stored(archive, path.stat().st_size)
                 damaged = archive.testzip()
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
+        except OSError:
+            raise
+        except DAMAGED as error:
             raise UserError(f"{what} {path}: is damaged or no checkpoint ({error!s:.120}); give another one") from error
         if damaged:
             raise UserError(f"{what} {path}: is damaged ({damaged} does not match its checksum); give another one")

@@ -218,7 +218,7 @@ def run(main: Callable[[], None]) -> NoReturn:
 
 def _interrupted() -> int:
     number = first_signals.came[0] if first_signals.came else signal.SIGINT
-    print(first_signals.word_for(number), file=sys.stderr)
+    _say(first_signals.word_for(number))
     return first_signals.exit_code(number)
 
 
@@ -231,15 +231,20 @@ def _told(error: Exception) -> int:
     if isinstance(error, ToldElsewhereError):
         return EXIT_USER_ERROR
     if isinstance(error, EndedError):
-        print(on_one_line(str(error)), file=sys.stderr)
+        _say(on_one_line(str(error)))
         return error.exit_code
     if isinstance(error, UserError):
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         return EXIT_USER_ERROR
     if isinstance(error, BrokenPipeError):  # `... | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     raise error
+
+
+def _say(text: str) -> None:
+    with suppress(OSError, ValueError):  # the exit code tells it, too
+        print(text, file=sys.stderr, flush=True)
 
 
 def _leave(code: int) -> NoReturn:

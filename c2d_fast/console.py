@@ -6,6 +6,8 @@ import shutil
 import sys
 from typing import Any, TextIO
 
+from c2d_fast.errors import UserError
+
 # C0 and C1 controls but for line feed and tab, what turns the direction of writing, and other ends of lines.
 _MOVES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f]")
 _silent = False
@@ -23,8 +25,17 @@ class ShownStream:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Writes a text."""
-        self._stream.write(shown(text))
+        """Writes a text.
+
+        Raises:
+            UserError: a disk is full, or whatever it goes to takes no more.
+        """
+        try:
+            self._stream.write(shown(text))
+        except BrokenPipeError:  # nobody reads on
+            raise
+        except OSError as error:
+            raise UserError(f"the output cannot be written ({error.strerror}); make room, or send it elsewhere") from error
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
@@ -43,6 +54,11 @@ def _shown(found: "re.Match[str]") -> str:
 
 def begin() -> None:
     """Prepares this process's output; called before anything is printed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # otherwise the next file that is opened would get it, and what libraries print would go into that
+            os.open(os.devnull, os.O_RDWR)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started this process
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115

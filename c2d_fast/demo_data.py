@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
+from c2d_fast.schemas import ShapeError, decode_object
 
 DEMO_FOLDER = Path("data/demo")
 """Where the commands look for the demo data when no data flags are given."""
@@ -106,8 +107,8 @@ def video_frames(split: str, label: int, number: int) -> Iterator[NDArray[np.uin
 
 def _is_made(folder: Path, stamp: dict[str, Any]) -> bool:
     try:
-        return bool(json.loads((folder / "demo.json").read_text()) == stamp)
-    except (OSError, ValueError):
+        return decode_object((folder / "demo.json").read_bytes()) == stamp
+    except (OSError, ShapeError):
         return False
 
 

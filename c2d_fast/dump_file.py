@@ -1,7 +1,6 @@
 """Reads the scores that `test --dump` writes. Nothing in such a file can run: it may come from anywhere."""
 
 import itertools
-import json
 import pickle
 import pickletools
 import re
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
+from c2d_fast.schemas import ShapeError, decode_object, parse
 
 _RULE = "give what test --dump wrote: a list of {path, label, scores}"
 _MOST_BYTES, _MOST_CLASSES = 16 << 30, 1_000_000
@@ -77,7 +77,7 @@ def read_dump(path: Path) -> Result:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        rows = _unpickle(data) if path.suffix == ".pkl" else json.loads(data, object_hook=_with_array)
+        rows = _unpickle(data) if path.suffix == ".pkl" else parse(data, _MOST_BYTES, object_hook=_with_array)
     # A damaged or hostile file may raise anything; whatever it is, nothing of it has run and the file is refused.
     except Exception as error:
         raise UserError(
@@ -202,7 +202,6 @@ def _problem(row: Any, num_classes: int) -> str | None:
 
 def _summary(path: Path) -> dict[str, Any]:
     try:
-        summary = json.loads(path.with_name(path.name + ".summary.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return decode_object(path.with_name(path.name + ".summary.json").read_bytes())
+    except (OSError, ShapeError):
         return {}
-    return summary if isinstance(summary, dict) else {}

@@ -23,7 +23,7 @@ from c2d_fast.tables import csv_cell
 _ROWS = 8  # of a table; the rest is summed up
 _GOPS = ((1, "1 (all-intra)"), (16, "2 to 16"), (64, "17 to 64"), (256, "65 to 256"))
 _CLIP = (8, 8)  # frames, interval: what the figures about speed are worked out for
-_SAMPLE = 500
+_SAMPLE, _FIRSTS = 500, 20_000  # videos, and of each first frames, that stand for all
 _NAMED = 5  # files with several video streams
 
 
@@ -90,7 +90,8 @@ def frames_to_decode(num_frames: int, gop: float, clip_frames: int, interval: in
         disposable: share of the frames that no other depends on: they are decoded where they are wanted only.
     """
     span = (clip_frames - 1) * interval + 1
-    firsts = np.arange(max(num_frames - span + 1, 1))
+    last = max(num_frames - span, 0)
+    firsts = np.arange(last + 1) if last < _FIRSTS else np.linspace(0, last, _FIRSTS).astype(np.int64)
     wanted = np.minimum(firsts[:, None] + np.arange(clip_frames) * interval, num_frames - 1)
     group = np.floor(wanted / gop)
     is_last = np.concatenate([group[:, 1:] != group[:, :-1], np.ones((len(firsts), 1), bool)], 1)

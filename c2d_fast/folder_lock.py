@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 from c2d_fast.errors import UserError
+from c2d_fast.schemas import LockOwner, ShapeError, decode
 
 _NAME = "run.lock"
+_MOST_BYTES = 4096
 
 
 class FolderLock:
@@ -28,8 +30,7 @@ class FolderLock:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._file.seek(0)
-            who = _owner(self._file.read())
+            who = _owner(folder / _NAME)
             self._file.close()
             raise UserError(
                 f"--out {folder}: another run writes there now{who}; wait for it or end it, or give another folder"
@@ -48,9 +49,10 @@ class FolderLock:
         self._file.close()
 
 
-def _owner(text: str) -> str:
+def _owner(path: Path) -> str:
     try:
-        owner = json.loads(text)
-        return f" (process {owner['pid']} on {owner['host']}, since {owner['since']})"
-    except (ValueError, KeyError, TypeError):
+        with path.open("rb") as file:
+            owner = decode(file.read(_MOST_BYTES), LockOwner)
+    except (OSError, ShapeError):
         return ""
+    return f" (process {owner.pid} on {owner.host}, since {owner.since})"

@@ -1,6 +1,5 @@
 """Reads what a run has left behind in its folder: its records and its configuration, however much of them there is."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
+from c2d_fast.schemas import ShapeError, decode_object
 
+_LONGEST_LINE = 2**20
+_FIGURES = ("loss", "top1", "top5", "lr", "gradient_norm", "clips_per_s", "data_wait_percent")
+_MOST_FIGURES = 100
 _MOST = 1e15
 """What is larger is no figure to draw."""
 
@@ -109,25 +112,26 @@ def finite(values: NDArray[np.float64] | None) -> NDArray[np.float64]:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):  # a killed process leaves none unfinished, but a copy may be cut off
+        return decode_object(path.read_bytes())
+    except ShapeError:  # a killed process leaves none unfinished, but a copy may be cut off
         return {}
-    return config if isinstance(config, dict) else {}
 
 
 def _line(line: str) -> dict[str, Any] | None:
     """Returns a record, None for a line that is none: a killed process may leave its last one unfinished."""
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        record = decode_object(line, _LONGEST_LINE) if line else {}
+    except ShapeError:
         return None
-    return record if isinstance(record, dict) and math.isfinite(_number(record.get("step"))) else None
+    return record if math.isfinite(_number(record.get("step"))) else None
 
 
 def _arrays(lines: list[dict[str, Any]], kind: str) -> dict[str, NDArray[np.float64]]:
     by_step = {_number(line["step"]): line for line in lines if line.get("kind") == kind}  # of a step taken again the last
     records = [by_step[step] for step in sorted(by_step)]
     keys = {"step", "epoch", "time_s", *(key for record in records for key in record)} - {"kind"}
+    if len(keys) > _MOST_FIGURES:  # ours have a dozen: of lines that all name others there would be a table of each by each
+        keys = {"step", "epoch", "time_s", *_FIGURES} & keys
     return {key: np.array([_number(record.get(key)) for record in records], dtype=np.float64) for key in keys}
 
 

@@ -20,6 +20,8 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
+from c2d_fast.archive_members import DAMAGED, check_stored
+
 _STORAGES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -60,6 +62,7 @@ def read_state_dict(path: Path) -> dict[str, Any]:
         if not zipfile.is_zipfile(path):
             return _read_old(path.read_bytes())
         with zipfile.ZipFile(path) as archive:
+            _check_stored(archive, path)
             return _read(archive)
     except (OSError, UnreadableError):
         raise
@@ -74,9 +77,10 @@ def refuse_bombs(path: Path) -> None:
     Raises:
         UnreadableError: it is such a file. Files that are damaged or of another kind pass.
     """
-    with contextlib.suppress(OSError, ValueError, IndexError, KeyError, EOFError, zipfile.BadZipFile):
+    with contextlib.suppress(*DAMAGED):
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
+                _check_stored(archive, path)
                 for name in archive.namelist():
                     if name.endswith("data.pkl"):
                         _check_opcodes(BytesIO(_bytes(archive, name)))
@@ -247,6 +251,13 @@ def _state_dict(content: Any, read: Callable[["_Storage"], bytes]) -> dict[str, 
         str(name): _tensor(value, read, storages) if isinstance(value, _TensorFacts) else value
         for name, value in content.items()
     }
+
+
+def _check_stored(archive: zipfile.ZipFile, path: Path) -> None:
+    try:
+        check_stored(archive, path.stat().st_size)
+    except ValueError as error:
+        raise UnreadableError(str(error)) from error
 
 
 def _check_opcodes(pickled: IO[bytes]) -> None:

@@ -21,6 +21,7 @@ _PACKAGES = {
     "OpenCV": OPENCV_PACKAGES,
     "tensorboard": ("tensorboard",),
     "matplotlib": ("matplotlib",),
+    "msgspec": ("msgspec",),
     "safetensors": ("safetensors",),
     "onnx": ("onnx",),
     "onnxscript": ("onnxscript",),

@@ -3,12 +3,12 @@
 One cache file holds what is known of one data root. An entry stands as long as the file's size and modification time do.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -28,16 +28,17 @@ from c2d_fast.listing import Listing
 from c2d_fast.manifest_file import MISSING
 from c2d_fast.packet_table import open_table
 from c2d_fast.plan import Videos, pack_paths
+from c2d_fast.schemas import CacheFile, ShapeError, decode, is_cache_entry, with_sum, without_sum
 from c2d_fast.storage import beside, is_definite, is_unread, text_of_error, why_unread
 from c2d_fast.storage_wait import DEFAULT_PATIENCE, Patience, Wait, read_in_rounds, wait_for
 from c2d_fast.video import DecodeError
 from c2d_fast.watched_threads import run_in_threads
 
 _FORMAT = "c2d_fast.cache/7"
-_VIDEOS = ', "videos": '  # what the cache's checksum is of comes last
 _SAVE_EVERY_S = 60.0
 _TIME_LIMIT_S = 60.0
 _LOOKED_AT = 32
+_MOST_BYTES = 512 * 2**20
 _STORED = (
     "codec",
     "full_range",
@@ -137,9 +138,11 @@ def read_manifest(
     return Manifest(listing, kept, table, known[:, 0], known[:, 1], broken)
 
 
-def cache_folder() -> Path:
-    """Returns where manifests are kept: $XDG_CACHE_HOME/c2d_fast, or ~/.cache/c2d_fast."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "c2d_fast"
+def cache_folder() -> Path | None:
+    """Returns where manifests are kept: $XDG_CACHE_HOME/c2d_fast, or ~/.cache/c2d_fast; None of a user without a home."""
+    with contextlib.suppress(RuntimeError):
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "c2d_fast"
+    return None
 
 
 def file_state(path: Path) -> tuple[int, int] | None:
@@ -232,7 +235,8 @@ def _read_all(
 ) -> dict[int, Facts | str]:
     if not unread:
         return {}
-    print(f"reading {len(unread)} of {len(listing)} videos of {listing.path} once ({cache.path} keeps the result)")
+    keeps = f"{cache.path} keeps" if cache.path else "without a home folder, and with no XDG_CACHE_HOME, nothing keeps"
+    print(f"reading {len(unread)} of {len(listing)} videos of {listing.path} once ({keeps} the result)")
     entries: dict[int, Facts | str] = {}
     try:
         files = [str(listing.file(i)) for i in unread]
@@ -272,43 +276,38 @@ def _note_cut(listing: Listing, good: dict[int, Facts]) -> None:
         )
 
 
-def _is_entry(entry: Any) -> bool:
-    """Says whether an entry of the cache is whole: [size, mtime_ns, fields of Facts]."""
-    kinds = [int, int, *(field.type for field in dataclasses.fields(Facts))]
-    return isinstance(entry, list) and [type(value) for value in entry] == kinds
-
-
 class _Cache:
     """One data root's entries on disk: relative path -> [size, mtime_ns, fields of Facts]."""
 
     def __init__(self, root: Path):
         self.root = str(root.resolve())
-        self.path = cache_folder() / f"manifest-{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]}.json"
-        self._videos: dict[str, list[Any]] = {}
-        try:
-            text = self.path.read_text()
-            content = json.loads(text)
-            is_whole = content["crc32"] == zlib.crc32(text.partition(_VIDEOS)[2].encode())
-            if is_whole and content["format"] == _FORMAT and content["root"] == self.root:
-                self._videos = {video: entry for video, entry in content["videos"].items() if _is_entry(entry)}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            pass  # no cache, or none of ours: everything is read again
+        folder, name = cache_folder(), f"manifest-{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]}.json"
+        self.path = folder / name if folder else None
+        self._videos: dict[str, Any] = {}
+        # None, or none of ours, or damaged: everything is read again.
+        with contextlib.suppress(OSError, ShapeError):
+            if self.path and self.path.stat().st_size <= _MOST_BYTES:
+                text, has_sum = without_sum(self.path.read_bytes())
+                content = decode(text, CacheFile, _MOST_BYTES)
+                if has_sum and content.format == _FORMAT and content.root == self.root:
+                    self._videos = content.videos
 
     def get(self, video: str, state: tuple[int, int]) -> Facts | None:
         size, mtime_ns, *values = self._videos.get(video, (None, None))
-        names = (field.name for field in dataclasses.fields(Facts))
-        return Facts(**dict(zip(names, values, strict=True))) if (size, mtime_ns) == state else None
+        return Facts(*values) if (size, mtime_ns) == state else None
 
     def put(self, video: str, state: tuple[int, int], facts: Facts) -> None:
-        self._videos[video] = [*state, *dataclasses.astuple(facts)]
+        entry = [*state, *dataclasses.astuple(facts)]
+        if is_cache_entry(entry):  # a file may claim anything, and is read again then
+            self._videos[video] = entry
 
     def save(self) -> None:
+        if self.path is None:
+            return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             partial = self.path.with_suffix(f".{os.getpid()}.partial")
-            videos = json.dumps(self._videos) + "}"
-            head = {"format": _FORMAT, "root": self.root, "crc32": zlib.crc32(videos.encode())}
-            partial.write_text(json.dumps(head)[:-1] + _VIDEOS + videos)
+            partial.write_bytes(with_sum(json.dumps({"format": _FORMAT, "root": self.root, "videos": self._videos})))
             os.replace(partial, self.path)  # a run that reads it meanwhile sees the old or the new one
         except OSError as error:
             print(f"note: {self.path} cannot be written ({error.strerror}); the next run reads these videos again")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast.archive_members import TEXT, UNREADABLE, check_members, read_text, said
+from c2d_fast.archive_members import DAMAGED, TEXT, check_members, read_text, said
 from c2d_fast.errors import UserError
 from c2d_fast.facts import DEPTHS, DTYPE
 from c2d_fast.files import written_whole
@@ -148,7 +148,7 @@ def read_manifest_file(path: Path) -> ManifestFile:
         )
     except UserError:
         raise
-    except UNREADABLE as error:
+    except DAMAGED as error:
         raise UserError(f"{path}: is not a manifest that can be read ({said(error)}); {remedy}") from error
     rows = [len(getattr(manifest, name)) for name in ("videos", "labels", "size", "mtime_ns", "depth", "facts", "reasons")]
     if len(set(rows)) != 1 or not rows[0] or not _is_sensible(manifest):

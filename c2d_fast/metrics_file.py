@@ -1,11 +1,11 @@
 """metrics.jsonl: a line of JSON for each record of a run."""
 
-import json
 from pathlib import Path
 from typing import TextIO
 
 from c2d_fast.errors import UserError
 from c2d_fast.files import written_whole
+from c2d_fast.schemas import Record, ShapeError, decode
 
 
 def open_without_later_steps(path: Path, last_step: int, epochs: int | None) -> TextIO:
@@ -31,8 +31,7 @@ def open_without_later_steps(path: Path, last_step: int, epochs: int | None) -> 
 
 def _stands(line: str, last_step: int, epochs: int | None) -> bool:
     try:
-        record = json.loads(line)
-        is_later = epochs is not None and record.get("kind") == "val" and int(record["epoch"]) > epochs
-        return int(record["step"]) <= last_step and not is_later
-    except (ValueError, KeyError, TypeError, AttributeError):  # a killed process has left it unfinished
+        record = decode(line, Record)
+    except ShapeError:  # a killed process has left it unfinished
         return False
+    return record.step <= last_step and not (epochs is not None and record.kind == "val" and record.epoch > epochs)

@@ -1,29 +1,30 @@
 """Files that hold a model's weights, in any of the forms that users have: which form it is, and the weights in our names."""
 
 import importlib.util
-import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from c2d_fast.checkpoint import FORMAT, check_parts, read_file
+from c2d_fast.checkpoint import FORMAT, check_parts, check_sums, read_file
 from c2d_fast.errors import UserError
 from c2d_fast.files import written_whole
 from c2d_fast.inert_pickle import UnreadableError, read_state_dict
 from c2d_fast.model import MEAN, STD
 from c2d_fast.published_config import backbone_of
 from c2d_fast.recipe import Model
+from c2d_fast.schemas import ShapeError, convert, decode_object, encode
 
 CARD_FORMAT = "c2d_fast.card/1"
 _CARD_KEY = "c2d_fast.card"
 _ORDINARY = 0o666  # of a new file, as far as the user's mask allows
-_NOT_ON_CARD = ("format", "model", "optimizer", "scaler")
+_NOT_ON_CARD = ("format", "model", "optimizer", "scaler", "statistics", "tally")
 _FORMS = "a checkpoint of ours (.pt, .safetensors), a published one, or a torchvision ResNet's state dict"
 
 
@@ -59,10 +60,12 @@ class ModelFile:
     @property
     def model(self) -> Model | None:
         """Returns the model that the file's recipe names; None where it names none that there is."""
-        try:
-            return Model(**{key: _as_tuple(value) for key, value in self.recipe["model"].items()})
-        except (KeyError, TypeError, ValueError, AttributeError):
+        parts = self.recipe.get("model")
+        if not isinstance(parts, dict) or not parts.keys() <= {field.name for field in fields(Model)}:
             return None
+        with suppress(ShapeError):
+            return convert(parts, Model)
+        return None
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -103,6 +106,7 @@ def read_model_file(path: Path, what: str) -> ModelFile:
     content = _read_torch_file(path, what)
     if str(content.get("format")).startswith(FORMAT.partition("/")[0] + "/"):  # weights are the same in all versions
         check_parts(content, f"{what} {path}")
+        check_sums(path, what)
         return of_checkpoint(content, path)
     for key in ("state_dict", "model"):
         if isinstance(content.get(key), Mapping):
@@ -128,7 +132,7 @@ def write_safetensors(state: dict[str, Tensor], card: dict[str, Any], path: Path
 
     tensors = {name: value.contiguous() for name, value in state.items()}  # channels-last is no layout of the format's
     try:
-        metadata = {"format": "pt", _CARD_KEY: json.dumps({"format": CARD_FORMAT, **card})}
+        metadata = {"format": "pt", _CARD_KEY: encode({"format": CARD_FORMAT, **card})}
         with written_whole(path) as partial:
             safetensors.torch.save_file(tensors, partial, metadata)
             partial.chmod(_ORDINARY & ~_umask())  # the library's are readable by their owner only
@@ -171,10 +175,6 @@ def _by_names(path: Path, what: str, state: dict[str, Any]) -> ModelFile:
             key = key if key not in ours else name  # two of the file's are one of ours: the second is left over
             ours[key], names[key] = value, name
     return ModelFile(path, "published", ours, {}, names=names, prefix=prefix)
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(_as_tuple(item) for item in value) if isinstance(value, (list, tuple)) else value
 
 
 def published_name(name: str) -> str:
@@ -230,10 +230,10 @@ def _read_safetensors(path: Path, what: str) -> ModelFile:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-        card = json.loads(metadata.get(_CARD_KEY, "{}"))
-    except (OSError, SafetensorError, ValueError, RecursionError) as error:
+        card = decode_object(metadata.get(_CARD_KEY, "{}"))
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(f"{what} {path}: is damaged, or no safetensors file ({error})") from error
-    if isinstance(card, dict) and card.get("format") == CARD_FORMAT:
+    if card.get("format") == CARD_FORMAT:
         if not isinstance(card.get("recipe"), dict):
             raise UserError(f"{what} {path}: its card names no recipe; export it again")
         return ModelFile(path, "ours", state, {key: value for key, value in card.items() if key != "format"})

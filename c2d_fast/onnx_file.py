@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import json
 import logging
 import os
 import warnings
@@ -20,6 +19,7 @@ from c2d_fast.errors import UserError
 from c2d_fast.files import written_whole
 from c2d_fast.model import C2D
 from c2d_fast.model_file import CARD_FORMAT
+from c2d_fast.schemas import encode
 
 CARD_KEY = "c2d_fast.card"
 """Key of the metadata under which the card is."""
@@ -161,7 +161,7 @@ def _label(proto: Any, card: dict[str, Any], what: str) -> None:
     del proto.metadata_props[:], graph.metadata_props[:]
     graph.name = str(card["recipe"].get("name", "c2d"))
     try:
-        proto.metadata_props.add(key=CARD_KEY, value=json.dumps({"format": CARD_FORMAT, **card}))
+        proto.metadata_props.add(key=CARD_KEY, value=encode({"format": CARD_FORMAT, **card}))
     except (TypeError, ValueError) as error:
         raise UserError(f"{what}: the checkpoint's recipe, lists or scores are no plain values ({error})") from error
 

@@ -86,6 +86,9 @@ class PacketStore:
         if not place or len(place) != len(Place._fields) or place[0] != self._token:
             return None
         found = Place(*place)
+        self._file.seek(0, 2)
+        if found.position + found.rows + found.extradata > self._file.tell() or found.rows % DTYPE.itemsize:
+            return None
         return found if checksum(*self._read(found)) == found.checksum else None
 
     def earlier(self, video: str, state: tuple[int, int]) -> Place | None:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from c2d_fast.archive_members import TEXT, UNREADABLE, Member, check_members, read_array, read_text, said
+from c2d_fast.archive_members import DAMAGED, TEXT, Member, check_members, read_array, read_text, said
 from c2d_fast.errors import UserError
 from c2d_fast.examine import Examined
 from c2d_fast.files import written_whole
@@ -181,7 +181,7 @@ def open_table(path: Path, identity: str, packets: NDArray[Any] | None = None) -
         table = PacketTable(path, members)
     except UserError:
         raise
-    except UNREADABLE as error:
+    except DAMAGED as error:
         raise UserError(f"{path}: is not a packet table that can be read ({said(error)}); {REMEDY}") from error
     counts, lengths = np.diff(starts), np.diff(extradata_starts)
     fits = (

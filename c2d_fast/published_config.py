@@ -4,6 +4,8 @@ import re
 import zipfile
 from pathlib import Path
 
+from c2d_fast.archive_members import DAMAGED, check_stored
+
 _MOST_BYTES = 64 * 2**20
 _BEGIN = re.compile(rb"""["']?backbone["']?\s*[=:]\s*(?:dict\()?[({]?""")
 _KIND = re.compile(rb"""["']?type["']?\s*[=:]\s*["'](\w+)["']""")
@@ -23,8 +25,9 @@ def backbone_of(path: Path) -> str:
             names = [name for name in archive.namelist() if name.endswith("data.pkl")]
             if len(names) != 1 or archive.getinfo(names[0]).file_size > _MOST_BYTES:
                 return ""
+            check_stored(archive, path.stat().st_size)
             text = archive.read(names[0])
-    except (OSError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError, NotImplementedError):
+    except DAMAGED:
         return ""
     kinds = {kind for match in _BEGIN.finditer(text) if (kind := _type_of(text[match.end() : match.end() + _LONGEST]))}
     return kinds.pop() if len(kinds) == 1 else ""

@@ -7,6 +7,7 @@ from typing import Any
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.distributed import Group
 from c2d_fast.journal import Journal
+from c2d_fast.schemas import QuarantineEntry, quarantine_entry
 from c2d_fast.storage import is_unread
 
 FILE = "quarantine.jsonl"
@@ -37,10 +38,10 @@ class Quarantine:
         self._journal: Journal | None = None
         self._written: set[tuple[str, int]] = set()
         entries = group.by_first(lambda: self._read(forget=forget))
-        unread = sum(bool(entry.get("unread")) for entry in entries)
+        unread = sum(entry.unread for entry in entries)
         if unread:
             print(f"{unread} videos could not be read before ({self._path}): they are tried again")
-        broken = {str(entry.get("path")) for entry in entries if entry.get("list") == "train" and not entry.get("unread")}
+        broken = {entry.path for entry in entries if entry.list == "train" and not entry.unread}
         gone, before = set(train.gone()), set(train.places(broken).tolist())
         self.known = frozenset(gone | before)
         """Training videos that have been replaced before, or have broken since, by their place in the plan."""
@@ -92,12 +93,12 @@ class Quarantine:
             entry |= {"unread": True} if is_unread(reason) else {}
             self._open().add(entry | {"time": time.strftime("%F %T")})
 
-    def _read(self, *, forget: bool) -> list[dict[str, Any]]:
+    def _read(self, *, forget: bool) -> list[QuarantineEntry]:
         """Returns the lines that hold, on the first rank."""
         if not self._path.exists():
             return []
-        entries = [entry for entry in self._open().entries if isinstance(entry, dict)]
-        last = max((place for place, entry in enumerate(entries) if "forgotten" in entry), default=-1)
+        entries = self._open().entries
+        last = max((place for place, entry in enumerate(entries) if entry.forgotten), default=-1)
         entries = entries[last + 1 :]
         if not forget or not entries:
             return entries
@@ -106,5 +107,8 @@ class Quarantine:
         return []
 
     def _open(self) -> Journal:
-        self._journal = self._journal or Journal(self._path, _HEADER, f"--out: {self._path.name}", must_match=True)
+        what = f"--out: {self._path.name}"
+        self._journal = self._journal or Journal(
+            self._path, _HEADER, what, entry=quarantine_entry, must_match=True, must_be_whole=True
+        )
         return self._journal

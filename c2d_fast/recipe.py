@@ -14,6 +14,8 @@ _BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 """Depth of the ResNet -> blocks of layer1..layer4."""
 _MEANT_BEFORE = {"crop": {"scale_before_crop": False}}
 """What recipes meant before they had these fields."""
+MOST_CLASSES = 1_000_000
+"""More are not believed of any file or flag."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,13 @@ class Model:
     def __post_init__(self) -> None:
         if self.nonlocal_affinity not in ("embedded_gaussian", "dot_product"):
             raise ValueError(f"nonlocal_affinity ({self.nonlocal_affinity}) must be embedded_gaussian or dot_product")
-        blocks = _BLOCKS.get(self.depth, ())
+        if self.depth not in _BLOCKS:
+            raise ValueError(f"depth ({self.depth}) must be 18, 50 or 101")
+        if not 1 <= self.num_classes <= MOST_CLASSES:
+            raise ValueError(f"num_classes ({self.num_classes}) must be 1 to {MOST_CLASSES}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout ({self.dropout}) must be 0 or more, and below 1")
+        blocks = _BLOCKS[self.depth]
         for stage, block in self.nonlocal_after:
             if not 1 <= stage <= len(blocks) or not 0 <= block < blocks[stage - 1]:
                 raise ValueError(f"nonlocal_after ({stage}, {block}): ResNet-{self.depth} has no such block")
@@ -113,8 +121,6 @@ class Recipe:
     """True: without data flags, the commands make and use the demo data set."""
 
     def __post_init__(self) -> None:
-        if self.model.depth not in _BLOCKS:
-            raise ValueError(f"depth ({self.model.depth}) must be 18, 50 or 101")
         least = 2 if self.model.temporal_pool else 1
         if self.clip.num_frames < least or self.clip.interval < 1:
             raise ValueError(f"clip ({self.clip}) must have {least} frames at least, and an interval of 1 at least")

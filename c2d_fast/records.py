@@ -1,6 +1,5 @@
 """What a run tells: the console, JSON lines and TensorBoard, from the same figures. It keeps account of its own time."""
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from c2d_fast.gallery import Gallery
 from c2d_fast.gauges import Gauges
 from c2d_fast.metrics_file import open_without_later_steps
 from c2d_fast.pictures import Pictures
+from c2d_fast.schemas import encode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -175,7 +175,7 @@ class Records:
 
         def write() -> None:
             with (self._folder / "nonfinite.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(encode(line) + "\n")
 
         with self._timed():
             self._try(write)
@@ -243,7 +243,7 @@ class Records:
         line = {"kind": kind, "step": step, "epoch": epoch, "time_s": round(time.time(), 3), **figures}
         # What depends on the machine stands apart: of the rest a resumed run has the same to the bit.
         file = self._machine if kind == "machine" else self._jsonl
-        self._try(lambda: file.write(json.dumps(line) + "\n"))
+        self._try(lambda: file.write(encode(line) + "\n"))
         for name, value in figures.items():
             self._try(lambda name=name, value=value: self._board.scalar(f"{kind}/{name}", value, step))  # type: ignore[misc]
 

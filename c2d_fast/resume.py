@@ -67,7 +67,7 @@ def restore(trainer: Trainer, content: dict[str, Any]) -> None:
     """
     try:
         trainer.restore(content)
-    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise UserError(
             f"--resume {content['path']}: its optimizer or scaler is not of this run ({error!r:.200}); start anew from it with "
             "--weights"

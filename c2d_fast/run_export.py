@@ -1,7 +1,6 @@
 """Exports a checkpoint as the flags of `c2d_fast.export` say."""
 
 import argparse
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from c2d_fast.model import C2D
 from c2d_fast.model_file import CARD_FORMAT, ModelFile, read_model_file, write_safetensors
 from c2d_fast.onnx_file import check_packages, write_onnx
 from c2d_fast.recipe import load_pipe
+from c2d_fast.schemas import encode
 from c2d_fast.weights import describe, fit_state, model_for
 
 _MOST_PIXELS = 2**28  # of a clip: 1024 frames of 512 x 512
@@ -39,6 +39,12 @@ def run_export(args: argparse.Namespace) -> None:
         check_packages(f"--out {out}")
     file = read_model_file(args.checkpoint, "--checkpoint")
     model, card, clip_shape = _model(args, file)
+    try:
+        encode(card)
+    except (TypeError, ValueError) as error:  # something else than plain values on it
+        raise UserError(
+            f"--checkpoint {args.checkpoint}: its recipe, lists or scores are no plain values ({error}); give another"
+        ) from error
     name = card["recipe"].get("name")
     if form == "onnx":
         differences = write_onnx(model, _checked(clip_shape, args.checkpoint), card, out, features=args.features)
@@ -126,7 +132,7 @@ def _checked(clip_shape: tuple[Any, Any, Any], checkpoint: Path) -> tuple[int, i
 def _write_card(card: dict[str, Any], path: Path, out: Path) -> None:
     try:
         with written_whole(path) as partial:
-            partial.write_text(json.dumps({"format": CARD_FORMAT, **card}, indent=2) + "\n")
+            partial.write_text(encode({"format": CARD_FORMAT, **card}, indent=2) + "\n")
     except OSError as error:
         raise UserError(f"--out {out}: is written, but {path.name} cannot be ({error}); give another name") from error
 

@@ -1,6 +1,5 @@
 """A run's folder: found or made, and what it says of the run."""
 
-import json
 import os
 import platform
 import shlex
@@ -13,6 +12,7 @@ import torch
 
 from c2d_fast.errors import UserError
 from c2d_fast.files import written_whole
+from c2d_fast.schemas import encode
 from c2d_fast.versions import installed_dali, version_of
 
 _PACKAGES = ("torch", "torchvision", "numpy", "av", "tensorboard")
@@ -125,7 +125,7 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
         path = folder / f"config-resumed-{time.strftime('%Y%m%d-%H%M%S')}.json"
     try:
         with written_whole(path) as partial:
-            partial.write_text(json.dumps(config, indent=2) + "\n")
+            partial.write_text(encode(config, indent=2) + "\n")
     except OSError as error:
         raise UserError(
             f"--out {folder}: {path.name} cannot be written ({error.strerror}); free the disk or give another folder"

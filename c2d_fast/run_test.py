@@ -24,6 +24,7 @@ from c2d_fast.plan import VIEWS, EvalPlan
 from c2d_fast.precision import Precision
 from c2d_fast.recipe import PipeFile, Recipe, load_pipe
 from c2d_fast.run_folder import describe_run
+from c2d_fast.schemas import encode
 from c2d_fast.weights import describe, model_for
 
 
@@ -141,7 +142,7 @@ def _dump(path: Path, scores: Scores, manifest: Manifest, config: dict[str, Any]
         with written_whole(path) as partial, written_whole(summary) as partial_summary:
             with partial.open("wb") as file:
                 file.writelines(_pickled(_rows(scores, manifest)) if path.suffix == ".pkl" else _json(_rows(scores, manifest)))
-            partial_summary.write_text(json.dumps(config, indent=2) + "\n")
+            partial_summary.write_text(encode(config, indent=2) + "\n")
     except OSError as error:
         raise UserError(
             f"--dump {path}: it and its summary cannot be written ({error.strerror}); free the disk or give another file"

@@ -172,7 +172,7 @@ def _before(data: RunData, name: str) -> float | None:
     """Returns a number that a run which goes on used before; None where there is none."""
     used = data.resumed.get("used") if data.resumed else None
     value = used.get(name) if isinstance(used, dict) else None
-    return value if isinstance(value, (int, float)) else None
+    return value if isinstance(value, (int, float)) and 0 < value < 2**20 else None
 
 
 def _val_options(

@@ -25,6 +25,7 @@ from c2d_fast.manifest import file_state, file_states
 from c2d_fast.manifest_file import MISSING, ManifestFile, OtherVersionError, read_manifest_file, table_path, was_manifest
 from c2d_fast.packet_store import PacketStore, store_path
 from c2d_fast.packet_table import rows_of
+from c2d_fast.schemas import scan_entry
 from c2d_fast.storage import in_folder, why_unread
 from c2d_fast.storage_wait import DEFAULT_PATIENCE, read_in_rounds
 from c2d_fast.video import DecodeError
@@ -78,7 +79,7 @@ def run_scan(args: argparse.Namespace) -> None:
     header = {"format": _FORMAT, "root": str(listing.root.absolute())}
     journal_path = out.with_name(out.name + ".journal")
     with ExitStack() as stack:
-        journal = stack.enter_context(Journal(journal_path, header, f"--out {out}"))
+        journal = stack.enter_context(Journal(journal_path, header, f"--out {out}", entry=scan_entry))
         store = stack.enter_context(PacketStore(out, before)) if args.packets else None
         known = _known(journal, before, store)
         videos = list(dict.fromkeys(listing.videos))

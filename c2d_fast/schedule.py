@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from c2d_fast.recipe import Training
 
@@ -31,12 +31,22 @@ def lr_at(epoch: int, base_lr: float, training: Training) -> float:
 
 
 def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Loads what an optimizer has gathered. Its options are this run's: of another recipe, or of another device."""
+    """Loads what an optimizer has gathered. Its options are this run's: of another recipe, or of another device.
+
+    Raises:
+        ValueError: it is of other parameters.
+    """
     own = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     fresh = {parameter: dict(moments) for parameter, moments in optimizer.state.items()}
     optimizer.load_state_dict(state)
     for group, options in zip(optimizer.param_groups, own, strict=True):
         group.update(options)
+    for parameter, moments in optimizer.state.items():
+        buffer = moments.get("momentum_buffer")
+        if buffer is not None and not (
+            isinstance(buffer, Tensor) and buffer.shape == parameter.shape and buffer.is_floating_point()
+        ):
+            raise ValueError("a momentum that is not of its parameter's shape")
     for parameter, moments in fresh.items():  # a checkpoint of before the first step has none
         if optimizer.state[parameter].get("momentum_buffer") is None:
             optimizer.state[parameter].update(moments)

@@ -27,6 +27,7 @@ from c2d_fast.manifest import file_state
 from c2d_fast.manifest_file import MISSING, ManifestFile, read_manifest_file
 from c2d_fast.packet_store import PacketStore, store_path
 from c2d_fast.scan import ScanItem, examine_one
+from c2d_fast.schemas import transcode_entry
 from c2d_fast.storage_wait import DEFAULT_PATIENCE, read_in_rounds
 
 DEFAULT_GOP = 1
@@ -78,7 +79,8 @@ def run_transcode(args: argparse.Namespace) -> None:
     header = {"format": _FORMAT, "data root": str(listing.root.absolute()), **dataclasses.asdict(form)}
     manifest_path = out / f"{stem}.npz"
     with ExitStack() as stack:
-        journal = stack.enter_context(Journal(journal_path, header, f"--out {journal_path}", must_match=True))
+        journal = Journal(journal_path, header, f"--out {journal_path}", entry=transcode_entry, must_match=True)
+        stack.enter_context(journal)
         store = stack.enter_context(PacketStore(manifest_path, _manifest_before(manifest_path)))
         job = _Job(listing, out / stem, form, target_names(listing.videos), store, {})
         _remove_partials(job.folder)
@@ -137,11 +139,10 @@ def _remove_partials(folder: Path) -> None:
 def _to_do(job: _Job, journal: Journal, *, retry: bool) -> list[EncodeItem]:
     """Returns what is to be transcoded; the rest is put into job.done."""
     entries: dict[str, Encoded] = {}
-    for video, target, *values in journal.entries:
-        source_state, target_state, facts, reason, place = values
+    for video, target, source_state, target_state, facts, reason, place in journal.entries:
         if target == job.targets.get(video):
-            packets = job.store.known(place) or job.store.earlier(target, tuple(target_state))
-            entries[video] = Encoded(tuple(source_state), tuple(target_state), facts and tuple(facts), reason, packets)
+            packets = job.store.known(place) or job.store.earlier(target, target_state)
+            entries[video] = Encoded(source_state, target_state, facts, reason, packets)
     scanned = job.listing.scanned
     places = {video: i for i, video in enumerate(job.listing.videos)}
     items = []

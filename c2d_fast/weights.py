@@ -13,7 +13,7 @@ from torch import Tensor
 from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.model import C2D
 from c2d_fast.model_file import ModelFile, read_model_file
-from c2d_fast.recipe import Recipe, stored_part
+from c2d_fast.recipe import MOST_CLASSES, Recipe, stored_part
 
 _IMAGENET = {
     18: torchvision.models.ResNet18_Weights.IMAGENET1K_V1,  # there is no V2 of it
@@ -22,7 +22,6 @@ _IMAGENET = {
 }
 _IMAGENET_CLASSES = 1000
 _HEAD = ("fc.weight", "fc.bias")
-_MOST_CLASSES = 1_000_000
 _POOLED = {True: "with", False: "without"}
 _NAMED = 20  # keys of each kind, in a message
 
@@ -112,8 +111,8 @@ def model_for(recipe: Recipe, file: ModelFile, what: str, num_classes: int | Non
     """
     if num_classes is None and file.form == "ours":
         num_classes = file.num_classes
-    if num_classes is not None and num_classes > _MOST_CLASSES:
-        raise UserError(f"{what}: its classifier has {num_classes} classes; more than {_MOST_CLASSES} are not believed")
+    if num_classes is not None and num_classes > MOST_CLASSES:
+        raise UserError(f"{what}: its classifier has {num_classes} classes; more than {MOST_CLASSES} are not believed")
     recipe = recipe.with_num_classes(num_classes or recipe.model.num_classes)
     model = C2D(recipe.model)
     load_checkpoint(model, file, recipe, what)
@@ -198,6 +197,11 @@ def _form(file: ModelFile) -> str:
 
 def _download(depth: int) -> dict[str, Tensor]:
     weights = _IMAGENET[depth]
+    if torch.hub.get_dir().startswith("~"):  # would become a folder of that name
+        raise UserError(
+            "--weights imagenet: there is no home folder to keep them in; set TORCH_HOME to a folder, give them with "
+            "--weights FILE, or start at random with --weights none"
+        )
     try:
         state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (URLError, OSError, RuntimeError) as error:
