@@ -1,12 +1,5 @@
-"""Knows every video's frames, size and codec before a run starts: from a scan, or read once and kept in a cache folder.
+"""Knows every video's frames, size and codec before a run starts: from a scan, or read once and kept in a cache folder."""
 
-One cache file holds what is known of one data root. An entry stands as long as the file's size and modification time do.
-"""
-
-import contextlib
-import dataclasses
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,20 +18,18 @@ from c2d_fast.errors import UserError
 from c2d_fast.examine import examine
 from c2d_fast.facts import DTYPE, Facts, for_reading, to_table
 from c2d_fast.listing import Listing
+from c2d_fast.manifest_cache import Cache as _Cache
 from c2d_fast.manifest_file import MISSING
 from c2d_fast.packet_table import open_table
 from c2d_fast.plan import Videos, pack_paths
-from c2d_fast.schemas import CacheFile, ShapeError, decode, is_cache_entry, with_sum, without_sum
 from c2d_fast.storage import beside, is_definite, is_unread, text_of_error, why_unread
 from c2d_fast.storage_wait import DEFAULT_PATIENCE, Patience, Wait, read_in_rounds, wait_for
 from c2d_fast.video import DecodeError
 from c2d_fast.watched_threads import run_in_threads
 
-_FORMAT = "c2d_fast.cache/7"
 _SAVE_EVERY_S = 60.0
 _TIME_LIMIT_S = 60.0
 _LOOKED_AT = 32
-_MOST_BYTES = 512 * 2**20
 _STORED = (
     "codec",
     "full_range",
@@ -136,13 +127,6 @@ def read_manifest(
     table = for_reading(table)
     known = np.array([state or (-1, -1) for state in found], np.int64)
     return Manifest(listing, kept, table, known[:, 0], known[:, 1], broken)
-
-
-def cache_folder() -> Path | None:
-    """Returns where manifests are kept: $XDG_CACHE_HOME/c2d_fast, or ~/.cache/c2d_fast; None of a user without a home."""
-    with contextlib.suppress(RuntimeError):
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "c2d_fast"
-    return None
 
 
 def file_state(path: Path) -> tuple[int, int] | None:
@@ -274,40 +258,3 @@ def _note_cut(listing: Listing, good: dict[int, Facts]) -> None:
             f"note: {len(cut)} of the {len(listing)} videos of {listing.path} are cut off, {first}: what is there of them is "
             "used; python -m c2d_fast.prepare scan leaves them out"
         )
-
-
-class _Cache:
-    """One data root's entries on disk: relative path -> [size, mtime_ns, fields of Facts]."""
-
-    def __init__(self, root: Path):
-        self.root = str(root.resolve())
-        folder, name = cache_folder(), f"manifest-{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]}.json"
-        self.path = folder / name if folder else None
-        self._videos: dict[str, Any] = {}
-        # None, or none of ours, or damaged: everything is read again.
-        with contextlib.suppress(OSError, ShapeError):
-            if self.path and self.path.stat().st_size <= _MOST_BYTES:
-                text, has_sum = without_sum(self.path.read_bytes())
-                content = decode(text, CacheFile, _MOST_BYTES)
-                if has_sum and content.format == _FORMAT and content.root == self.root:
-                    self._videos = content.videos
-
-    def get(self, video: str, state: tuple[int, int]) -> Facts | None:
-        size, mtime_ns, *values = self._videos.get(video, (None, None))
-        return Facts(*values) if (size, mtime_ns) == state else None
-
-    def put(self, video: str, state: tuple[int, int], facts: Facts) -> None:
-        entry = [*state, *dataclasses.astuple(facts)]
-        if is_cache_entry(entry):  # a file may claim anything, and is read again then
-            self._videos[video] = entry
-
-    def save(self) -> None:
-        if self.path is None:
-            return
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial = self.path.with_suffix(f".{os.getpid()}.partial")
-            partial.write_bytes(with_sum(json.dumps({"format": _FORMAT, "root": self.root, "videos": self._videos})))
-            os.replace(partial, self.path)  # a run that reads it meanwhile sees the old or the new one
-        except OSError as error:
-            print(f"note: {self.path} cannot be written ({error.strerror}); the next run reads these videos again")

@@ -16,7 +16,7 @@ import torch
 from hypothesis import strategies as st
 from numpy.lib import format as npy
 
-from c2d_fast import checkpoint, history, manifest, run_analyze, schemas
+from c2d_fast import checkpoint, history, manifest, manifest_cache, run_analyze, schemas
 from c2d_fast.checkpoints import newest
 from c2d_fast.demo_data import _is_made
 from c2d_fast.dump_file import read_dump
@@ -225,7 +225,7 @@ class CacheFile(Reader):
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def files(self):
-        content = {"format": manifest._FORMAT, "root": str(self.folder.resolve()), "videos": self.videos}
+        content = {"format": manifest_cache.FORMAT, "root": str(self.folder.resolve()), "videos": self.videos}
         summed = replaced(content).map(json.dumps).map(lambda text: schemas.with_sum(text) if text[-1] in "]}" else b"x")
         return damaged(schemas.with_sum(json.dumps(content))) | summed
 
@@ -241,7 +241,7 @@ class DamagedCache(CacheFile):
     """Without a right checksum for wrong values: what is found is what was written."""
 
     def files(self):
-        content = {"format": manifest._FORMAT, "root": str(self.folder.resolve()), "videos": self.videos}
+        content = {"format": manifest_cache.FORMAT, "root": str(self.folder.resolve()), "videos": self.videos}
         return damaged(schemas.with_sum(json.dumps(content)))
 
     def read(self):

@@ -12,7 +12,7 @@ import torch
 from fuzzed import FACTS, MODEL, RECIPE, ScanJournal, a_manifest, our_checkpoint, saved, show
 from test_fuzz import at_most, peak_bytes
 
-from c2d_fast import checkpoint, manifest, schemas
+from c2d_fast import checkpoint, manifest, manifest_cache, schemas
 from c2d_fast.errors import UserError
 from c2d_fast.findings import report
 from c2d_fast.history import read_history
@@ -125,7 +125,7 @@ def test_a_user_without_a_home_has_no_cache(tmp_path, monkeypatch, capsys):
     cache = manifest._Cache(tmp_path)
     cache.put("a.mp4", (1, 2), FACTS)
     cache.save()
-    assert (manifest.cache_folder(), cache.path, capsys.readouterr().out) == (None, None, "")
+    assert (manifest_cache.cache_folder(), cache.path, capsys.readouterr().out) == (None, None, "")
 
 
 def laughs(depth=60):
