@@ -4,6 +4,7 @@ A playlist names other files, and a picture's name may stand for a sequence of t
 content, whatever it is called: so it is told beforehand what it may take one for.
 """
 
+import os
 import re
 import stat
 from pathlib import Path
@@ -50,23 +51,23 @@ _KINDS = (
 )
 
 
-def why_no_file(path: Path) -> str:
+def why_no_file(path: str | Path) -> str:
     """Says why a path must not be opened: a FIFO would block for ever, a device may never end; empty for a regular file.
 
     Raises:
         OSError: there is none.
     """
-    mode = path.stat().st_mode
+    mode = os.stat(path).st_mode
     if stat.S_ISREG(mode):
         return ""
     kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "special file")
     return f"is a {kind}, not a regular file"
 
 
-def why_no_video(path: Path) -> str:
+def why_no_video(path: str | Path) -> str:
     """Says of a regular file that did not open what it is, where its first bytes tell: a playlist, a picture; or nothing."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             head = file.read(_HEAD_BYTES)
     except OSError:
         return ""

@@ -13,7 +13,7 @@ from c2d_fast.cuda_waits import sleep_in_waits
 from c2d_fast.decode import choose_decoder
 from c2d_fast.decoder_check import check_decoder
 from c2d_fast.distributed import Group
-from c2d_fast.errors import UserError
+from c2d_fast.errors import UserError, start_again
 from c2d_fast.hybrid import measure_share
 from c2d_fast.listing import Listing
 from c2d_fast.loader import LoaderOptions
@@ -44,7 +44,7 @@ def training_videos(
 def patience_of(args: argparse.Namespace) -> Patience:
     """Returns how long a command waits for a storage: training as long as for anything else (--stall-minutes)."""
     stall_minutes = getattr(args, "stall_minutes", None)
-    return Patience(60 * stall_minutes, "start again with --resume auto") if stall_minutes else DEFAULT_PATIENCE
+    return Patience(60 * stall_minutes, start_again(vars(args).keys())) if stall_minutes else DEFAULT_PATIENCE
 
 
 def scored_videos(listing: Listing, args: argparse.Namespace, *, goes_on: bool = False) -> BadVideos:
