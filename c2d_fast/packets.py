@@ -214,7 +214,8 @@ def remux(groups: Groups, template: av.VideoStream, wanted: NDArray[np.int64]) -
     delay = int((np.arange(len(packets)) - ranks).max())  # no packet is shown before it is decoded
     target = io.BytesIO()
     with av.open(target, "w", format="matroska") as output:
-        stream = output.add_stream_from_template(template)
+        # opaque: what is copied is no matter of an encoder, of which AV1 here has none by the name of its decoder.
+        stream = output.add_stream_from_template(template, opaque=True)
         for place, (packet, rank) in enumerate(zip(packets, ranks.tolist(), strict=True)):
             packet.stream, packet.time_base = stream, Fraction(1, 1000)
             packet.pts, packet.dts = (rank + delay) * _FRAME_MS, place * _FRAME_MS

@@ -2,15 +2,18 @@
 
 import io
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from media import decode_all, known, make_video
+from runs import ROOT
 
 from c2d_fast import decoded_order as module
 from c2d_fast.decoded_order import decoded_order, gives_order
 from c2d_fast.examine import examine
+from c2d_fast.manifest_file import read_manifest_file
 from c2d_fast.picture_order import PictureOrder
 from c2d_fast.video import decode_frames, read_clip
 
@@ -24,7 +27,28 @@ STRUCTURES = {
     "hevc P": ("hevc", {"x265-params": X265 + "bframes=0"}),
     "hevc B": ("hevc", {"x265-params": X265 + "bframes=4:b-adapt=0"}),
     "hevc open": ("hevc", {"x265-params": X265 + "open-gop=1:bframes=4:b-adapt=0"}),
+    "h264 intra": ("h264", {"g": "1"}),
+    "hevc intra": ("hevc", {"x265-params": "log-level=none:keyint=1"}),
+    "mpeg4 P": ("mpeg4", {"bf": "0", "g": "12", "q:v": "2"}),
     "mpeg4 B": ("mpeg4", {"bf": "2", "g": "12", "q:v": "2"}),
+    "mpeg2 P": ("mpeg2", {"bf": "0", "g": "12", "q:v": "2"}),
+    "mpeg2 B": ("mpeg2", {"bf": "2", "g": "12", "q:v": "2"}),
+    "vp8 P": ("vp8", {"g": "12", "auto-alt-ref": "0"}),
+    "vp9 P": ("vp9", {"g": "12", "auto-alt-ref": "0"}),
+    "vp9 hidden": ("vp9", {"g": "20", "auto-alt-ref": "1", "lag-in-frames": "16"}),
+    "av1 hidden": ("av1", {"g": "16", "preset": "12"}),
+    "mjpeg intra": ("mjpeg", {}),
+}
+# Container -> what it may hold. Of timestamps there are those that are right, decoding times in their place, or none (AVI).
+CONTAINERS = {
+    "mp4": ("h264", "hevc", "mpeg4", "mpeg2", "vp9", "av1", "mjpeg"),
+    "mov": ("h264", "hevc", "mpeg4", "mpeg2", "mjpeg"),
+    "mkv": ("h264", "hevc", "mpeg4", "mpeg2", "vp8", "vp9", "av1", "mjpeg"),
+    "webm": ("vp8", "vp9", "av1"),
+    "ts": ("h264", "hevc", "mpeg2"),
+    "flv": ("h264",),
+    "avi": ("h264", "mpeg4", "mpeg2", "mjpeg", "vp8"),
+    "mpg": ("mpeg2",),
 }
 NUM_FRAMES = 40
 
@@ -32,12 +56,13 @@ NUM_FRAMES = 40
 def store(folder, name, container, times):
     """Encodes a structure and stores it anew: as it is, without times of showing, or with decoding times in their place."""
     codec, options = STRUCTURES[name]
-    if container == "avi":  # which has no times of showing in any case
-        return make_video(folder / "stored.avi", codec, NUM_FRAMES, 160, 96, **options)
+    # AVI has no times of showing in any case.
+    if container in ("avi", "mpg"):
+        return make_video(folder / f"stored.{container}", codec, NUM_FRAMES, 160, 96, **options)
     encoded = make_video(folder / "encoded.mkv", codec, NUM_FRAMES, 160, 96, **options)
     path = folder / f"stored.{container}"
     with av.open(str(encoded)) as source, av.open(str(path), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
+        stream = target.add_stream_from_template(source.streams.video[0], opaque=True)
         for number, packet in enumerate(p for p in source.demux(video=0) if p.size):
             packet.stream = stream
             if times != "right":
@@ -46,23 +71,37 @@ def store(folder, name, container, times):
     return path
 
 
-CASES = [
-    *((name, container, "right") for name in STRUCTURES for container in ("mp4", "mkv")),
-    *((name, container, "decoding") for name in STRUCTURES for container in ("mkv", "mov")),
-    *((name, "ts", "decoding") for name in STRUCTURES if not name.startswith("mpeg4")),
-    *((name, "avi", "none") for name in STRUCTURES if not name.startswith("hevc")),
-    *((name, "flv", "decoding") for name in STRUCTURES if name.startswith("h264")),
-]
+def cases():
+    for name in STRUCTURES:
+        codec, _, kind = name.partition(" ")
+        for container in (container for container, codecs in CONTAINERS.items() if codec in codecs):
+            if container in ("avi", "mpg"):
+                yield name, container, "none" if container == "avi" else "right"
+                continue
+            yield name, container, "right"
+            # Where pictures are shown as they are stored both are the same.
+            if kind not in ("intra", "P", "hidden"):
+                yield name, container, "decoding"
 
 
-@pytest.mark.parametrize(("name", "container", "times"), CASES, ids=lambda value: value)
+CASES = [*cases()]
+ALWAYS = {("h264", "mp4"), ("h264", "mkv"), ("h264", "ts"), ("h264", "avi"), ("hevc", "mkv"), ("mpeg4", "avi"), ("vp9", "webm")}
+"""The others are slow tests: codec and container."""
+
+
+def param(name, container, times):
+    marks = [] if (name.partition(" ")[0], container) in ALWAYS else [pytest.mark.slow]
+    return pytest.param(name, container, times, marks=marks)
+
+
+@pytest.mark.parametrize(("name", "container", "times"), [param(*case) for case in CASES], ids=lambda value: value)
 def test_frames_are_those_of_full_decoding(tmp_path, name, container, times):
     path = store(tmp_path, name, container, times)
     frames = decode_all(path)
     for depth in ("packets", "keyframes", "full"):
         examined = examine(path, depth, locate=True)
         assert examined.facts.frames == len(frames), depth
-        if times == "right" and not name.startswith("mpeg4"):
+        if times == "right" and name.startswith(("h264", "hevc")):
             assert examined.facts.in_order, "what is right is read clip by clip"
         for wanted in (np.array([0, 8, 16, 24]), np.array([5, 6, 7]), np.array([len(frames) - 1, 13])):
             for table in (True, False):
@@ -73,6 +112,35 @@ def test_frames_are_those_of_full_decoding(tmp_path, name, container, times):
                     with av.open(io.BytesIO(data.tobytes())) as small:
                         images = [frame.to_ndarray(format="rgb24") for frame in small.decode(video=0)]
                     assert (np.stack(images)[numbers] == frames[wanted]).all(), (depth, table, wanted)
+
+
+def page():
+    """The table of docs/containers.md."""
+    rows = ["| | " + " | ".join(CONTAINERS) + " |", "|---|" + "---|" * len(CONTAINERS)]
+    for name in STRUCTURES:
+        tried = {c: [t for n, c_, t in CASES if (n, c_) == (name, c)] for c in CONTAINERS}
+        rows.append(f"| {name} | " + " | ".join(", ".join(tried[c]) for c in CONTAINERS) + " |")
+    return "\n".join(rows)
+
+
+def test_the_page_says_what_was_tried():
+    assert page() in (ROOT / "docs" / "containers.md").read_text()
+
+
+@pytest.mark.slow
+def test_transcoded_files_have_the_frames_in_their_order(tmp_path, run_command):
+    stored = {case: store(tmp_path / "in" / " ".join(case), *case) for case in CASES}
+    names = {case: path.relative_to(tmp_path / "in") for case, path in stored.items()}
+    (tmp_path / "list.txt").write_text("".join(f"{name} 0\n" for name in names.values()))
+    done = run_command("prepare", "transcode", "--list", tmp_path / "list.txt", "--data-root", tmp_path / "in",
+                       "--out", tmp_path / "out", "--crf", 8)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    manifest = read_manifest_file(tmp_path / "out" / "list.npz")
+    assert not any(manifest.reasons)
+    for video, path in zip(manifest.videos, stored.values(), strict=True):
+        frames, coded = decode_all(path).astype(int), decode_all(Path(manifest.root) / video).astype(int)
+        assert coded.shape == frames.shape, video
+        assert [int(np.abs(frames - image).mean((1, 2, 3)).argmin()) for image in coded] == list(range(len(frames))), video
 
 
 def test_the_case_that_was_found(shared):
@@ -95,7 +163,7 @@ def headers(path):
     return order, np.argsort(np.argsort(times))
 
 
-@pytest.mark.parametrize("name", [name for name in STRUCTURES if "mpeg4" not in name])
+@pytest.mark.parametrize("name", [name for name in STRUCTURES if name.startswith(("h264", "hevc"))])
 @pytest.mark.parametrize("container", ["mp4", "mkv", "ts"])
 def test_headers_give_the_order(tmp_path, name, container):
     order, by_time = headers(store(tmp_path, name, container, "right"))
