@@ -10,13 +10,13 @@ import av
 import pytest
 import torch
 from media import make_dataset, make_video, spoil
-from runs import FAULTY, batches, end, flags, last, one_line, run, same_weights, start, wait_for_steps
+from runs import FAULTY, batches, end, flags, last, one_line, run, same_weights, start, train, wait_for_steps
 from test_loader import dataset, eval_loader, train_loader
 
 from c2d_fast import manifest as manifest_module
 from c2d_fast import sample_problems, storage, storage_wait
 from c2d_fast.children import Lost
-from c2d_fast.errors import EXIT_START_AGAIN, EndedError
+from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError
 from c2d_fast.listing import read_list
 from c2d_fast.manifest import read_manifest
 from c2d_fast.storage_wait import Patience, Wait, wait_for
@@ -282,46 +282,57 @@ def entries(out):
     return [json.loads(line) for line in (out / "quarantine.jsonl").read_text().splitlines()[1:]]
 
 
-def test_a_file_that_is_gone_for_good_is_replaced_until_the_run_is_resumed(own_videos, tmp_path):
-    """No video is called broken for it, though it counts."""
-    out, victim = tmp_path / "run", own_videos.parent / "some videos/clip 2.mp4"
-    words = [*flags(own_videos, out, "--checkpoint-steps", 1)]
-    words[words.index("--val-list") + 1] = str(own_videos.parent / "good.txt")
+@pytest.fixture
+def training(own_videos, tmp_path, monkeypatch):
+    """Trains on all of them in this process, and scores two others; returns the exit code."""
     (own_videos.parent / "good.txt").write_text("some videos/clip 0.mp4 0\nsome videos/clip 1.mp4 1\n")
-    content = victim.read_bytes()
-    assert run(*words, "--epochs", 1, "--max-bad-videos", 0).returncode == 0
-    state = victim.stat()
-    victim.unlink()
-    refused = run(*words, "--resume", "auto", "--max-bad-videos", 0)
-    one_line(refused, 2, "clip 2.mp4", "no such file", "the limit is 0")
-    assert run(*words, "--epochs", 3, "--resume", "auto", "--max-bad-videos", 1).returncode == 0
-    assert not (out / "quarantine.jsonl").exists()
-    assert all("clip 2" not in "".join(videos) for (epoch, *_), (videos, _) in batches(out).items() if epoch > 1)
+    words = [*flags(own_videos, tmp_path / "run", "--resume", "auto")]
+    words[words.index("--val-list") + 1] = str(own_videos.parent / "good.txt")
+    return lambda epochs, limit, *more: train(
+        *words, "--epochs", epochs, "--max-bad-videos", limit, *more, monkeypatch=monkeypatch
+    )
+
+
+def videos_of(out, wanted):
+    return "".join("".join(videos) for (epoch, *_), (videos, _) in batches(out).items() if epoch == wanted)
+
+
+def mend(victim, content, state):
     victim.write_bytes(content)
     os.utime(victim, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert run(*words, "--epochs", 4, "--resume", "auto", "--max-bad-videos", 0).returncode == 0
-    assert any("clip 2" in "".join(videos) for (epoch, *_), (videos, _) in batches(out).items() if epoch == 4)
 
 
-def test_a_forgotten_quarantine(own_videos, tmp_path):
+def test_a_file_that_is_gone_for_good_counts_and_is_used_again_once_it_is_back(own_videos, tmp_path, training):
     out, victim = tmp_path / "run", own_videos.parent / "some videos/clip 2.mp4"
-    words = [*flags(own_videos, out, "--resume", "auto", "--max-bad-videos", 1)]
-    words[words.index("--val-list") + 1] = str(own_videos.parent / "good.txt")
-    (own_videos.parent / "good.txt").write_text("some videos/clip 0.mp4 0\nsome videos/clip 1.mp4 1\n")
     content, state = victim.read_bytes(), victim.stat()
-    assert run(*words, "--epochs", 1).returncode == 0
+    assert training(1, 0) == 0
+    victim.unlink()
+    assert training(2, 1) == 0
+    assert not (out / "quarantine.jsonl").exists()
+    assert "clip 2" not in videos_of(out, 2)
+    mend(victim, content, state)
+    assert training(3, 0) == 0
+    assert "clip 2" in videos_of(out, 3)
+    victim.unlink()
+    with pytest.raises(UserError, match=r"clip 2.mp4 no such file; the limit is 0"):
+        training(4, 0)
+
+
+def test_a_quarantine_is_forgotten_when_asked(own_videos, tmp_path, training, capsys):
+    out, victim = tmp_path / "run", own_videos.parent / "some videos/clip 2.mp4"
+    content, state = victim.read_bytes(), victim.stat()
+    assert training(1, 0) == 0
     spoil(victim)
-    assert run(*words, "--epochs", 2).returncode == 0
+    assert training(2, 1) == 0
     assert [entry["path"] for entry in entries(out)] == ["some videos/clip 2.mp4"]
-    victim.write_bytes(content)
-    os.utime(victim, ns=(state.st_atime_ns, state.st_mtime_ns))
-    one_line(run(*words, "--epochs", 3, "--max-bad-videos", 0), 2, "the limit is 0")
-    done = run(*words, "--epochs", 3, "--max-bad-videos", 0, "--forget-quarantine")
-    assert done.returncode == 0, done.stderr
-    assert f"--forget-quarantine: 1 videos of {out / 'quarantine.jsonl'} are used again" in done.stdout
-    assert any("clip 2" in "".join(videos) for (epoch, *_), (videos, _) in batches(out).items() if epoch == 3)
+    mend(victim, content, state)
+    with pytest.raises(UserError, match="the limit is 0"):
+        training(3, 0)
+    assert training(3, 0, "--forget-quarantine") == 0
+    assert f"--forget-quarantine: 1 videos of {out / 'quarantine.jsonl'} are used again" in capsys.readouterr().out
+    assert "clip 2" in videos_of(out, 3)
     assert [entry.get("path", entry.get("forgotten")) for entry in entries(out)] == ["some videos/clip 2.mp4", 1]
-    assert run(*words, "--epochs", 4, "--max-bad-videos", 0).returncode == 0  # it stays forgotten
+    assert training(4, 0) == 0  # it stays forgotten
 
 
 def test_a_signal_of_a_mapped_file_that_is_gone_is_held_against_no_video(monkeypatch):
