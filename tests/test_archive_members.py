@@ -147,6 +147,6 @@ def test_members_that_are_compressed_otherwise_are_refused(scanned, tmp_path, ho
 
 def test_a_message_is_of_one_line_whatever_names_are_in_the_archive(scanned, tmp_path):
     target = rewritten(scanned, tmp_path / "list.npz", **{"a\nb": array(np.zeros(1))})
-    with pytest.raises(UserError, match="it holds a b.npy") as error:
+    with pytest.raises(UserError, match=r"it holds a b\.npy") as error:
         read_manifest_file(target)
     assert "\n" not in str(error.value)
