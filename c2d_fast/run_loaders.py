@@ -8,13 +8,16 @@ from torch import nn
 from c2d_fast.bad_videos import BadVideos
 from c2d_fast.dataset import scored_at_a_time
 from c2d_fast.distributed import Group
+from c2d_fast.errors import EndedError
 from c2d_fast.evaluate import Scores, evaluate
+from c2d_fast.first_signals import word_for
 from c2d_fast.gallery import Gallery
 from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
 from c2d_fast.plan import EvalPlan, TrainPlan
 from c2d_fast.precision import Precision
 from c2d_fast.recipe import Recipe
 from c2d_fast.run_data import RunData
+from c2d_fast.signals import StopSignals, exit_code
 from c2d_fast.trainer import Progress
 from c2d_fast.watchdog import Watchdog
 from c2d_fast.worker_stacks import shown
@@ -95,3 +98,14 @@ def videos_in_work(source: TrainLoader, val_source: EvalLoader | None) -> list[s
         if kind in loaders
     ]
     return [*lines, "the last training batch asked for:", *(f"  {source.name(index)}" for index in source.awaited())]
+
+
+def beat_or_end(beat: Callable[[str], None], signals: StopSignals) -> Callable[[str], None]:
+    """Returns what is called while a storage is waited for: a signal ends the run there, with no step to be finished first."""
+
+    def call(doing: str) -> None:
+        beat(doing)
+        if signals.received:
+            raise EndedError(word_for(signals.received), exit_code(signals.received))
+
+    return call

@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import inspect
-import signal
 from contextlib import nullcontext
 from typing import Any
 
@@ -20,6 +19,7 @@ from c2d_fast.dataset import choose_device, loader_options
 from c2d_fast.determinism import make_deterministic, tune_kernels
 from c2d_fast.distributed import Group, group_of_environment
 from c2d_fast.errors import EndedError, UserError
+from c2d_fast.first_signals import word_for
 from c2d_fast.gauges import Gauges
 from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
 from c2d_fast.model import C2D, compile_model
@@ -32,7 +32,7 @@ from c2d_fast.records import NoRecords, Records
 from c2d_fast.resume import note_changes, restore
 from c2d_fast.run_data import RunData, prepare_data
 from c2d_fast.run_folder import describe_run, write_config
-from c2d_fast.run_loaders import make_scorer, make_train_loader, make_val_loader, videos_in_work
+from c2d_fast.run_loaders import beat_or_end, make_scorer, make_train_loader, make_val_loader, videos_in_work
 from c2d_fast.schedule import make_optimizer, scaled_lr
 from c2d_fast.signals import StopSignals, exit_code
 from c2d_fast.step_profile import STEPS, StepProfile
@@ -221,7 +221,7 @@ def _watchdog(
     )
     trainer.beat = watchdog.beat
     for loader in (source, val_source) if val_source else (source,):
-        loader.beat_while_waiting(watchdog.beat)
+        loader.beat_while_waiting(beat_or_end(watchdog.beat, trainer.signals))
     return watchdog
 
 
@@ -269,8 +269,7 @@ def _run(trainer: Trainer, epochs: int, quarantine: Quarantine) -> None:
         finished = True
     except StoppedError as stopped:
         records.say(f"{last} holds step {trainer.progress.step}; go on from there with --resume auto --out {last.parent}")
-        word = "interrupted" if stopped.number == signal.SIGINT else f"stopped by {signal.Signals(stopped.number).name}"
-        raise EndedError(word, exit_code(stopped.number)) from None
+        raise EndedError(word_for(stopped.number), exit_code(stopped.number)) from None
     except EndedError as ended:  # by what is none of the run's faults: what has been computed is kept
         raise EndedError(f"{ended}; {trainer.rescue()}", ended.exit_code) from ended
     finally:

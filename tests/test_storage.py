@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import threading
 import time
 
@@ -214,6 +215,23 @@ def test_a_run_goes_on_after_its_data_folder_was_gone(own_videos, whole_run, tmp
     assert process.returncode == 0, stderr
     assert "storage is back after " in stdout
     assert undisturbed(whole_run, out)
+
+
+def test_a_signal_ends_a_run_that_waits_for_its_storage(own_videos, tmp_path):
+    out, data, away = tmp_path / "run", own_videos.parent, tmp_path / "away"
+    process = start(*flags(own_videos, out), PYTHONUNBUFFERED="1")
+    try:
+        wait_for_steps(process, out, 1)
+        data.rename(away)
+        until_it_waits(process)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=30)
+    finally:
+        end(process)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert stderr.startswith("stopped by SIGTERM; ")
+    assert "last.pt holds step" in stderr
+    assert len(stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("seconds", [2, pytest.param(30, marks=pytest.mark.slow)])
