@@ -9,8 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from c2d_fast.checksums import with_sum, without_sum
 from c2d_fast.errors import UserError
-from c2d_fast.schemas import ShapeError, check_plain, parse, with_sum, without_sum
+from c2d_fast.schemas import ShapeError, check_plain, parse
 
 _LONGEST_LINE = 2**20
 

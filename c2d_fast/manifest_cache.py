@@ -11,8 +11,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from c2d_fast.checksums import with_sum, without_sum
 from c2d_fast.facts import Facts
-from c2d_fast.schemas import CacheFile, ShapeError, decode, is_cache_entry, with_sum, without_sum
+from c2d_fast.schemas import CacheFile, ShapeError, decode, is_cache_entry
 
 FORMAT = "c2d_fast.cache/7"
 _MOST_BYTES = 512 * 2**20

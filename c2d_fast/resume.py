@@ -54,7 +54,8 @@ def check_classes(content: dict[str, Any], train_list: Listing) -> None:
 def known_paths(content: dict[str, Any], given: Iterable[str | Path | None]) -> list[str]:
     """Returns which of the paths given, and of their folders, a checkpoint's run has read before: lists and data roots."""
     lists = content.get("lists")
-    before = {item.get(name) for item in lists if isinstance(item, dict) for name in ("root", "path")} if lists else set()
+    items = [item for item in lists if isinstance(item, dict)] if isinstance(lists, list) else []
+    before = {path for item in items for name in ("root", "path") if isinstance(path := item.get(name), str)}
     paths = [Path(path).absolute() for path in given if path]
     return sorted({str(path) for path in (*paths, *(path.parent for path in paths))} & before)
 

@@ -8,24 +8,28 @@ and Infinity, which msgspec's refuses; msgspec holds the shapes.
 import dataclasses
 import json
 import math
-import re
-import zlib
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
-
-import msgspec
-from msgspec import Meta, Struct
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_origin
 
 from c2d_fast.errors import on_one_line
 from c2d_fast.facts import DEPTHS, Facts
+
+try:
+    import msgspec
+    from msgspec import Meta
+except ModuleNotFoundError:  # machines without a registry lack it: there files are taken for what this program writes
+    msgspec = None  # type: ignore[assignment]
+
+    def Meta(**bounds: Any) -> None:  # type: ignore[no-redef]  # noqa: N802
+        """Stands for msgspec's, of which nothing is read."""
+
 
 _T = TypeVar("_T")
 _MOST_BYTES = 32 * 2**20
 """Of a file of plain values: as Python's objects they take some twenty times as much."""
 _LONGEST_LINE = 2**20
 _DEEPEST, _MOST_VALUES, _LARGEST_BITS = 64, 2**21, 4096
-_SUM = re.compile(rb', "crc32(?:": "| )([0-9a-f]{8})"([\]}])\Z')
-"""How a line or file ends that carries its checksum, and is still JSON: a member more of its object, or of its list."""
 
 _Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -65,7 +69,8 @@ class _Place(NamedTuple):
     checksum: _Natural = 0
 
 
-class CacheFile(Struct, forbid_unknown_fields=True):
+@dataclass(frozen=True)
+class CacheFile:
     """What is known of a data root's videos."""
 
     format: str
@@ -74,7 +79,8 @@ class CacheFile(Struct, forbid_unknown_fields=True):
     """Relative path -> (size, mtime_ns, fields of Facts)."""
 
 
-class QuarantineEntry(Struct):
+@dataclass(frozen=True)
+class QuarantineEntry:
     """A video that broke while a run read it; or that those before are forgotten."""
 
     list: Literal["train", "val", ""] = ""
@@ -84,7 +90,8 @@ class QuarantineEntry(Struct):
     forgotten: _Natural = 0
 
 
-class Record(Struct):
+@dataclass(frozen=True)
+class Record:
     """The part of a line of metrics.jsonl or machine.jsonl that says where in a run it belongs."""
 
     step: _Natural
@@ -92,7 +99,8 @@ class Record(Struct):
     epoch: _Natural = 0
 
 
-class LockOwner(Struct):
+@dataclass(frozen=True)
+class LockOwner:
     """Who writes in a run folder."""
 
     pid: int
@@ -100,7 +108,8 @@ class LockOwner(Struct):
     since: str
 
 
-class Position(Struct, forbid_unknown_fields=True):
+@dataclass(frozen=True)
+class Position:
     """How far a checkpoint's run had come."""
 
     step: Row
@@ -109,6 +118,10 @@ class Position(Struct, forbid_unknown_fields=True):
     best_top1: float
     best_epoch: _Int64
     skipped: _Int64
+
+
+_CLOSED = (CacheFile, Position)
+"""Shapes that hold no more than what is named."""
 
 
 def parse(text: bytes | str, most: int = _MOST_BYTES, *, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
@@ -136,10 +149,25 @@ def convert(value: Any, kind: type[_T]) -> _T:
     Raises:
         ShapeError: it has another.
     """
+    if kind in _CLOSED and isinstance(value, dict) and (more := value.keys() - kind.__annotations__.keys()):
+        raise ShapeError(f"it has no field {sorted(map(str, more))[0]}")
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind) if msgspec else _taken(value, kind)
     except (ValueError, OverflowError, RecursionError) as error:
         raise ShapeError(str(error)) from error
+
+
+def _taken(value: Any, kind: Any) -> Any:
+    try:
+        if dataclasses.is_dataclass(kind):
+            return kind(**{name: _taken(value[name], of) for name, of in kind.__annotations__.items() if name in value})  # type: ignore[operator]
+        return _tuples(value) if get_origin(kind) is tuple else value
+    except TypeError as error:
+        raise ShapeError(str(error)) from error
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 def decode(text: bytes | str, kind: type[_T], most: int = _LONGEST_LINE) -> _T:
@@ -251,27 +279,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def with_sum(text: str) -> bytes:
-    """Returns the text of a JSON object or list with its checksum as a member more; an empty one as it is."""
-    data = text.encode()
-    if len(data) <= 2:
-        return data
-    crc = f"{zlib.crc32(data):08x}"
-    return data[:-1] + (f', "crc32": "{crc}"}}' if text[-1] == "}" else f', "crc32 {crc}"]').encode()
-
-
-def without_sum(data: bytes) -> tuple[bytes, bool]:
-    """Returns a text as it was before with_sum, and whether it had a checksum.
-
-    Raises:
-        ShapeError: it has one, and is not what it is of.
-    """
-    found = _SUM.search(data[-40:])
-    if not found:
-        return data, False
-    text = data[: len(data) - (found.end() - found.start())] + found[2]
-    if zlib.crc32(text) != int(found[1], 16):
-        raise ShapeError("it does not match its checksum")
-    return text, True

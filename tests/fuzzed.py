@@ -16,7 +16,7 @@ import torch
 from hypothesis import strategies as st
 from numpy.lib import format as npy
 
-from c2d_fast import checkpoint, history, manifest, manifest_cache, run_analyze, schemas
+from c2d_fast import checkpoint, checksums, history, manifest, manifest_cache, run_analyze, schemas
 from c2d_fast.checkpoints import newest
 from c2d_fast.demo_data import _is_made
 from c2d_fast.dump_file import read_dump
@@ -32,11 +32,11 @@ from c2d_fast.manifest_file import ManifestFile, read_manifest_file
 from c2d_fast.metrics_file import open_without_later_steps
 from c2d_fast.model_file import of_checkpoint, read_model_file
 from c2d_fast.packet_store import PacketStore
-from c2d_fast.packet_table import open_table, write_table
+from c2d_fast.packet_table import TableError, open_table, write_table
 from c2d_fast.packets import DTYPE as PACKETS
 from c2d_fast.published_config import backbone_of
 from c2d_fast.recipe import load_pipe
-from c2d_fast.resume import note_changes, read_resumed
+from c2d_fast.resume import check_classes, known_paths, note_changes, read_resumed
 from c2d_fast.run_info import _checkpoint_lines, _plain, checkpoint_facts
 
 FACTS = Facts(12, 12, 12, 160, 96, 160, 96, 25.0, True, "h264", "mov", "yuv420p", False, 1, 1, 1, 0, 0, False, False, 1, 12,
@@ -122,7 +122,7 @@ def replaced(draw, whole, values=SHAPES):
 
 def lines_of(values, *, summed=False):
     texts = [json.dumps(value) for value in values]
-    return b"".join((schemas.with_sum(text) if summed and text[-1] in "]}" else text.encode()) + b"\n" for text in texts)
+    return b"".join((checksums.with_sum(text) if summed and text[-1] in "]}" else text.encode()) + b"\n" for text in texts)
 
 
 @st.composite
@@ -226,8 +226,8 @@ class CacheFile(Reader):
 
     def files(self):
         content = {"format": manifest_cache.FORMAT, "root": str(self.folder.resolve()), "videos": self.videos}
-        summed = replaced(content).map(json.dumps).map(lambda text: schemas.with_sum(text) if text[-1] in "]}" else b"x")
-        return damaged(schemas.with_sum(json.dumps(content))) | summed
+        summed = replaced(content).map(json.dumps).map(lambda text: checksums.with_sum(text) if text[-1] in "]}" else b"x")
+        return damaged(checksums.with_sum(json.dumps(content))) | summed
 
     def read(self):
         cache = self.cache()
@@ -242,7 +242,7 @@ class DamagedCache(CacheFile):
 
     def files(self):
         content = {"format": manifest_cache.FORMAT, "root": str(self.folder.resolve()), "videos": self.videos}
-        return damaged(schemas.with_sum(json.dumps(content)))
+        return damaged(checksums.with_sum(json.dumps(content)))
 
     def read(self):
         assert self.cache().get("0.mp4", (100, 5)) in (None, FACTS)
@@ -466,20 +466,29 @@ class OddManifest(DamagedManifest):
         "\n".join(report(found, 99)).encode(errors="backslashreplace")
 
 
+ROWS_OF_TABLE = np.zeros(4, PACKETS)
+ROWS_OF_TABLE["position"], ROWS_OF_TABLE["size"], ROWS_OF_TABLE["shown"] = [0, 5, 10, 15], 5, range(4)
+ROWS_OF_TABLE["entry"][0] = True
+
+
 class PacketTableFile(Reader):
     file = "m.packets.npz"
 
     def files(self):
-        rows = np.zeros(4, PACKETS)
-        write_table(self.path, "identity", [(rows.tobytes(), b"configuration")] * 2, np.array([4, 4]))
+        write_table(self.path, "identity", [(ROWS_OF_TABLE.tobytes(), b"configuration")] * 2, np.array([4, 4]))
         whole = self.path.read_bytes()
         columns = st.lists(st.integers(-9, 2**40), min_size=3, max_size=3)
         return damaged(whole) | with_member(whole, columns.map(lambda v: npy_of(np.array(v))))
 
     def read(self):
         table = open_table(self.path, "identity")
-        for video in range(2):
-            table.packets(video).tobytes(), table.extradata(video)
+        for video in range(len(table)):
+            try:
+                rows, extradata = table.read(video, 100)
+            except TableError as error:  # such videos are read through
+                one_line(error)
+            else:
+                assert (rows.tobytes(), extradata) in ((ROWS_OF_TABLE.tobytes(), b"configuration"), (b"", b""))
 
 
 ROWS = [{"path": f"{i}.mp4", "label": i % 2, "scores": [0.25, 0.75]} for i in range(3)]
@@ -502,10 +511,11 @@ class DumpJson(Reader):
     def read(self):
         result = read_dump(self.path)
         names = run_analyze._class_names(result, None, None)
-        counts = run_analyze.confusion_counts(result.labels, result.guesses(), len(names))
-        for table in (run_analyze._by_class(result, counts, names), run_analyze._hardest(result, names, 3)):
+        counts, ranks = run_analyze.confusion_counts(result.labels, result.guesses(), len(names)), result.ranks()
+        confusion = run_analyze.pairs_of(counts)
+        for table in (run_analyze._by_class(result, confusion, ranks, names), run_analyze._hardest(result, names, 3)):
             table.text(), table.csv()
-        run_analyze._result_row(result, "name", counts)
+        run_analyze._result_row(result, "name", confusion, ranks)
 
 
 class DumpPickle(DumpJson):
@@ -545,8 +555,9 @@ class CheckpointFile(Reader):
             show(self.path)
         except UserError as error:
             one_line(error)
-        listing = _NoList()
-        content = read_resumed(self.path, listing)
+        content = read_resumed(self.path)
+        check_classes(content, _NoList())
+        known_paths(content, ["list.txt"])
         assert newest(self.folder, "--resume")
         identity = {key: our_checkpoint()[key] for key in ("seed", "videos", "lists", "used", "recipe", "versions")}
         identity["used"] = dict.fromkeys(("global_batch", "precision", "decoder", "hybrid_share", "base_lr"))

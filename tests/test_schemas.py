@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pickle
 import struct
 import zipfile
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from fuzzed import FACTS, MODEL, RECIPE, ScanJournal, a_manifest, our_checkpoint, saved, show
+from runs import environment, flags, last, run
 from test_fuzz import at_most, peak_bytes
 
 from c2d_fast import checkpoint, manifest, manifest_cache, schemas
+from c2d_fast.checksums import with_sum, without_sum
 from c2d_fast.errors import UserError
 from c2d_fast.findings import report
 from c2d_fast.history import read_history
@@ -21,7 +24,7 @@ from c2d_fast.manifest_file import read_manifest_file
 from c2d_fast.metrics_file import open_without_later_steps
 from c2d_fast.model_file import read_model_file
 from c2d_fast.schedule import load_moments
-from c2d_fast.schemas import ShapeError, check_plain, decode_object, encode, with_sum, without_sum
+from c2d_fast.schemas import ShapeError, check_plain, decode_object, encode
 
 
 def test_a_checksum_is_a_member_more_and_holds_every_byte():
@@ -280,3 +283,15 @@ def test_what_is_plain():
             check_plain(value)
     with pytest.raises(ShapeError):
         decode_object("[1]")
+
+
+def test_runs_start_and_go_on_without_msgspec(eight_videos, tmp_path):
+    """Machines without a registry lack it."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "msgspec.py").write_text("raise ModuleNotFoundError('no msgspec')")
+    path = os.pathsep.join([str(tmp_path / "site"), environment()["PYTHONPATH"]])
+    words = flags(eight_videos, tmp_path / "run")
+    for more in (["--epochs", "1"], ["--resume", "auto"]):
+        done = run(*words, *more, env={"PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache")})
+        assert done.returncode == 0, done.stderr
+    assert last(tmp_path / "run")["progress"]["epoch"] == 2
