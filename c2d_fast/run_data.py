@@ -77,7 +77,13 @@ def prepare_data(args: argparse.Namespace, group: Group) -> RunData:
     def read_flags() -> tuple[tuple[float, bool], PipeFile]:
         return parse_limit(args.max_bad_videos), load_pipe(args.pipe)
 
+    def read_classes() -> tuple[tuple[str, ...] | None, Recipe]:
+        names = label_names(args)
+        return names, with_classes(pipe.recipe, args, names)
+
     limit, pipe = group.together(read_flags)
+    # A run that goes on waits for its files, of which the label map may be one; of a new one the flags are looked at first.
+    names, recipe = (None, pipe.recipe) if args.resume else group.together(read_classes)
     # Each machine counts its own restarts only.
     restarts = max(group.share(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))))
     folder, source = group.by_first(lambda: choose_folder(args.out, args.resume, pipe.recipe.name, restarts))
@@ -87,8 +93,8 @@ def prepare_data(args: argparse.Namespace, group: Group) -> RunData:
     if resumed:  # what it has read before is there, or will be again
         given = (args.train_list, args.val_list, args.data_root, args.val_root)
         group.together(lambda: wait_for_paths(known_paths(resumed, given), patience_of(args)))
-    names = group.together(lambda: label_names(args))
-    recipe = with_classes(pipe.recipe, args, names)
+    if args.resume:
+        names, recipe = group.together(read_classes)
     train_list, val_list = group.one_by_node(lambda: training_lists(args, recipe, names))
     group.by_first(lambda: check_folder(folder))
     group.by_first(lambda: check_classes(resumed, train_list) if resumed else None)
