@@ -7,8 +7,9 @@ from pathlib import Path
 
 from c2d_fast.errors import UserError
 
-NAME_RULE = "a name is more than spaces and underscores, without control characters, line ends or bytes that are not UTF-8"
-_NOT_IN_NAMES = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, surrogates, ends of lines and paragraphs
+NAME_RULE = "a name is more than spaces and underscores, without NUL and bytes that are not UTF-8"
+_NOT_IN_NAMES = re.compile("[\0\ud800-\udfff]")
+_NOT_IN_MAPS = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, surrogates, ends of lines and paragraphs
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # the direction of writing
 _RULE = "give one class name a line, or `name index` lines"
 
@@ -41,7 +42,7 @@ def read_label_map(path: str | Path) -> tuple[str, ...]:
     for place, (number, line) in enumerate(lines):
         name, index = (unquote(matches[place][1]), int(matches[place][2])) if indexed else (unquote(line.strip()), place)
         key = class_key(name)
-        if not is_class_name(name):
+        if not is_class_name(name) or any(unicodedata.category(c) in _NOT_IN_MAPS or c in _TURNING for c in name):
             raise UserError(f"{path}:{number}: {name!r} is no class name; {_RULE}")
         if key in seen:
             raise UserError(f"{path}:{number}: class {name!r} stands in line {seen[key]} already; each must be named once")
@@ -80,8 +81,8 @@ def class_key(name: str) -> str:
 
 
 def is_class_name(name: str) -> bool:
-    """Says whether all that names a class can hold this name: label maps, manifests and messages have one on a line."""
-    return bool(class_key(name)) and not any(unicodedata.category(c) in _NOT_IN_NAMES or c in _TURNING for c in name)
+    """Says whether a folder or a table may name a class so: manifests and checkpoints keep it, messages have it on a line."""
+    return bool(class_key(name)) and not _NOT_IN_NAMES.search(name)
 
 
 def unquote(text: str) -> str:

@@ -107,25 +107,23 @@ def test_a_class_without_a_video_is_an_error(tmp_path, run_command, content):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["two\nlines", "tab\t", "esc\x1b[2J", os.fsdecode(b"caf\xe9"), "_", "line\u2028end", "\x85x"])
-def test_names_that_no_label_map_can_hold_are_refused(tmp_path, name):
+@pytest.mark.parametrize("name", [os.fsdecode(b"caf\xe9"), "_", "__ "])
+def test_names_that_are_none_are_refused(tmp_path, name):
     make_video(tmp_path / "v" / "good" / "x.mp4", num_frames=3)
     (tmp_path / "v" / name).mkdir()
     (tmp_path / "v" / name / "x.mp4").touch()
     with pytest.raises(UserError, match="can be no class") as error:
         read_list(tmp_path / "v", None, None)
     assert "\n" not in str(error.value)
-    if name.isprintable():
-        return
     table = tmp_path / "t.csv"
-    table.write_text(f'label,youtube_id,time_start,time_end\n"x{name}x",a,0,10\n', errors="surrogateescape")
+    table.write_text(f'label,youtube_id,time_start,time_end\n"{name}",a,0,10\n', errors="surrogateescape")
     with pytest.raises(UserError, match=r"can be no class|is not UTF-8"):
         read_list(table, None, None)
 
 
 def test_names_come_back_from_a_scan_as_they_went_in(tmp_path):
-    classes = ("a\u00a0b", "zero\u200dwidth", "naïve", "naïve x", " lead", "trail ")
-    files = ("x\ny.mp4", "tab\t.mp4", os.fsdecode(b"\xff.mp4"), "\x01.mp4", " .mp4", "é.mp4")
+    classes = ("a\u00a0b", "zero\u200dwidth", "naïve", "esc\x1b[2J\u202e", "two\nlines\x85", " lead", "trail ")
+    files = ("a.mp4", "x\ny.mp4", "tab\t.mp4", os.fsdecode(b"\xff.mp4"), "\x01.mp4", " .mp4", "é.mp4")
     for name, file in zip(classes, files, strict=True):
         (tmp_path / "v" / name).mkdir(parents=True)
         (tmp_path / "v" / name / file).touch()
