@@ -1,6 +1,6 @@
 """A small C2D that trains on a CPU in minutes: ResNet-18, 2 frames of 56 pixels, on generated videos of eight classes.
 
-Data: `python -m c2d_fast.prepare demo` (made by itself when no data flags are given). Expected: validation top-1 94.8 %
+Data: `python -m c2d_fast.prepare demo` (made by itself when no data flags are given). Expected: validation top-1 95.8 %
 in the best of 25 epochs with seed 0, measured on two CPU cores in about three minutes.
 
     python -m c2d_fast.train --pipe dali_pipes/demo.py
@@ -15,7 +15,7 @@ RECIPE = Recipe(
     clip=Clip(num_frames=2, interval=8),
     crop=Crop(size=56, train_short_side=64, test_short_side=56, scales=(1.0, 0.875)),
     training=Training(lr=0.003, lr_batch=8, clips_per_gpu=8, epochs=25, milestones=(19, 23), weights="none"),
-    expected_top1=94.8,
+    expected_top1=95.8,
     generated_data=True,
 )
 

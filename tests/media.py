@@ -19,7 +19,7 @@ CODECS = {  # name -> (encoder, container, pixel format, options)
     "vp8": ("libvpx", "webm", "yuv420p", {"b": "3M"}),
     "vp9": ("libvpx-vp9", "webm", "yuv420p", {"b": "3M"}),
     "av1": ("libsvtav1", "mp4", "yuv420p", {"crf": "20", "preset": "12"}),
-    "mpeg2": ("mpeg2video", "mpg", "yuv420p", {"q:v": "2", "bf": "2"}),
+    "mpeg2video": ("mpeg2video", "mpg", "yuv420p", {"q:v": "2", "bf": "2"}),
     "mjpeg": ("mjpeg", "avi", "yuvj420p", {"q:v": "2"}),
 }
 
