@@ -8,7 +8,6 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast.sampler import scaled_size
 from c2d_fast.versions import OPENCV_PACKAGES, version_of
 
 _WHOLE_PIXEL = 1e-3
@@ -27,6 +26,12 @@ def why_no_opencv() -> str:
     if version is None or find_spec("cv2") is None:
         return "OpenCV is not installed"
     return "" if int(version.partition(".")[0]) >= 5 else f"OpenCV is {version}, which places pixels more coarsely than 5 does"
+
+
+@cache
+def can_scale() -> bool:
+    """Says whether there is an OpenCV, of any version: its resize is the same in all."""
+    return find_spec("cv2") is not None
 
 
 def scale_frames(images: Sequence[NDArray[np.uint8]], size: tuple[int, int]) -> list[NDArray[np.uint8]]:
@@ -48,7 +53,13 @@ def scale_frames(images: Sequence[NDArray[np.uint8]], size: tuple[int, int]) -> 
 
 
 def cut_crop(
-    images: Sequence[NDArray[np.uint8]], box: NDArray[np.float32], size: int, *, flip: bool, is_scaled: bool
+    images: Sequence[NDArray[np.uint8]],
+    box: NDArray[np.float32],
+    size: int,
+    *,
+    flip: bool,
+    is_scaled: bool,
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Cuts the same region out of every frame and resizes it: bilinear, half-pixel centres, no antialiasing.
 
@@ -61,6 +72,7 @@ def cut_crop(
             cuts the region out before it resizes it, and so does this, with the same function: a region of whole pixels comes
             out as there to the bit. Otherwise region and resize are one step, at the very points that scaling the frame and
             then cutting the region out would take, of the frame as it is.
+        out: where the result is to be written.
 
     Returns:
         uint8 [F, size, size, C].
@@ -70,7 +82,7 @@ def cut_crop(
     cv2.setNumThreads(0)  # there is a worker process for each CPU already
     height, width = images[0].shape[:2]
     x0, y0, x1, y1 = (box.astype(np.float64) * (width, height, width, height)).tolist()
-    crops = np.empty((len(images), size, size, 3), np.uint8)
+    crops = np.empty((len(images), size, size, 3), np.uint8) if out is None else out
     if all(abs(edge - round(edge)) < _WHOLE_PIXEL for edge in (x0, y0, x1, y1)):
         rows, columns = slice(round(y0), round(y1)), slice(round(x0), round(x1))
         if (round(y1) - round(y0), round(x1) - round(x0)) == (size, size):
@@ -104,35 +116,15 @@ def cut_region(
     Returns:
         uint8 [F, h, w, C], and the boxes as parts of that.
     """
-    size = np.array(images[0].shape[1::-1])
+    rows, columns, parts = region_of((images[0].shape[1], images[0].shape[0]), boxes)
+    return np.stack([image[rows, columns] for image in images]), parts
+
+
+def region_of(size: tuple[int, int], boxes: NDArray[np.float32]) -> tuple[slice, slice, NDArray[np.float32]]:
+    """Returns the rows and columns that cut_region cuts out of frames of a width and height, and the boxes as parts of them."""
     edges = boxes.reshape(-1, 2, 2).astype(np.float64) * size  # [crops, corner, (x, y)]
     # A pixel more on each side: bilinear interpolation at a region's edge reads the next one.
     low = np.maximum(np.floor(edges[:, 0].min(0) + _WHOLE_PIXEL).astype(int) - 1, 0)
     high = np.minimum(np.ceil(edges[:, 1].max(0) - _WHOLE_PIXEL).astype(int) + 1, size)
-    region = np.stack([image[low[1] : high[1], low[0] : high[0]] for image in images])
-    return region, ((edges - low) / (high - low)).reshape(-1, 4).astype(np.float32)
-
-
-def scale(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
-    """Resizes a frame as the published pipeline does before it cuts out crops: bilinear, half-pixel centres, no antialiasing.
-
-    Args:
-        image: uint8 [H, W, C].
-        short_side: of the result, in pixels; a frame that has no more is returned as it is.
-    """
-    height, width = image.shape[:2]
-    if min(height, width) <= short_side:
-        return image
-    new_width, new_height = scaled_size(width, height, short_side)
-    (top, bottom, down), (left, right, across) = _taps(height, new_height), _taps(width, new_width)
-    # Of each row only the columns that are read are made floats.
-    upper, lower = image[top].astype(np.float32), image[bottom].astype(np.float32)
-    upper += (lower - upper) * down[:, None, None]
-    left_, right_ = upper[:, left], upper[:, right]
-    return np.rint(left_ + (right_ - left_) * across[:, None]).astype(np.uint8)
-
-
-def _taps(size: int, new_size: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    places = np.clip((np.arange(new_size) + 0.5) * size / new_size - 0.5, 0, size - 1)
-    first = np.floor(places).astype(np.int64)
-    return first, np.minimum(first + 1, size - 1), (places - first).astype(np.float32)
+    parts = ((edges - low) / (high - low)).reshape(-1, 4).astype(np.float32)
+    return slice(low[1], high[1]), slice(low[0], high[0]), parts

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from c2d_fast.bad_videos import BadVideos
-from c2d_fast.crops import SCALED_ABOVE, why_no_opencv
+from c2d_fast.crops import SCALED_ABOVE, can_scale, why_no_opencv
 from c2d_fast.cuda_waits import sleep_in_waits
 from c2d_fast.decode import choose_decoder
 from c2d_fast.decoder_check import check_decoder
@@ -153,7 +153,7 @@ def videos_at_a_time(
         short_side: that these are scaled to, in pixels.
     """
     frames, pixels = np.minimum(videos.num_frames, frames_wanted), videos.width * videos.height
-    if decoder == "ffmpeg" and short_side:
+    if decoder == "ffmpeg" and short_side and can_scale():
         scaled = pixels * (short_side / np.minimum(videos.width, videos.height)) ** 2
         pixels = np.where(3 * frames * pixels > SCALED_ABOVE, np.minimum(pixels, scaled), pixels)
     return max(int(_DECODED_BYTES // (frames * np.maximum(pixels, crop_pixels) * 3).max()), 1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from c2d_fast.orientation import orientation_of, turned
 
-Keep = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+Keep = Callable[[NDArray[np.uint8]], NDArray[Any]]
 """Makes of an image, RGB uint8 [H, W, C], what is kept of it."""
 
 
@@ -28,7 +28,7 @@ class Images:
         self._orientation, self._keep = orientation, keep
         self._reformatter, self._size = VideoReformatter(), (0, 0)
 
-    def take(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
+    def take(self, frame: av.VideoFrame) -> NDArray[Any]:
         """Returns what is kept of a frame, converted to the size of the first one taken."""
         if self._size == (0, 0):
             self._size = frame.width, frame.height

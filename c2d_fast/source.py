@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast import storage, worker_life, worker_notes, worker_stacks
-from c2d_fast.crops import SCALED_ABOVE, cut_crop, cut_region, scale, scale_frames, why_no_opencv
+from c2d_fast.crops import why_no_opencv
 from c2d_fast.errors import UserError
 from c2d_fast.facts import is_cropped
+from c2d_fast.kept_images import KeptCrops, KeptRegions, in_order
 from c2d_fast.orientation import MIRRORED, TRANSPOSED, UPSIDE_DOWN
 from c2d_fast.packet_table import REMEDY, PacketTable, TableError, open_table
 from c2d_fast.packets import WHOLE, Stored
@@ -189,26 +190,22 @@ class ClipSource:
             clears = self.clear_cropping and self.file_decoder == "nvdec"
             return _Read(self._no_images(), sample.boxes, *read_clip(path, sample.frames, stored, clear_cropping=clears))
         wanted, places = np.unique(sample.frames, return_inverse=True)
-        boxes = sample.boxes
-
-        # Of each frame only what the crops need is kept, once it is decoded: all of a large video's views are gigabytes.
-        def crops(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-            if self.scales_first:
-                (image,) = scale_frames([image], self.plan.scaled_size(sample.index))
-            is_scaled = min(image.shape[:2]) == self.plan.short_side
-            of_frame = (cut_crop([image], box, self.crop_size, flip=sample.flip, is_scaled=is_scaled) for box in sample.boxes)
-            return np.concatenate(list(of_frame))
-
-        def region(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-            nonlocal boxes
-            if not self.flips and len(wanted) * image.nbytes > SCALED_ABOVE:
-                image = scale(image, self.plan.short_side)
-            cut, boxes = cut_region([image], sample.boxes)
-            return cut.reshape(cut.shape[1:])
-
-        kept = decode_images(path, wanted, self.decoder_threads, stored, crops if self.cuts_crops else region)
-        images = np.stack([kept[place] for place in places], axis=1 if self.cuts_crops else 0)
-        return _Read(images[0] if self.cuts_crops and self.flips else images, boxes)
+        if not self.cuts_crops:
+            # An evaluation's crops are of scaled frames in any case; a training graph scales by itself.
+            regions = KeptRegions(len(wanted), sample.boxes, scaled_to=0 if self.flips else self.plan.short_side)
+            order = np.array(decode_images(path, wanted, self.decoder_threads, stored, regions))
+            return _Read(in_order(regions.images, order[places], 0), regions.boxes)
+        crops = KeptCrops(
+            len(wanted),
+            sample.boxes,
+            self.crop_size,
+            flip=sample.flip,
+            short_side=self.plan.short_side,
+            scaled=self.plan.scaled_size(sample.index) if self.scales_first else None,
+        )
+        order = np.array(decode_images(path, wanted, self.decoder_threads, stored, crops))
+        images = in_order(crops.images, order[places], 1)
+        return _Read(images[0] if self.flips else images, sample.boxes)
 
     def _scaled(self, sample: Sample) -> NDArray[np.float32]:
         width, height = self.plan.scaled_size(sample.index)

@@ -65,7 +65,7 @@ def decode_images(
     threads: int,
     stored: Stored,
     keep: Keep = lambda image: image,
-) -> list[NDArray[np.uint8]]:
+) -> list[NDArray[Any]]:
     """Decodes the frames with these numbers, which are sorted and different; otherwise as decode_frames.
 
     Args:
@@ -89,7 +89,7 @@ def decode_images(
 
 def _decode_packets(
     path: Path, wanted: NDArray[np.int64], threads: int, stored: Stored, images: Images
-) -> list[NDArray[np.uint8]] | None:
+) -> list[NDArray[Any]] | None:
     """Decodes what the wanted frames depend on; None where that cannot be told, or does not give them all."""
     if not stored.entries:
         return None
@@ -108,8 +108,8 @@ def _decode_packets(
 
 def _decode_groups(
     context: VideoCodecContext, groups: Groups, wanted: NDArray[np.int64], images: Images
-) -> list[NDArray[np.uint8]] | None:
-    found: dict[int | None, NDArray[np.uint8]] = {}
+) -> list[NDArray[Any]] | None:
+    found: dict[int | None, NDArray[Any]] = {}
     numbers = set(wanted.tolist())
     for group in groups:
         for packet in [*group, None]:
@@ -120,9 +120,9 @@ def _decode_groups(
     return [found[number] for number in wanted.tolist()] if len(found) == len(wanted) else None
 
 
-def _decode_whole(path: Path, wanted: NDArray[np.int64], threads: int, images: Images) -> list[NDArray[np.uint8]]:
+def _decode_whole(path: Path, wanted: NDArray[np.int64], threads: int, images: Images) -> list[NDArray[Any]]:
     """Decodes from the beginning to the last wanted frame."""
-    taken: list[NDArray[np.uint8]] = []
+    taken: list[NDArray[Any]] = []
     count = 0
     with open_video(path) as container:
         stream = video_stream(container)

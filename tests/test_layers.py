@@ -16,7 +16,7 @@ PURE = {"errors", "recipe", "listing", "sampler", "plan", "video", "source", "cl
 PURE |= {"facts", "examine", "scan", "transcode", "encode", "children", "manifest_file", "packet_table", "packets", "crops"}
 PURE |= {"train", "test", "prepare", "browse", "export", "info", "predict", "analyze"}
 PURE |= {"worker_counts", "worker_pool", "sample_memory", "sheet", "video_writer", "clip_pictures", "clip_archive", "overlay"}
-PURE |= {"images", "confusion", "first_signals"}
+PURE |= {"images", "kept_images", "confusion", "first_signals"}
 PURE |= {"charts", "curves", "tables", "history"}
 
 
