@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from c2d_fast import console
-from c2d_fast.children import Lost, run_in_children
+from c2d_fast.children import Lost, Work, run_in_children
 from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
 from c2d_fast.examine import examine
@@ -139,20 +140,34 @@ def examine_one(item: ScanItem, tick: Any) -> Found:
     return Found(*state, depth, dataclasses.astuple(examined.facts), "", packets)
 
 
+def in_watched_rounds(
+    work: Work, items: Sequence[Any], args: argparse.Namespace, path: Callable[[Any], Path]
+) -> Iterator[tuple[Any, Any]]:
+    """Yields (item, result) of work in children, as --jobs and --time-limit say; what the storage prevents is done again later.
+
+    Args:
+        work: of children.run_in_children; its results have a reason.
+        items: what it is called with.
+        args: the command's flags.
+        path: gives an item's file.
+    """
+    jobs = min(args.jobs, max(len(items), 1))
+    return read_in_rounds(
+        lambda todo: run_in_children(work, todo, jobs=jobs, time_limit_s=args.time_limit),
+        items,
+        path=path,
+        reason=lambda result: result.reason,
+        patience=DEFAULT_PATIENCE,
+    )
+
+
 def _scan(
     items: list[ScanItem], args: argparse.Namespace, journal: Journal, store: PacketStore | None, done: dict[str, Found]
 ) -> None:
     """Examines the items and puts what is found into the journal and into done."""
     started_s = said_s = time.monotonic()
     frames = 0
-    jobs = min(args.jobs, max(len(items), 1))
-    results = read_in_rounds(
-        lambda todo: run_in_children(examine_one, todo, jobs=jobs, time_limit_s=args.time_limit),
-        items,
-        path=lambda item: item.path,
-        reason=lambda result: result.reason,
-        patience=DEFAULT_PATIENCE,
-    )
+    results = in_watched_rounds(examine_one, items, args, lambda item: item.path)
     with tqdm(total=len(items), unit="video", disable=not shows_bars(), leave=False) as bar:
         for count, (item, result) in enumerate(results, start=1):
             if isinstance(result, Lost):

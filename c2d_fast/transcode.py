@@ -26,9 +26,8 @@ from c2d_fast.make_lists import fits_a_line, quoted
 from c2d_fast.manifest import file_state
 from c2d_fast.manifest_file import MISSING, ManifestFile, read_manifest_file
 from c2d_fast.packet_store import PacketStore, store_path
-from c2d_fast.scan import ScanItem, examine_one
+from c2d_fast.scan import ScanItem, examine_one, in_watched_rounds
 from c2d_fast.schemas import transcode_entry
-from c2d_fast.storage_wait import DEFAULT_PATIENCE, read_in_rounds
 
 DEFAULT_GOP = 1
 DEFAULT_B_FRAMES = 0
@@ -188,14 +187,7 @@ def _check_space(job: _Job, items: list[EncodeItem], args: argparse.Namespace) -
 
 def _transcode(job: _Job, items: list[EncodeItem], journal: Journal, args: argparse.Namespace) -> None:
     """Transcodes the items and puts what becomes of them into the journal and into job.done."""
-    jobs = min(args.jobs, max(len(items), 1))
-    results = read_in_rounds(
-        lambda todo: run_in_children(encode_one, todo, jobs=jobs, time_limit_s=args.time_limit),
-        items,
-        path=lambda item: item.source,
-        reason=lambda result: result.reason,
-        patience=DEFAULT_PATIENCE,
-    )
+    results = in_watched_rounds(encode_one, items, args, lambda item: item.source)
     try:
         for item, result in tqdm(results, total=len(items), unit="video", disable=not shows_bars(), leave=False):
             encoded = result

@@ -4,7 +4,8 @@ import contextlib
 import signal
 
 import pytest
-from fuzzed import READERS, one_line
+from fuzzed import READERS
+from fuzzed.inputs import one_line
 from hypothesis import HealthCheck, given, settings
 
 from c2d_fast.errors import UserError

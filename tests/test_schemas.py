@@ -10,7 +10,10 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from fuzzed import FACTS, MODEL, RECIPE, ScanJournal, a_manifest, our_checkpoint, saved, show
+from fuzzed.archives import a_manifest
+from fuzzed.inputs import FACTS, MODEL, RECIPE
+from fuzzed.models import our_checkpoint, saved, show
+from fuzzed.texts import ScanJournal
 from runs import environment, flags, last, run
 from test_fuzz import at_most, peak_bytes
 
@@ -25,6 +28,7 @@ from c2d_fast.metrics_file import open_without_later_steps
 from c2d_fast.model_file import read_model_file
 from c2d_fast.schedule import load_moments
 from c2d_fast.schemas import ShapeError, check_plain, decode_object, encode
+from c2d_fast.trainer import Progress
 
 
 def test_a_checksum_is_a_member_more_and_holds_every_byte():
@@ -283,6 +287,10 @@ def test_what_is_plain():
             check_plain(value)
     with pytest.raises(ShapeError):
         decode_object("[1]")
+
+
+def test_a_checkpoint_may_hold_what_a_trainer_writes():
+    assert [field.name for field in dataclasses.fields(schemas.Position)] == [f.name for f in dataclasses.fields(Progress)]
 
 
 def test_runs_start_and_go_on_without_msgspec(eight_videos, tmp_path):

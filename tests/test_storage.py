@@ -1,5 +1,6 @@
 """A storage that is gone for a while costs time and no video; one file that is gone costs that file."""
 
+import contextlib
 import errno
 import json
 import os
@@ -199,35 +200,35 @@ def until_it_waits(process):
     raise AssertionError(told + process.stderr.read())
 
 
-@pytest.mark.parametrize("seconds", [2, pytest.param(30, marks=pytest.mark.slow)])
-def test_a_run_goes_on_after_its_data_folder_was_gone(own_videos, whole_run, tmp_path, seconds):
-    out, data, away = tmp_path / "run", own_videos.parent, tmp_path / "away"
-    process = start(*flags(own_videos, out, "--checkpoint-steps", 1), PYTHONUNBUFFERED="1")
+@contextlib.contextmanager
+def run_that_waits(videos, out, away, *more):
+    """A run in whose midst the data folder has gone, and which has said so."""
+    process = start(*flags(videos, out, *more), PYTHONUNBUFFERED="1")
     try:
         wait_for_steps(process, out, 1)
-        data.rename(away)
+        videos.parent.rename(away)
         until_it_waits(process)
-        time.sleep(seconds)
-        away.rename(data)
-        stdout, stderr = process.communicate(timeout=120)
+        yield process
     finally:
         end(process)
+
+
+@pytest.mark.parametrize("seconds", [2, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_run_goes_on_after_its_data_folder_was_gone(own_videos, whole_run, tmp_path, seconds):
+    out, away = tmp_path / "run", tmp_path / "away"
+    with run_that_waits(own_videos, out, away, "--checkpoint-steps", 1) as process:
+        time.sleep(seconds)
+        away.rename(own_videos.parent)
+        stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert "storage is back after " in stdout
     assert undisturbed(whole_run, out)
 
 
 def test_a_signal_ends_a_run_that_waits_for_its_storage(own_videos, tmp_path):
-    out, data, away = tmp_path / "run", own_videos.parent, tmp_path / "away"
-    process = start(*flags(own_videos, out), PYTHONUNBUFFERED="1")
-    try:
-        wait_for_steps(process, out, 1)
-        data.rename(away)
-        until_it_waits(process)
+    with run_that_waits(own_videos, tmp_path / "run", tmp_path / "away") as process:
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=30)
-    finally:
-        end(process)
     assert process.returncode == 128 + signal.SIGTERM
     assert stderr.startswith("stopped by SIGTERM; ")
     assert "last.pt holds step" in stderr
