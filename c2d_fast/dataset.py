@@ -19,9 +19,9 @@ from c2d_fast.listing import Listing
 from c2d_fast.loader import LoaderOptions
 from c2d_fast.loader_defaults import clips_together, num_threads, num_workers, workers_in_memory
 from c2d_fast.manifest import Manifest, read_manifest
-from c2d_fast.plan import Videos
 from c2d_fast.recipe import Recipe
 from c2d_fast.storage_wait import DEFAULT_PATIENCE, Patience
+from c2d_fast.videos import Videos
 
 _NO_BAD, _ANY_BAD = (0.0, False), (100.0, True)
 _DECODED_BYTES = 512 * 2**20  # of a batch of videos; DALI and the workers' shared memory hold about five

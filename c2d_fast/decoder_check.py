@@ -16,10 +16,10 @@ from c2d_fast.decode import decode_files
 from c2d_fast.orientation import turned
 from c2d_fast.packets import WHOLE
 from c2d_fast.pipelines import last_line
-from c2d_fast.plan import Videos
 from c2d_fast.source import stored_of
 from c2d_fast.storage import read_at_once
 from c2d_fast.video import DecodeError, decode_frames, read_clip
+from c2d_fast.videos import Videos
 
 MEAN_TOLERANCE, BT709_TOLERANCE = 16.0, 32.0
 """Levels of 255 by which a frame may differ from FFmpeg's on average: decoders convert colours differently (real clips differ

@@ -16,7 +16,7 @@ import av.filter
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from c2d_fast.examine import examine
-from c2d_fast.manifest import file_state
+from c2d_fast.file_states import file_state
 from c2d_fast.orientation import MIRRORED, QUARTER_TURNS, TRANSPOSED, UPSIDE_DOWN
 from c2d_fast.packet_table import rows_of
 from c2d_fast.storage import in_folder, why_unread

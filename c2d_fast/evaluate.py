@@ -1,7 +1,6 @@
 """Scores videos: every view through the model, the views of a video averaged the published way."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -9,51 +8,8 @@ from torch import nn
 from c2d_fast.batch import EvalSource
 from c2d_fast.distributed import Group
 from c2d_fast.gallery import Gallery
-from c2d_fast.metrics import hits
 from c2d_fast.precision import Precision
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What the model says of each video of a list."""
-
-    scores: torch.Tensor
-    """Class probabilities, float32 [videos, K], on the CPU, in the plan's order."""
-    scored: torch.Tensor
-    """bool [videos]: False where a video turned out to be broken."""
-    labels: torch.Tensor
-    """int64 [videos]."""
-    num_listed: int | None = None
-    """Videos in the list, broken ones included; None: as many as have a row here."""
-
-    def share(self) -> str:
-        """Returns ", n of m videos" where not all of the list could be scored, otherwise nothing."""
-        listed = len(self.labels) if self.num_listed is None else self.num_listed
-        return "" if self.num_scored == listed else f", {self.num_scored} of {listed} videos"
-
-    @property
-    def num_scored(self) -> int:
-        """Videos that have a score."""
-        return int(self.scored.sum())
-
-    def top(self, k: int) -> float:
-        """Returns the share of scored videos whose label is among the k best classes, in per cent."""
-        return 100 * float(self._hits(k).double().mean())
-
-    def mean_class_accuracy(self) -> float:
-        """Returns the mean over the list's classes of the share of their videos that are recognised, in per cent."""
-        labels = self.labels[self.scored]
-        videos, right = torch.bincount(labels), torch.bincount(labels, self._hits(1).double())
-        return 100 * float((right[videos > 0] / videos[videos > 0]).mean())
-
-    def loss(self) -> float:
-        """Returns the mean negative log likelihood over the scored videos."""
-        # A broken video may have no label at all. It is left out where a row has one number, not all classes.
-        likelihood = self.scores.gather(1, self.labels.clamp_min(0)[:, None])[self.scored].double()
-        return float(-likelihood.clamp_min(1e-12).log().mean())
-
-    def _hits(self, k: int) -> torch.Tensor:
-        return hits(self.scores, self.labels, k)[self.scored]
+from c2d_fast.scores import Scores
 
 
 @torch.inference_mode()

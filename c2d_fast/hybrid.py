@@ -12,10 +12,11 @@ from c2d_fast.decode import SmallFile, decode_files, time_files
 from c2d_fast.errors import UserError
 from c2d_fast.packets import Stored
 from c2d_fast.pipelines import LoaderOptions, last_line
-from c2d_fast.plan import TrainPlan, Videos
+from c2d_fast.plan import TrainPlan
 from c2d_fast.recipe import Clip, Crop
 from c2d_fast.source import stored_of
 from c2d_fast.video import DecodeError, decode_images, read_clip
+from c2d_fast.videos import Videos
 
 _CLIPS = 32
 _LEAST, _MOST = 0.05, 0.95

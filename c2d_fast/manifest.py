@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +17,19 @@ from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
 from c2d_fast.examine import examine
 from c2d_fast.facts import DTYPE, Facts, for_reading, to_table
+from c2d_fast.file_states import file_states
 from c2d_fast.listing import Listing
 from c2d_fast.manifest_cache import Cache as _Cache
 from c2d_fast.manifest_file import MISSING
 from c2d_fast.packet_table import open_table
-from c2d_fast.plan import Videos, pack_paths
-from c2d_fast.storage import beside, is_definite, is_unread, text_of_error, why_unread
-from c2d_fast.storage_wait import DEFAULT_PATIENCE, Patience, Wait, read_in_rounds, wait_for
+from c2d_fast.storage import beside, is_unread, why_unread
+from c2d_fast.storage_wait import DEFAULT_PATIENCE, Patience, read_in_rounds
 from c2d_fast.video import DecodeError
+from c2d_fast.videos import Videos, pack_paths
 from c2d_fast.watched_threads import run_in_threads
 
 _SAVE_EVERY_S = 60.0
 _TIME_LIMIT_S = 60.0
-_LOOKED_AT = 32
 _STORED = (
     "codec",
     "full_range",
@@ -127,54 +127,6 @@ def read_manifest(
     table = for_reading(table)
     known = np.array([state or (-1, -1) for state in found], np.int64)
     return Manifest(listing, kept, table, known[:, 0], known[:, 1], broken)
-
-
-def file_state(path: Path) -> tuple[int, int] | None:
-    """Returns a file's size in bytes and modification time in ns; None where there is none."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return None
-    return status.st_size, status.st_mtime_ns
-
-
-def file_states(
-    files: Sequence[Path], patience: Patience, *, missing_too: bool = False, all_missing_too: bool = False
-) -> list[tuple[int, int] | None]:
-    """Returns file_state of each file, once the storage gives them.
-
-    Args:
-        files: of a list.
-        patience: with the storage.
-        missing_too: whether it is also waited for files that do not exist, as far as there are no others beside them.
-        all_missing_too: whether it is waited for them where none exists.
-
-    Raises:
-        EndedError: the storage does not come back.
-    """
-    wait = Wait(patience)
-    while True:
-        states = {i: state for i, file in enumerate(files) if (state := file_state(file))}
-        gone = {str(file): error for i, file in enumerate(files) if i not in states and (error := _why_not_there(file))}
-        waits = missing_too or (all_missing_too and not states)
-        suspects = {path: text_of_error(error) for path, error in gone.items() if waits or not is_definite(error)}
-        if not suspects:
-            break
-        some = dict(list(suspects.items())[:: -(-len(suspects) // _LOOKED_AT)])
-        if wait_for(some, lambda: map(str, files), wait, whole=False):  # these are gone, and not the storage
-            break
-    wait.over()
-    return [states.get(i) for i in range(len(files))]
-
-
-def _why_not_there(path: Path) -> OSError | None:
-    try:
-        path.stat()
-    except OSError as error:
-        return error
-    except ValueError:  # no name that a file can have
-        return None
-    return None
 
 
 def _from_scan(listing: Listing) -> Manifest:

@@ -7,18 +7,7 @@ import torch
 from torch import Tensor
 
 from c2d_fast.distributed import Group
-
-
-def hits(scores: Tensor, label: Tensor, k: int) -> Tensor:
-    """Says which rows have their label among the k highest scores: bool [N].
-
-    Args:
-        scores: float [N, K]; k may exceed K.
-        label: int64 [N].
-        k: how many guesses count.
-    """
-    guesses = scores.topk(min(k, scores.shape[1])).indices
-    return (guesses == label[:, None]).any(1)
+from c2d_fast.scores import hits
 
 
 class Tally:

@@ -15,12 +15,12 @@ from c2d_fast import charts
 from c2d_fast.board import Board
 from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
-from c2d_fast.evaluate import Scores
 from c2d_fast.gallery import Gallery
 from c2d_fast.gauges import Gauges
 from c2d_fast.metrics_file import open_without_later_steps
 from c2d_fast.pictures import Pictures
 from c2d_fast.schemas import encode
+from c2d_fast.scores import Scores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

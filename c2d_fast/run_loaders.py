@@ -9,7 +9,7 @@ from c2d_fast.bad_videos import BadVideos
 from c2d_fast.dataset import scored_at_a_time
 from c2d_fast.distributed import Group
 from c2d_fast.errors import EndedError
-from c2d_fast.evaluate import Scores, evaluate
+from c2d_fast.evaluate import evaluate
 from c2d_fast.first_signals import word_for
 from c2d_fast.gallery import Gallery
 from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
@@ -17,6 +17,7 @@ from c2d_fast.plan import EvalPlan, TrainPlan
 from c2d_fast.precision import Precision
 from c2d_fast.recipe import Recipe
 from c2d_fast.run_data import RunData
+from c2d_fast.scores import Scores
 from c2d_fast.signals import StopSignals, exit_code
 from c2d_fast.trainer import Progress
 from c2d_fast.watchdog import Watchdog

@@ -15,7 +15,7 @@ from c2d_fast.console import result
 from c2d_fast.data_flags import check_label_map, label_names
 from c2d_fast.dataset import choose_device, loader_options, scored_at_a_time
 from c2d_fast.errors import UserError, on_one_line
-from c2d_fast.evaluate import Scores, evaluate
+from c2d_fast.evaluate import evaluate
 from c2d_fast.files import check_writable
 from c2d_fast.listing import Listing
 from c2d_fast.loader import EvalLoader
@@ -26,6 +26,7 @@ from c2d_fast.overlay import write_overlay
 from c2d_fast.plan import VIEWS, EvalPlan
 from c2d_fast.precision import Precision
 from c2d_fast.recipe import PipeFile, Recipe, load_pipe
+from c2d_fast.scores import Scores
 from c2d_fast.video_files import LeftOut, names_below, videos_among
 from c2d_fast.weights import describe, model_for
 

@@ -13,7 +13,7 @@ from c2d_fast.dataset import choose_device, loader_options, scored_at_a_time, sc
 from c2d_fast.determinism import tune_kernels
 from c2d_fast.distributed import Group, group_of_environment
 from c2d_fast.errors import UserError
-from c2d_fast.evaluate import Scores, evaluate
+from c2d_fast.evaluate import evaluate
 from c2d_fast.files import check_writable, written_whole
 from c2d_fast.listing import Listing
 from c2d_fast.loader import EvalLoader
@@ -25,6 +25,7 @@ from c2d_fast.precision import Precision
 from c2d_fast.recipe import PipeFile, Recipe, load_pipe
 from c2d_fast.run_folder import describe_run
 from c2d_fast.schemas import encode
+from c2d_fast.scores import Scores
 from c2d_fast.weights import describe, model_for
 
 

@@ -18,11 +18,11 @@ from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
 from c2d_fast.examine import examine
 from c2d_fast.facts import DEPTHS, DTYPE
+from c2d_fast.file_states import file_state, file_states
 from c2d_fast.files import check_writable
 from c2d_fast.findings import report
 from c2d_fast.journal import Journal
 from c2d_fast.listing import Listing, read_list
-from c2d_fast.manifest import file_state, file_states
 from c2d_fast.manifest_file import MISSING, ManifestFile, OtherVersionError, read_manifest_file, table_path, was_manifest
 from c2d_fast.packet_store import PacketStore, store_path
 from c2d_fast.packet_table import rows_of

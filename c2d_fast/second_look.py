@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from c2d_fast.plan import Videos
 from c2d_fast.sample_info import SingleSample
 from c2d_fast.sample_problems import Place
 from c2d_fast.source import ClipSource
 from c2d_fast.storage import is_unread
 from c2d_fast.storage_wait import MOST_TRIES, Patience, Wait, wait_for
+from c2d_fast.videos import Videos
 
 
 class SecondLook:

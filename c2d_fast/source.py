@@ -17,9 +17,10 @@ from c2d_fast.kept_images import KeptCrops, KeptRegions, in_order
 from c2d_fast.orientation import MIRRORED, TRANSPOSED, UPSIDE_DOWN
 from c2d_fast.packet_table import REMEDY, PacketTable, TableError, open_table
 from c2d_fast.packets import WHOLE, Stored
-from c2d_fast.plan import EvalPlan, Sample, TrainPlan, Videos
+from c2d_fast.plan import EvalPlan, Sample, TrainPlan
 from c2d_fast.sample_info import SampleInfo, SingleSample
 from c2d_fast.video import DecodeError, decode_images, read_clip
+from c2d_fast.videos import Videos
 
 _NO_PROBLEM = np.zeros(0, np.uint8)
 

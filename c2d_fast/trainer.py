@@ -11,13 +11,13 @@ from c2d_fast.batch import TrainSource
 from c2d_fast.checkpoints import Checkpoints
 from c2d_fast.distributed import Group, Votes
 from c2d_fast.errors import ToldElsewhereError, UserError
-from c2d_fast.evaluate import Scores
 from c2d_fast.gallery import Gallery
 from c2d_fast.metrics import Tally
 from c2d_fast.pace import Meter, Pace
 from c2d_fast.recipe import Training
 from c2d_fast.records import Records
 from c2d_fast.schedule import load_moments, lr_at
+from c2d_fast.scores import Scores
 from c2d_fast.signals import StopSignals
 from c2d_fast.step_profile import StepProfile
 from c2d_fast.train_step import Outcome, TrainStep

@@ -19,11 +19,11 @@ from c2d_fast.console import shows_bars
 from c2d_fast.encode import PARTIAL, Encoded, EncodeItem, Form, encode_one, target_size
 from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.facts import DEPTHS, DTYPE, Facts
+from c2d_fast.file_states import file_state
 from c2d_fast.files import written_whole
 from c2d_fast.journal import Journal
 from c2d_fast.listing import Listing, read_list
 from c2d_fast.make_lists import fits_a_line, quoted
-from c2d_fast.manifest import file_state
 from c2d_fast.manifest_file import MISSING, ManifestFile, read_manifest_file
 from c2d_fast.packet_store import PacketStore, store_path
 from c2d_fast.scan import ScanItem, examine_one, in_watched_rounds

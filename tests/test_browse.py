@@ -13,9 +13,10 @@ from c2d_fast import sampler
 from c2d_fast.browse import parse
 from c2d_fast.errors import UserError
 from c2d_fast.listing import Listing
-from c2d_fast.plan import EvalPlan, TrainPlan, Videos
+from c2d_fast.plan import EvalPlan, TrainPlan
 from c2d_fast.recipe import load_pipe
 from c2d_fast.run_browse import _lines, run_browse
+from c2d_fast.videos import Videos
 
 DEMO, K400 = "dali_pipes/demo.py", "dali_pipes/k400_8x8.py"
 

@@ -6,9 +6,10 @@ from torch import nn
 
 from c2d_fast.batch import Batch
 from c2d_fast.distributed import Group
-from c2d_fast.evaluate import Scores, evaluate
-from c2d_fast.metrics import Tally, figures, hits
+from c2d_fast.evaluate import evaluate
+from c2d_fast.metrics import Tally, figures
 from c2d_fast.precision import Precision
+from c2d_fast.scores import Scores, hits
 
 LABELS = torch.tensor([2, 0, 1])
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 from c2d_fast import charts, dump_file
 from c2d_fast.confusion import Confusion, confusion_counts, count_pairs, pairs_of
-from c2d_fast.evaluate import Scores
 from c2d_fast.run_test import _dump
+from c2d_fast.scores import Scores
 
 ROOT = Path(__file__).parents[1]
 MOST_MB = 300
@@ -94,7 +94,7 @@ import numpy as np
 import torch
 from c2d_fast import charts
 from c2d_fast.analyze import parse
-from c2d_fast.evaluate import Scores
+from c2d_fast.scores import Scores
 from c2d_fast.pictures import Pictures
 from c2d_fast.records import Records
 from c2d_fast.run_analyze import run_analyze

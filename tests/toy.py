@@ -6,12 +6,12 @@ from c2d_fast import checkpoint
 from c2d_fast.batch import Batch
 from c2d_fast.checkpoints import Checkpoints
 from c2d_fast.distributed import Group
-from c2d_fast.evaluate import Scores
 from c2d_fast.model import C2D
 from c2d_fast.precision import Precision
 from c2d_fast.recipe import Model, Training
 from c2d_fast.records import NoRecords, Records
 from c2d_fast.schedule import make_optimizer
+from c2d_fast.scores import Scores
 from c2d_fast.signals import StopSignals
 from c2d_fast.train_step import TrainStep
 from c2d_fast.trainer import Progress, Trainer
