@@ -21,9 +21,9 @@ from machine import describe_host
 from numpy.typing import NDArray
 from result_file import write_result
 
-from c2d_fast import sampler
-from c2d_fast.crops import cut_crop, scale_frames
+from c2d_fast.loading import sampler
 from c2d_fast.recipe import Crop, load_pipe
+from c2d_fast.video.crops import cut_crop, scale_frames
 
 FORMAT = "c2d_fast.benchmark.crops/1"
 HERE = Path(__file__).parent

@@ -23,9 +23,9 @@ from machine import describe_machine
 from stored import Form, make_forms
 
 from c2d_fast.files import written_whole
-from c2d_fast.plan import TrainPlan
+from c2d_fast.loading.plan import TrainPlan
+from c2d_fast.loading.source import ClipSource
 from c2d_fast.recipe import load_pipe
-from c2d_fast.source import ClipSource
 
 FORMAT = "c2d_fast.benchmark.feed/1"
 HERE = Path(__file__).parent
@@ -93,7 +93,7 @@ def make_source(form: Form, recipe: Any) -> ClipSource:
 
 def before() -> Any:
     """Returns a context in which no small file is written by ourselves."""
-    return mock.patch("c2d_fast.video.small_file", return_value=None)
+    return mock.patch("c2d_fast.video.reader.small_file", return_value=None)
 
 
 def rate(source: ClipSource, clips: int) -> float:

@@ -26,16 +26,16 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from generated import make_videos
 from machine import describe_machine
 
-from c2d_fast.bad_videos import BadVideos
-from c2d_fast.dataset import choose_device
-from c2d_fast.examine import examine
-from c2d_fast.listing import read_list
-from c2d_fast.loader import LoaderOptions, TrainLoader
-from c2d_fast.manifest import read_manifest
-from c2d_fast.packet_table import rows_of
-from c2d_fast.packets import needed_rows
-from c2d_fast.plan import TrainPlan
+from c2d_fast.commands.dataset import choose_device
+from c2d_fast.formats.packet_table import rows_of
+from c2d_fast.lists.listing import read_list
+from c2d_fast.loading.loader import LoaderOptions, TrainLoader
+from c2d_fast.loading.plan import TrainPlan
+from c2d_fast.manifest.bad_videos import BadVideos
+from c2d_fast.manifest.manifest import read_manifest
 from c2d_fast.recipe import load_pipe
+from c2d_fast.video.examine import examine
+from c2d_fast.video.packets import needed_rows
 
 FORMAT = "c2d_fast.benchmark.forms/1"
 PIPE = Path(__file__).parents[1] / "dali_pipes" / "k400_8x8.py"

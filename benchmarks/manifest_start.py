@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 from machine import describe_machine
 
-from c2d_fast.facts import DTYPE, Facts, to_table
-from c2d_fast.listing import read_list
-from c2d_fast.manifest import read_manifest
-from c2d_fast.manifest_file import ManifestFile
-from c2d_fast.plan import TrainPlan
+from c2d_fast.formats.manifest_file import ManifestFile
+from c2d_fast.lists.listing import read_list
+from c2d_fast.loading.plan import TrainPlan
+from c2d_fast.manifest.manifest import read_manifest
 from c2d_fast.recipe import Clip, Crop
+from c2d_fast.video.facts import DTYPE, Facts, to_table
 
 FORMAT = "c2d_fast.benchmark.manifest_start/1"
 PIPE = Path(__file__).parents[1] / "dali_pipes" / "k400_8x8.py"

@@ -15,17 +15,17 @@ from peers import MOST_ROUNDS, batches_per_s
 from rounds import timed
 from stored import Form
 
-from c2d_fast.bad_videos import BadVideos
-from c2d_fast.batch import Batch
-from c2d_fast.crops import cut_crop, scale_frames
-from c2d_fast.decode import choose_decoder
-from c2d_fast.loader import LoaderOptions, TrainLoader
-from c2d_fast.manifest import Manifest
-from c2d_fast.packets import from_table
-from c2d_fast.plan import Sample, TrainPlan
+from c2d_fast.loading.batch import Batch
+from c2d_fast.loading.decode import choose_decoder
+from c2d_fast.loading.loader import LoaderOptions, TrainLoader
+from c2d_fast.loading.plan import Sample, TrainPlan
+from c2d_fast.loading.source import ClipSource
+from c2d_fast.manifest.bad_videos import BadVideos
+from c2d_fast.manifest.manifest import Manifest
 from c2d_fast.recipe import PipeFile
-from c2d_fast.source import ClipSource
-from c2d_fast.video import decode_images
+from c2d_fast.video.crops import cut_crop, scale_frames
+from c2d_fast.video.packets import from_table
+from c2d_fast.video.reader import decode_images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

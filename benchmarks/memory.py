@@ -54,8 +54,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     from measure import Setting, open_loader
     from stored import Form
 
-    from c2d_fast.listing import read_list
-    from c2d_fast.manifest import read_manifest
+    from c2d_fast.lists.listing import read_list
+    from c2d_fast.manifest.manifest import read_manifest
     from c2d_fast.recipe import load_pipe
 
     paths = make_videos(

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from machine import dali_versions, version
 
-from c2d_fast.demo_data import CLASSES, make_demo_data
+from c2d_fast.prepare.demo_data import CLASSES, make_demo_data
 
 FORMAT = "c2d_fast.benchmark.precision/1"
 HERE = Path(__file__).parent

@@ -7,7 +7,7 @@ from unittest import mock
 
 from c2d_fast.recipe import Recipe, load_pipe
 
-_LEFT_OUT = ("nvidia.dali", "c2d_fast.decode")
+_LEFT_OUT = ("nvidia.dali", "c2d_fast.loading.decode")
 """All that a pipe file imports beside the recipe's own classes: the one is not installed, and the other imports it."""
 
 

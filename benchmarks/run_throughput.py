@@ -19,7 +19,7 @@ from sweep import LOADER_S, Shares, measure_sweep
 from tables import tables
 from together import measure_models, measure_pipes
 
-from c2d_fast.dataset import choose_device
+from c2d_fast.commands.dataset import choose_device
 from c2d_fast.errors import UserError
 from c2d_fast.recipe import PipeFile, load_pipe
 

@@ -23,8 +23,8 @@ from typing import Any
 from generated import make_videos
 from machine import describe_machine
 
-from c2d_fast.listing import read_list
-from c2d_fast.manifest_file import read_manifest_file
+from c2d_fast.formats.manifest_file import read_manifest_file
+from c2d_fast.lists.listing import read_list
 
 FORMAT = "c2d_fast.benchmark.scan/1"
 FFMPEG = {"ffmpeg": [], "ffmpeg -threads 1": ["-threads", "1"]}

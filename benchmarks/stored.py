@@ -8,8 +8,8 @@ from typing import Any
 
 from generated import make_videos
 
-from c2d_fast.listing import read_list
-from c2d_fast.manifest import Manifest, read_manifest
+from c2d_fast.lists.listing import read_list
+from c2d_fast.manifest.manifest import Manifest, read_manifest
 
 FORMS: dict[str, list[str] | None] = {
     "stored": None,

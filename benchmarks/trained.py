@@ -10,16 +10,16 @@ from rounds import Rounds, timed
 from torch import nn
 from torch.nn import functional as F
 
-from c2d_fast.batch import Batch
-from c2d_fast.determinism import tune_kernels
-from c2d_fast.distributed import Group
-from c2d_fast.metrics import Tally
-from c2d_fast.model import C2D, compile_model
-from c2d_fast.pace import Pace
-from c2d_fast.precision import Precision
+from c2d_fast.loading.batch import Batch
+from c2d_fast.model.c2d import C2D, compile_model
+from c2d_fast.model.precision import Precision
 from c2d_fast.recipe import Model, Recipe
-from c2d_fast.schedule import make_optimizer
-from c2d_fast.train_step import TrainStep
+from c2d_fast.training.determinism import tune_kernels
+from c2d_fast.training.distributed import Group
+from c2d_fast.training.metrics import Tally
+from c2d_fast.training.pace import Pace
+from c2d_fast.training.schedule import make_optimizer
+from c2d_fast.training.train_step import TrainStep
 
 
 class EagerNCHW(nn.Module):

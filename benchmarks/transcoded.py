@@ -17,7 +17,7 @@ from typing import Any
 
 from machine import describe_machine
 
-from c2d_fast.demo_data import make_demo_data
+from c2d_fast.prepare.demo_data import make_demo_data
 
 FORMAT = "c2d_fast.benchmark.transcoded/1"
 PIPE = Path(__file__).parents[1] / "dali_pipes" / "demo.py"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from c2d_fast import first_signals
+from c2d_fast.processes import first_signals
 
 if first_signals.is_command():  # before anything else is imported, which takes seconds
     first_signals.listen()
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from c2d_fast.model import C2D
+    from c2d_fast.model.c2d import C2D
 
 __all__ = ["load_model"]
 __version__ = "0.1.0"
@@ -47,10 +47,10 @@ def load_model(
     # Not at the top: loader workers import this package, and need no torch.
     import torch
 
-    from c2d_fast.model import C2D
-    from c2d_fast.model_file import read_model_file
+    from c2d_fast.model.c2d import C2D
+    from c2d_fast.model.model_file import read_model_file
+    from c2d_fast.model.weights import model_for
     from c2d_fast.recipe import load_pipe
-    from c2d_fast.weights import model_for
 
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"num_classes ({num_classes}) must be 1 at least")

@@ -29,7 +29,7 @@ def main() -> None:
     """Runs the command."""
     args = parse()
     cli.begin(args)
-    from c2d_fast.run_analyze import run_analyze
+    from c2d_fast.commands.run_analyze import run_analyze
 
     cli.imported()
     run_analyze(args)

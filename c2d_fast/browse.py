@@ -41,7 +41,7 @@ def main() -> None:
     """Runs the command."""
     args = parse()
     cli.begin(args)
-    from c2d_fast.run_browse import run_browse
+    from c2d_fast.commands.run_browse import run_browse
 
     cli.imported()
     run_browse(args)

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from c2d_fast import console, first_signals
+from c2d_fast import console
 from c2d_fast.errors import EXIT_USER_ERROR, EndedError, ToldElsewhereError, UserError, on_one_line
+from c2d_fast.processes import first_signals
 
 _EXIT_CODES = "exit codes: 0 done; 2 something that you can mend, said in one line; 128 + N signal N (130 Ctrl-C)"
 
@@ -97,7 +98,7 @@ def begin(args: argparse.Namespace, *, quiet: bool = False) -> None:
 
 def imported() -> None:
     """Called by a command once its imports are done: what it does from now on may have to be tidied up when a signal comes."""
-    from c2d_fast.signals import raise_from_now_on
+    from c2d_fast.processes.signals import raise_from_now_on
 
     raise_from_now_on()
 

@@ -30,7 +30,7 @@ def main() -> None:
     """Runs the command."""
     args = parse()
     cli.begin(args)
-    from c2d_fast.run_export import run_export
+    from c2d_fast.commands.run_export import run_export
 
     cli.imported()
     run_export(args)

@@ -25,7 +25,7 @@ def main() -> None:
     """Runs the command."""
     args = parse()
     cli.begin(args, quiet=args.json)
-    from c2d_fast.run_info import run_info
+    from c2d_fast.commands.run_info import run_info
 
     cli.imported()
     run_info(args)

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from c2d_fast import cli
-from c2d_fast.plan import VIEWS
+from c2d_fast.loading.plan import VIEWS
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -40,7 +40,7 @@ def main() -> None:
     """Runs the command."""
     args = parse()
     cli.begin(args, quiet=args.json)
-    from c2d_fast.run_predict import run_predict
+    from c2d_fast.commands.run_predict import run_predict
 
     cli.imported()
     run_predict(args)

@@ -74,7 +74,7 @@ def main() -> None:
     cli.begin(args)
     if args.profile:  # the profiler's own messages; read when torch is imported
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    from c2d_fast.run_train import run_train
+    from c2d_fast.commands.run_train import run_train
 
     cli.imported()
     run_train(args)

@@ -79,7 +79,7 @@ def cuda():
 @pytest.fixture(scope="session")
 def nvdec(cuda):
     """A GPU whose driver decodes video, or a skip."""
-    from c2d_fast.decode import nvdec_library
+    from c2d_fast.loading.decode import nvdec_library
 
     if not nvdec_library():
         _lacking("the driver's video decoding library (libnvcuvid.so.1) is missing")

@@ -6,7 +6,7 @@ import signal
 import torch
 from faulty_source import FAULT, faulty
 
-from c2d_fast.model import C2D
+from c2d_fast.model.c2d import C2D
 from dali_pipes.k400_8x8 import eval_pipe
 from dali_pipes.k400_8x8 import train_pipe as sound_train_pipe
 from tests.tiny_pipe import RECIPE

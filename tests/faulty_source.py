@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from c2d_fast.source import ClipSource
+from c2d_fast.loading.source import ClipSource
 
 FAULT = json.loads(os.environ.get("FAULT", "{}"))
 
@@ -52,7 +52,7 @@ def _failing(function, error):
 if FAULT.get("kind") == "storage":  # also in the workers, which import this module
     import av
 
-    from c2d_fast import video
+    from c2d_fast.video import reader
 
     def _of_system():
         return OSError(FAULT["errno"], os.strerror(FAULT["errno"]))
@@ -66,5 +66,5 @@ if FAULT.get("kind") == "storage":  # also in the workers, which import this mod
     if FAULT["when"] == "opened":
         av.open, os.open = _failing(av.open, _of_ffmpeg), _failing(os.open, _of_system)
     else:
-        video._decode_packets = _failing(video._decode_packets, _of_ffmpeg)
-        video._decode_whole = _failing(video._decode_whole, _of_ffmpeg)
+        reader._decode_packets = _failing(reader._decode_packets, _of_ffmpeg)
+        reader._decode_whole = _failing(reader._decode_whole, _of_ffmpeg)

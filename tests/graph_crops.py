@@ -2,7 +2,7 @@
 
 from nvidia.dali import fn, pipeline_def, types
 
-from c2d_fast.decode import read_clips
+from c2d_fast.loading.decode import read_clips
 from dali_pipes.demo import RECIPE, eval_pipe
 
 

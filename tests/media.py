@@ -6,10 +6,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-from c2d_fast.facts import Facts, is_cropped, to_table
-from c2d_fast.packet_table import rows_of
-from c2d_fast.packets import Stored
-from c2d_fast.plan import EvalPlan
+from c2d_fast.formats.packet_table import rows_of
+from c2d_fast.loading.plan import EvalPlan
+from c2d_fast.video.facts import Facts, is_cropped, to_table
+from c2d_fast.video.packets import Stored
 
 BITS = 8
 CODECS = {  # name -> (encoder, container, pixel format, options)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-from c2d_fast import checkpoint
+from c2d_fast.commands.run_train import run_train
 from c2d_fast.errors import EndedError
-from c2d_fast.run_train import run_train
+from c2d_fast.model import checkpoint
 from c2d_fast.train import parse
-from c2d_fast.train_step import TrainStep
+from c2d_fast.training.train_step import TrainStep
 
 ROOT = Path(__file__).parents[1]
 FAULTY = ROOT / "tests" / "faulty_pipe.py"
@@ -44,7 +44,7 @@ def train(*words, stop_after=None, number=signal.SIGTERM, monkeypatch=None, befo
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainStep, "__call__", step)
-        patch.setattr("c2d_fast.run_train.StopSignals", _noted)
+        patch.setattr("c2d_fast.commands.run_train.StopSignals", _noted)
         try:
             run_train(parse(list(map(str, words))))
         except EndedError as error:
@@ -56,7 +56,7 @@ STOPS = []
 
 
 def _noted():
-    from c2d_fast.signals import StopSignals
+    from c2d_fast.processes.signals import StopSignals
 
     STOPS.append(StopSignals())
     return STOPS[-1]

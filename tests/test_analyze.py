@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 from runs import PIPE, one_line
 
-from c2d_fast import analyze, charts, dump_file, run_analyze
+from c2d_fast import analyze
+from c2d_fast.commands import run_analyze
 from c2d_fast.errors import UserError
+from c2d_fast.reporting import charts, dump_file
 
 RUN_FILES = {"curves.png", "speed.png", "runs.md", "runs.csv"}
 

@@ -12,8 +12,8 @@ from media import make_dataset
 from numpy.lib import format as npy
 
 from c2d_fast.errors import UserError
-from c2d_fast.manifest_file import read_manifest_file, table_path
-from c2d_fast.packet_table import open_table
+from c2d_fast.formats.manifest_file import read_manifest_file, table_path
+from c2d_fast.formats.packet_table import open_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -88,7 +88,8 @@ def test_manifests(scanned, tmp_path, name):
     path = rewritten(scanned, tmp_path / "list.npz", **MANIFEST[name])
     assert path.stat().st_size < 2**21
     code = (
-        f"import resource; resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30)); from c2d_fast.manifest_file import *\n"
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
+        "from c2d_fast.formats.manifest_file import *\n"
         f"from pathlib import Path\ntry: read_manifest_file(Path({str(path)!r}))\nexcept UserError as e: print(e)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)

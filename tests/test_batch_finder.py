@@ -2,10 +2,10 @@ import dataclasses
 
 import torch
 
-from c2d_fast import batch_finder
-from c2d_fast.batch_finder import Tried, find_batch_size
-from c2d_fast.precision import Precision
+from c2d_fast.model.precision import Precision
 from c2d_fast.recipe import load_pipe
+from c2d_fast.training import batch_finder
+from c2d_fast.training.batch_finder import Tried, find_batch_size
 
 RECIPE = load_pipe("dali_pipes/demo.py").recipe
 CPU = torch.device("cpu")

@@ -108,7 +108,7 @@ def test_what_was_measured_is_there_when_something_later_fails(tmp_path, measure
     pipe = tmp_path / "speechless.py"
     pipe.write_text(
         "from dataclasses import replace\n"
-        "from c2d_fast.model import C2D\n"
+        "from c2d_fast.model.c2d import C2D\n"
         "from dali_pipes.demo import RECIPE as DEMO, eval_pipe, train_pipe\n"
         "RECIPE = replace(DEMO, generated_data=False)\n"
         "C2D.forward = None\n"
@@ -138,9 +138,9 @@ def test_models_are_trained_by_the_trainer_s_own_step(here, monkeypatch, channel
     import torch
     import trained
 
-    from c2d_fast.distributed import Group
     from c2d_fast.recipe import load_pipe
-    from c2d_fast.train_step import TrainStep
+    from c2d_fast.training.distributed import Group
+    from c2d_fast.training.train_step import TrainStep
 
     tuned, strides, make_optimizer = [], {}, trained.make_optimizer
 

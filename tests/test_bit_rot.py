@@ -11,18 +11,19 @@ import pytest
 from media import decode_all, make_dataset, make_video
 from runs import batches, flags, run
 
-from c2d_fast import source, worker_notes
-from c2d_fast.archive_members import check_members
 from c2d_fast.errors import UserError
-from c2d_fast.journal import Journal
-from c2d_fast.listing import read_list
-from c2d_fast.manifest import _Cache, read_manifest
-from c2d_fast.manifest_file import read_manifest_file, table_path
-from c2d_fast.packet_store import PacketStore, store_path
-from c2d_fast.packet_table import _MEMBERS, TableError, open_table, rows_of, write_table
-from c2d_fast.packets import DTYPE
-from c2d_fast.plan import TrainPlan
+from c2d_fast.formats.archive_members import check_members
+from c2d_fast.formats.journal import Journal
+from c2d_fast.formats.manifest_file import read_manifest_file, table_path
+from c2d_fast.formats.packet_store import PacketStore, store_path
+from c2d_fast.formats.packet_table import _MEMBERS, TableError, open_table, rows_of, write_table
+from c2d_fast.lists.listing import read_list
+from c2d_fast.loading import source
+from c2d_fast.loading.plan import TrainPlan
+from c2d_fast.manifest.manifest import _Cache, read_manifest
+from c2d_fast.processes import worker_notes
 from c2d_fast.recipe import Clip, Crop
+from c2d_fast.video.packets import DTYPE
 
 FILES = {"a.mp4": ("h264", {"g": "12", "bf": "2"}), "b.mp4": ("hevc", {}), "c.webm": ("vp9", {}), "d.avi": ("mjpeg", {})}
 NUM_FRAMES = 70
@@ -230,7 +231,7 @@ def test_a_table_of_another_number_of_videos_or_packets_is_not_opened(copied, ca
 
 
 def test_packets_that_do_not_follow_each_other_in_the_file_have_no_positions(sound):
-    from c2d_fast.examine import examine
+    from c2d_fast.video.examine import examine
 
     examined = examine(sound[0] / "a.mp4", "full", locate=True)
     assert (rows_of(examined)["position"] >= 0).all()

@@ -17,13 +17,13 @@ from runs import flags, run, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy import make_trainer
 
-from c2d_fast.batch import Batch
-from c2d_fast.board import hyperparameters
-from c2d_fast.gallery import Gallery
-from c2d_fast.gauges import Gauges
-from c2d_fast.metrics_file import open_without_later_steps
-from c2d_fast.pictures import Pictures
-from c2d_fast.records import Records
+from c2d_fast.loading.batch import Batch
+from c2d_fast.reporting.board import hyperparameters
+from c2d_fast.reporting.gallery import Gallery
+from c2d_fast.reporting.gauges import Gauges
+from c2d_fast.reporting.metrics_file import open_without_later_steps
+from c2d_fast.reporting.pictures import Pictures
+from c2d_fast.reporting.records import Records
 
 TRAIN = {"loss", "top1", "top5", "lr", "gradient_norm", "clips_per_s", "data_wait_percent"}
 MACHINE = {"step_ms", "recording_percent", "decoded_frames_per_s", "cpu_percent", "rss_mb"}
@@ -251,7 +251,7 @@ def test_the_gradient_norm_is_that_before_clipping(tmp_path):
 
 
 def test_a_picture_is_not_worth_a_run(eight_videos, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("c2d_fast.charts.confusion_figure", lambda *args: 1 / 0)
+    monkeypatch.setattr("c2d_fast.reporting.charts.confusion_figure", lambda *args: 1 / 0)
     assert train(*flags(eight_videos, tmp_path / "r"), monkeypatch=monkeypatch) == 0
     assert capsys.readouterr().out.count("pictures can no longer be drawn (ZeroDivisionError") == 1
     gallery = Gallery(2)

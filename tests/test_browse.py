@@ -9,14 +9,14 @@ from media import decode_all, make_dataset
 from PIL import Image
 from torch.nn import functional as F
 
-from c2d_fast import sampler
 from c2d_fast.browse import parse
+from c2d_fast.commands.run_browse import _lines, run_browse
 from c2d_fast.errors import UserError
-from c2d_fast.listing import Listing
-from c2d_fast.plan import EvalPlan, TrainPlan
+from c2d_fast.lists.listing import Listing
+from c2d_fast.loading import sampler
+from c2d_fast.loading.plan import EvalPlan, TrainPlan
+from c2d_fast.manifest.videos import Videos
 from c2d_fast.recipe import load_pipe
-from c2d_fast.run_browse import _lines, run_browse
-from c2d_fast.videos import Videos
 
 DEMO, K400 = "dali_pipes/demo.py", "dali_pipes/k400_8x8.py"
 

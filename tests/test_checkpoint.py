@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from c2d_fast import checkpoint
 from c2d_fast.errors import UserError
+from c2d_fast.model import checkpoint
 
 
 def whole(model):
@@ -76,7 +76,7 @@ def test_other_dicts_are_not_taken_for_ours(tmp_path):
 FULL_DISK = """
 import resource, signal, sys, torch
 from pathlib import Path
-from c2d_fast import checkpoint
+from c2d_fast.model import checkpoint
 path = Path(sys.argv[1])
 checkpoint.save({"x": torch.zeros(10)}, path)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing past the limit fails as on a full disk

@@ -7,7 +7,7 @@ import time
 import pytest
 from conftest import ROOT
 
-from c2d_fast.children import Lost, run_in_children
+from c2d_fast.processes.children import Lost, run_in_children
 
 
 def work(item, tick):

@@ -4,13 +4,14 @@ import pytest
 import torch
 from test_loader import CLIP, CROP, PIPE, dataset, options, reference_crop
 
-from c2d_fast import crops, sampler
-from c2d_fast.crops import cut_crop, cut_region
-from c2d_fast.dataset import loader_options
-from c2d_fast.loader import TrainLoader
-from c2d_fast.plan import TrainPlan
-from c2d_fast.source import ClipSource
+from c2d_fast.commands.dataset import loader_options
+from c2d_fast.loading import sampler
+from c2d_fast.loading.loader import TrainLoader
+from c2d_fast.loading.plan import TrainPlan
+from c2d_fast.loading.source import ClipSource
 from c2d_fast.train import parse
+from c2d_fast.video import crops
+from c2d_fast.video.crops import cut_crop, cut_region
 
 RNG = np.random.default_rng(0)
 
@@ -84,17 +85,17 @@ def test_only_opencv_5_cuts_as_the_published_pipeline_does(monkeypatch, version,
 def test_without_it_the_graph_cuts_the_crops_and_says_so(tmp_path, monkeypatch, capsys):
     bad = dataset(tmp_path, count=2)
     args = parse(["--pipe", "x"])
-    monkeypatch.setattr("c2d_fast.dataset.why_no_opencv", lambda: "OpenCV is 4.12.0")
+    monkeypatch.setattr("c2d_fast.commands.dataset.why_no_opencv", lambda: "OpenCV is 4.12.0")
     loader_options(bad, args, torch.device("cpu"), PIPE.recipe, batch_size=2)
     assert "note: OpenCV is 4.12.0: the crops are cut by DALI's graph" in capsys.readouterr().out
     plan = TrainPlan(videos=bad.manifest.videos(), clip=CLIP, crop=CROP, seed=1, batch_size=2)
     source = ClipSource(plan=plan, decoder="ffmpeg", device="cpu", decoder_threads=1)
     assert source.crops_on_cpu
-    monkeypatch.setattr("c2d_fast.source.why_no_opencv", lambda: "OpenCV is 4.12.0")
+    monkeypatch.setattr("c2d_fast.loading.source.why_no_opencv", lambda: "OpenCV is 4.12.0")
     assert not source.crops_on_cpu
     graph = TrainLoader(PIPE.train_pipe, plan, options(), bad)
     with pytest.MonkeyPatch.context() as other:
         by_graph = next(graph.epoch(0)).clip.clone()
-        other.setattr("c2d_fast.source.why_no_opencv", lambda: "")
+        other.setattr("c2d_fast.loading.source.why_no_opencv", lambda: "")
         by_workers = next(TrainLoader(PIPE.train_pipe, plan, options(), bad).epoch(0)).clip
     assert (by_graph.float() - by_workers.float()).abs().max() <= 2

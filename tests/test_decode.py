@@ -3,12 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from c2d_fast import decode
-from c2d_fast.decode import choose_decoder
 from c2d_fast.errors import UserError
-from c2d_fast.facts import DTYPE
-from c2d_fast.listing import Listing
-from c2d_fast.manifest import Manifest
+from c2d_fast.lists.listing import Listing
+from c2d_fast.loading import decode
+from c2d_fast.loading.decode import choose_decoder
+from c2d_fast.manifest.manifest import Manifest
+from c2d_fast.video.facts import DTYPE
 
 
 def manifest(

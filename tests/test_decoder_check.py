@@ -9,14 +9,14 @@ import torch
 from media import make_dataset, spoil
 from test_loader import CLIP, CROP, PIPE, dataset, options
 
-from c2d_fast import decoder_check
-from c2d_fast.bad_videos import BadVideos
-from c2d_fast.decoder_check import check_decoder
 from c2d_fast.errors import EXIT_START_AGAIN, EndedError
-from c2d_fast.listing import read_list
-from c2d_fast.loader import TrainLoader
-from c2d_fast.manifest import read_manifest
-from c2d_fast.plan import TrainPlan
+from c2d_fast.lists.listing import read_list
+from c2d_fast.loading import decoder_check
+from c2d_fast.loading.decoder_check import check_decoder
+from c2d_fast.loading.loader import TrainLoader
+from c2d_fast.loading.plan import TrainPlan
+from c2d_fast.manifest.bad_videos import BadVideos
+from c2d_fast.manifest.manifest import read_manifest
 
 CPU = torch.device("cpu")
 
@@ -211,9 +211,9 @@ def test_a_video_that_only_dali_refuses_is_left_out_where_it_decodes_others(tmp_
 
 def test_a_run_is_refused_or_goes_on_with_ffmpeg(tmp_path, monkeypatch, capsys):
     """Through the commands' own way: the decoder asked for is an error, the one that auto chose is not."""
-    from c2d_fast import dataset as chosen
-    from c2d_fast import decode
+    from c2d_fast.commands import dataset as chosen
     from c2d_fast.errors import UserError
+    from c2d_fast.loading import decode
     from c2d_fast.train import parse
 
     bad = dataset(tmp_path, codec="h264", count=2)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from av.video.frame import PictureType
 
-from c2d_fast import demo_data
-from c2d_fast.demo_data import CLASSES, OBJECTS, VIDEOS_PER_CLASS, make_demo_data, video_frames
 from c2d_fast.errors import UserError
-from c2d_fast.examine import examine
-from c2d_fast.listing import read_list
+from c2d_fast.lists.listing import read_list
+from c2d_fast.prepare import demo_data
+from c2d_fast.prepare.demo_data import CLASSES, OBJECTS, VIDEOS_PER_CLASS, make_demo_data, video_frames
+from c2d_fast.video.examine import examine
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def test_the_commands_work_one_after_the_other(path, workplace):
 
 def source():
     """All of the package's text as its messages read: strings that are written in parts are joined."""
-    text = "\n".join(path.read_text() for path in sorted(Path(package).parent.glob("*.py")))
+    text = "\n".join(path.read_text() for path in sorted(Path(package).parent.rglob("*.py")))
     return re.sub(r"\"\s*\n\s*f?\"", "", text)
 
 

@@ -11,7 +11,7 @@ import pytest
 from media import make_video
 from runs import PIPE, environment
 
-from c2d_fast import first_signals
+from c2d_fast.processes import first_signals
 
 ROOT = Path(__file__).parents[1]
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped by SIGTERM", signal.SIGUSR1: "stopped by SIGUSR1"}
@@ -104,7 +104,8 @@ def test_a_scan_that_is_ended_goes_on(data, tmp_path, run_command):
 
 STUCK = """
 import sys
-from c2d_fast import cli, signals
+from c2d_fast import cli
+from c2d_fast.processes import signals
 signals._TIDY_UP_LIMIT_S = 0.5
 def main():
     cli.imported()

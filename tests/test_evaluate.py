@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from c2d_fast.batch import Batch
-from c2d_fast.distributed import Group
-from c2d_fast.evaluate import evaluate
-from c2d_fast.metrics import Tally, figures
-from c2d_fast.precision import Precision
-from c2d_fast.scores import Scores, hits
+from c2d_fast.loading.batch import Batch
+from c2d_fast.model.precision import Precision
+from c2d_fast.reporting.scores import Scores, hits
+from c2d_fast.training.distributed import Group
+from c2d_fast.training.evaluate import evaluate
+from c2d_fast.training.metrics import Tally, figures
 
 LABELS = torch.tensor([2, 0, 1])
 

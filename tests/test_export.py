@@ -10,11 +10,12 @@ import torch
 from conftest import ROOT
 
 import c2d_fast
-from c2d_fast import checkpoint, onnx_file, run_export
+from c2d_fast.commands import run_export
 from c2d_fast.errors import UserError
 from c2d_fast.export import parse
-from c2d_fast.model import C2D
-from c2d_fast.model_file import published_name
+from c2d_fast.model import checkpoint, onnx_file
+from c2d_fast.model.c2d import C2D
+from c2d_fast.model.model_file import published_name
 from c2d_fast.recipe import load_pipe
 
 safe_open = pytest.importorskip("safetensors").safe_open

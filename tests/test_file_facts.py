@@ -9,13 +9,13 @@ from media import make_dataset, make_video, numbered_frame
 from runs import flags, one_line, run
 from test_orientation import make
 
-from c2d_fast.encode import EncodeItem, Form, encode_one
-from c2d_fast.examine import examine
-from c2d_fast.facts import Facts
-from c2d_fast.listing import read_list
-from c2d_fast.manifest import read_manifest
-from c2d_fast.manifest_file import read_manifest_file
-from c2d_fast.video import DecodeError
+from c2d_fast.formats.manifest_file import read_manifest_file
+from c2d_fast.lists.listing import read_list
+from c2d_fast.manifest.manifest import read_manifest
+from c2d_fast.prepare.encode import EncodeItem, Form, encode_one
+from c2d_fast.video.examine import examine
+from c2d_fast.video.facts import Facts
+from c2d_fast.video.reader import DecodeError
 
 
 def scan(run_command, path, out, *more):

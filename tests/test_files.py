@@ -10,14 +10,14 @@ import pytest
 from media import make_dataset, make_video
 from runs import PIPE, flags, one_line, run
 
-from c2d_fast import manifest as manifest_module
-from c2d_fast.children import Lost
-from c2d_fast.examine import examine
-from c2d_fast.listing import read_list
-from c2d_fast.manifest import read_manifest
-from c2d_fast.manifest_file import read_manifest_file
-from c2d_fast.video import DecodeError
-from c2d_fast.watched_threads import beat, run_in_threads
+from c2d_fast.formats.manifest_file import read_manifest_file
+from c2d_fast.lists.listing import read_list
+from c2d_fast.manifest import manifest as manifest_module
+from c2d_fast.manifest.manifest import read_manifest
+from c2d_fast.processes.children import Lost
+from c2d_fast.processes.watched_threads import beat, run_in_threads
+from c2d_fast.video.examine import examine
+from c2d_fast.video.reader import DecodeError
 
 
 def playlists(folder):

@@ -11,9 +11,9 @@ from media import make_dataset, make_video
 from payloads import Calls
 
 import c2d_fast
-from c2d_fast import checkpoint
-from c2d_fast.model import C2D
-from c2d_fast.model_file import published_name
+from c2d_fast.model import checkpoint
+from c2d_fast.model.c2d import C2D
+from c2d_fast.model.model_file import published_name
 from c2d_fast.recipe import load_pipe
 
 STROKES = ("back_hand", "fore hand", "serve")

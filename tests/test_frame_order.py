@@ -10,12 +10,12 @@ import pytest
 from media import decode_all, known, make_video
 from runs import ROOT
 
-from c2d_fast import decoded_order as module
-from c2d_fast.decoded_order import decoded_order, gives_order
-from c2d_fast.examine import examine
-from c2d_fast.manifest_file import read_manifest_file
-from c2d_fast.picture_order import PictureOrder
-from c2d_fast.video import decode_frames, read_clip
+from c2d_fast.formats.manifest_file import read_manifest_file
+from c2d_fast.video import decoded_order as module
+from c2d_fast.video.decoded_order import decoded_order, gives_order
+from c2d_fast.video.examine import examine
+from c2d_fast.video.picture_order import PictureOrder
+from c2d_fast.video.reader import decode_frames, read_clip
 
 X264 = "keyint=12:min-keyint=12:scenecut=0:"
 X265 = "log-level=none:keyint=12:min-keyint=12:scenecut=0:"

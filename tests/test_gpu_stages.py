@@ -92,7 +92,7 @@ def test_a_model_is_timed_without_dali_and_pyav(bare_path):
         "import json, sys; from stages import model_jobs, ways\n"
         "way = next(way for way in ways.all_ways(rehearse=True) if way.channels_first)\n"
         "print(json.dumps([model_jobs.prepare(way), model_jobs.measure(way.batch_size, 0.05)]))\n"
-        "assert not {'av', 'cv2', 'tqdm', 'psutil', 'nvidia.dali', 'c2d_fast.decode'} & set(sys.modules)\n"
+        "assert not {'av', 'cv2', 'tqdm', 'psutil', 'nvidia.dali', 'c2d_fast.loading.decode'} & set(sys.modules)\n"
     )
     path = os.pathsep.join([bare_path, str(ROOT / "benchmarks"), str(ROOT), os.environ.get("PYTHONPATH", "")])
     env = os.environ | {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}

@@ -11,12 +11,12 @@ from media import WholeFrames, make_dataset, read_numbers, spoil
 from runs import run
 from test_loader import CLIP, CROP, GRAPH_CROPS, PIPE, dataset, options
 
-from c2d_fast import sampler
 from c2d_fast.errors import UserError
-from c2d_fast.hybrid import measure_share
-from c2d_fast.loader import EvalLoader, TrainLoader
-from c2d_fast.plan import EvalPlan, TrainPlan
-from c2d_fast.source import ClipSource
+from c2d_fast.loading import sampler
+from c2d_fast.loading.hybrid import measure_share
+from c2d_fast.loading.loader import EvalLoader, TrainLoader
+from c2d_fast.loading.plan import EvalPlan, TrainPlan
+from c2d_fast.loading.source import ClipSource
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_a_video_that_breaks_is_replaced_as_if_it_had_never_been_there(tmp_path,
 def test_the_share_follows_the_rates(vp9, monkeypatch):
     setting = how()
     for seconds, least, most in ((1e-9, 0.95, 0.95), (1e9, 0.05, 0.05)):
-        monkeypatch.setattr("c2d_fast.hybrid.time_files", lambda *args, s=seconds, **kwargs: s)
+        monkeypatch.setattr("c2d_fast.loading.hybrid.time_files", lambda *args, s=seconds, **kwargs: s)
         assert least <= measure_share(vp9.manifest.videos(), CLIP, CROP, setting).of_dali <= most
     monkeypatch.undo()
     measured = measure_share(vp9.manifest.videos(), CLIP, CROP, setting)
@@ -175,7 +175,7 @@ def test_what_has_no_effect_is_refused(tmp_path, run_command, eight_videos):
 def test_a_graph_with_conditionals_of_its_own_may_be_shared_too(vp9):
     from nvidia.dali import fn, pipeline_def
 
-    from c2d_fast.decode import read_clips
+    from c2d_fast.loading.decode import read_clips
 
     @pipeline_def(enable_conditionals=True)
     def graph(source):

@@ -17,8 +17,8 @@ from payloads import payloads
 
 import c2d_fast
 from c2d_fast.errors import UserError
-from c2d_fast.inert_pickle import UnreadableError, read_state_dict
-from c2d_fast.model import C2D
+from c2d_fast.model.c2d import C2D
+from c2d_fast.model.inert_pickle import UnreadableError, read_state_dict
 from c2d_fast.recipe import load_pipe
 
 DEMO = "dali_pipes/demo.py"
@@ -99,9 +99,9 @@ def test_what_published_files_hold_beside_the_weights_does_not_matter(tmp_path, 
     code = f"""
 import sys
 import torch
-import c2d_fast.inert_pickle
+import c2d_fast.model.inert_pickle
 with_pickle = set(sys.modules)
-state = c2d_fast.inert_pickle.read_state_dict(c2d_fast.inert_pickle.Path({str(tmp_path / "x.pth")!r}))
+state = c2d_fast.model.inert_pickle.read_state_dict(c2d_fast.model.inert_pickle.Path({str(tmp_path / "x.pth")!r}))
 assert set(sys.modules) - with_pickle <= {{"encodings.cp437"}}, set(sys.modules) - with_pickle  # zipfile's own
 print(len(state), sum(type(value) is torch.Tensor for value in state.values()))
 """
@@ -255,7 +255,7 @@ def test_what_would_end_the_process_or_fill_its_memory_is_refused(tmp_path, cont
 import resource
 from pathlib import Path
 import torch
-from c2d_fast.inert_pickle import UnreadableError, read_state_dict
+from c2d_fast.model.inert_pickle import UnreadableError, read_state_dict
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     read_state_dict(Path({str(tmp_path / "x.pth")!r}))

@@ -6,12 +6,15 @@ import re
 import pytest
 import torch
 
-from c2d_fast import checkpoint, decode, machine_facts, run_info, versions
+from c2d_fast import versions
+from c2d_fast.commands import machine_facts, run_info
+from c2d_fast.commands.machine_facts import machine_facts as facts_here
 from c2d_fast.errors import UserError
 from c2d_fast.info import parse
-from c2d_fast.machine_facts import machine_facts as facts_here
-from c2d_fast.model import C2D
-from c2d_fast.model_file import published_name
+from c2d_fast.loading import decode
+from c2d_fast.model import checkpoint
+from c2d_fast.model.c2d import C2D
+from c2d_fast.model.model_file import published_name
 from c2d_fast.recipe import load_pipe
 
 DEMO = load_pipe("dali_pipes/demo.py").recipe

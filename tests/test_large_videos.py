@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from media import make_video
 
-from c2d_fast import crops
-from c2d_fast.bad_videos import BadVideos
-from c2d_fast.crops import SCALED_ABOVE, cut_crop, cut_region
-from c2d_fast.dataset import videos_at_a_time
-from c2d_fast.listing import read_list
-from c2d_fast.loader_defaults import workers_in_memory
-from c2d_fast.manifest import read_manifest
-from c2d_fast.plan import EvalPlan, TrainPlan
+from c2d_fast.commands.dataset import videos_at_a_time
+from c2d_fast.lists.listing import read_list
+from c2d_fast.loading.loader_defaults import workers_in_memory
+from c2d_fast.loading.plan import EvalPlan, TrainPlan
+from c2d_fast.loading.source import ClipSource
+from c2d_fast.manifest.bad_videos import BadVideos
+from c2d_fast.manifest.manifest import read_manifest
 from c2d_fast.recipe import Clip, Crop
-from c2d_fast.source import ClipSource
-from c2d_fast.video import decode_images
+from c2d_fast.video import crops
+from c2d_fast.video.crops import SCALED_ABOVE, cut_crop, cut_region
+from c2d_fast.video.reader import decode_images
 
 ROOT = Path(__file__).parents[1]
 CLIP = Clip(num_frames=8, interval=2)
@@ -67,7 +67,7 @@ def test_large_frames_are_scaled_before_a_graph_cuts_them(tmp_path, monkeypatch)
     sample = plan.sample(0, 0)
     as_decoded = source_of(plan)._read(sample)
     assert as_decoded.images.shape[1:3] >= (480, 639)  # few bytes: handed on as they are
-    monkeypatch.setattr("c2d_fast.kept_images.SCALED_ABOVE", as_decoded.images.nbytes - 1)
+    monkeypatch.setattr("c2d_fast.loading.kept_images.SCALED_ABOVE", as_decoded.images.nbytes - 1)
     scaled = source_of(plan)._read(sample)
     assert scaled.images.shape[1:] == (224, 299, 3)
     whole = decode_images(Path(plan.videos.file(0)), np.unique(sample.frames), 1, source_of(plan).stored(0))
@@ -84,7 +84,7 @@ import json, resource, sys
 from pathlib import Path
 sys.path.insert(0, "tests")
 from test_large_videos import CLIP, CROP, source_of, videos_of
-from c2d_fast.plan import EvalPlan
+from c2d_fast.loading.plan import EvalPlan
 import cv2
 
 plan = EvalPlan(videos=videos_of(Path(sys.argv[1]), (1920, 1080), 90), clip=CLIP, crop=CROP, batch_size=1, num_clips=10)

@@ -1,4 +1,4 @@
-"""The house's rules, held by reading the source."""
+"""The house's rules, held by reading the source: which room may import which, and what each file may know."""
 
 import ast
 import importlib
@@ -10,19 +10,50 @@ import pytest
 from c2d_fast import errors
 
 ROOT = Path(__file__).parents[1]
-MODULES = {path.stem: path for path in (ROOT / "c2d_fast").glob("*.py")}
-KNOW_DALI = {"decode", "loader"}
-PURE = {"errors", "recipe", "listing", "sampler", "plan", "video", "source", "cli", "label_map", "list_shapes", "make_lists"}
-PURE |= {"facts", "examine", "scan", "transcode", "encode", "children", "manifest_file", "packet_table", "packets", "crops"}
-PURE |= {"train", "test", "prepare", "browse", "export", "info", "predict", "analyze"}
-PURE |= {"worker_counts", "worker_pool", "sample_memory", "sheet", "video_writer", "clip_pictures", "clip_archive", "overlay"}
-PURE |= {"images", "kept_images", "confusion", "first_signals"}
-PURE |= {"charts", "curves", "tables", "history"}
+PACKAGE = ROOT / "c2d_fast"
 
 
-def imports(path):
-    """Yields the modules that a file imports when it is imported itself."""
-    for node in ast.parse(path.read_text()).body:
+def dotted(path):
+    """Returns a file's module below c2d_fast: "video.facts", "train"; of a room's __init__ the room."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {dotted(path): path for path in PACKAGE.rglob("*.py")}
+BELOW = {
+    "processes": set(),
+    "video": {"processes"},
+    "formats": {"video"},
+    "lists": {"formats", "video"},
+    "manifest": {"lists", "formats", "video", "processes"},
+    "prepare": {"lists", "formats", "video", "processes"},
+    "loading": {"manifest", "formats", "video", "processes"},
+    "model": {"formats"},
+    "reporting": {"loading.batch", "formats", "video", "processes"},
+    "training": {"reporting", "model", "loading.batch", "formats", "processes"},
+}
+BELOW["commands"] = set(BELOW)
+"""Room -> the rooms, or files of them, that it may import, beside BASE and itself. An earlier room imports no later one."""
+BASE = {"errors", "console", "tables", "files", "recipe", "versions"}
+"""Files that stand in c2d_fast/ because every room may import them."""
+COMMANDS = ("train", "test", "predict", "browse", "analyze", "export", "info")
+DOORS = {"cli", "__main__", "__init__", "decode", "sampler", *COMMANDS}
+"""The other files there: no room imports one, but for the command line of prepare."""
+
+LIGHT_ROOMS = ("processes", "video", "formats", "lists", "manifest", "prepare")
+LIGHT = {name for name in MODULES if name.split(".")[0] in (*LIGHT_ROOMS, "cli", *COMMANDS, *BASE)}
+LIGHT |= {
+    f"loading.{name}" for name in ("sampler", "plan", "source", "kept_images", "sample_info", "sample_memory", "worker_pool")
+}
+LIGHT |= {
+    f"reporting.{name}" for name in ("sheet", "clip_pictures", "clip_archive", "overlay", "confusion", "charts", "curves")
+}
+LIGHT |= {"reporting.history", "loading.loader_defaults"}
+HEAVY = ("torch", "torchvision", "nvidia", "tensorboard")
+
+
+def imports(nodes):
+    """Yields the modules that statements import; of `from a import b` also a.b."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -30,40 +61,117 @@ def imports(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def closure(module):
+def of_import(module):
+    """The modules that one imports when it is imported itself."""
+    return set(imports(ast.parse(MODULES[module].read_text()).body))
+
+
+def of_any_time(module):
+    """The modules of this project that one imports anywhere, also in its functions and for its types."""
+    names = imports(ast.walk(ast.parse(MODULES[module].read_text())))
+    ours = {name.removeprefix("c2d_fast.") for name in names if name and name.startswith("c2d_fast.")}
+    return {name for name in ours if name in MODULES and name not in BELOW}
+
+
+def closure(module, step):
     seen, todo = set(), [module]
     while todo:
-        for name in imports(MODULES[todo.pop()]):
-            if name not in seen:
-                seen.add(name)
-                stem = name.removeprefix("c2d_fast.")
-                if name.startswith("c2d_fast.") and stem in MODULES:
-                    todo.append(stem)
+        for name in step(todo.pop()) - seen:
+            seen.add(name)
+            if (ours := name.removeprefix("c2d_fast.")) in MODULES and (ours != name or step is of_any_time):
+                todo.append(ours)
     return seen
 
 
-@pytest.mark.parametrize("module", ["trainer", "evaluate", "model", "checkpoint", "records", "weights", "model_file"])
-def test_the_trainer_and_all_it_imports_know_no_dali_and_no_video(module):
-    assert not {name for name in closure(module) if name.split(".")[0] in ("nvidia", "av")}
+def room_of(module):
+    return module.split(".")[0] if "." in module or module in BELOW else ""
 
 
-def test_only_the_loader_and_decoder_and_pipe_files_know_dali():
-    users = {name for name, path in MODULES.items() if any(i.startswith("nvidia") for i in imports(path))}
-    assert users <= KNOW_DALI
+@pytest.mark.parametrize("room", BELOW)
+def test_a_room_imports_only_what_is_below_it(room):
+    order = list(BELOW)
+    assert all(order.index(other.split(".")[0]) < order.index(room) for other in BELOW[room])
+    for module in MODULES:
+        if room_of(module) == room:
+            for name in of_any_time(module):
+                allowed = name in BASE or room_of(name) == room or BELOW[room] & {name, room_of(name)}
+                assert allowed or (module, name) == ("prepare.command_line", "cli") or module == "prepare.__main__", (
+                    module,
+                    name,
+                )
 
 
-@pytest.mark.parametrize("module", sorted(PURE))
-def test_what_worker_processes_import_is_light(module):
-    assert not {name for name in closure(module) if name.split(".")[0] in ("torch", "torchvision", "nvidia", "tensorboard")}
+def test_every_file_has_its_place():
+    assert {module for module in MODULES if not room_of(module)} == BASE | DOORS
+    for module in BASE:
+        assert of_any_time(module) <= BASE, module
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_a_room_says_what_it_holds_and_may_import(room):
+    text = ast.get_docstring(ast.parse(MODULES[room].read_text()))
+    code = MODULES[room].read_text().removeprefix(f'"""{text}\n"""\n')
+    assert not code or room == "prepare", "a room's __init__ is its sign, and no code; prepare is a command, too"
+    files = re.findall(r"^(\w+)\.py {2,}\S", text, re.MULTILINE)
+    assert sorted(files) == sorted(path.stem for path in MODULES[room].parent.glob("*.py") if path.stem != "__init__")
+    (below,) = re.findall(r"^May import: ([\w., ]+?)(?:; .*)?\.$", text, re.MULTILINE)
+    assert {"nothing": set(), "all rooms": BELOW["commands"]}.get(below, set(below.split(", "))) == BELOW[room]
+
+
+def reach(edges, start):
+    seen, todo = set(), [start]
+    while todo:
+        for end in edges.get(todo.pop(), set()) - seen:
+            seen.add(end)
+            todo.append(end)
+    return seen
+
+
+def test_the_picture_of_the_rooms_is_true():
+    (picture,) = re.findall(r"```mermaid\n(.*?)```", (ROOT / "docs/architecture.md").read_text(), re.DOTALL)
+    edges = {}
+    for start, end in re.findall(r"^ *(\w+) --> (\w+)$", picture, re.MULTILINE):
+        edges.setdefault(start, set()).add(end)
+    rooms = {room: {name.split(".")[0] for name in names} for room, names in BELOW.items()}
+    assert set(edges) | set().union(*edges.values()) == set(rooms)
+    for room, below in rooms.items():
+        assert edges.get(room, set()) <= below, f"{room}: an arrow that no import may take"
+        assert below <= reach(edges, room), f"{room}: an arrow is missing"
+
+
+def test_the_trainer_and_all_it_imports_know_no_dali_and_no_video():
+    for module in MODULES:
+        if room_of(module) in ("training", "model") or module == "reporting.records":
+            assert not {name for name in closure(module, of_import) if name.split(".")[0] in ("nvidia", "av")}, module
+
+
+def test_only_the_decoding_step_and_pipe_files_know_dali():
+    assert {name for name in MODULES if any(i.startswith("nvidia.dali") for i in of_import(name))} == {"loading.decode"}
+
+
+@pytest.mark.parametrize("module", sorted(LIGHT))
+def test_what_worker_and_child_processes_import_is_light(module):
+    assert not {name for name in closure(module, of_import) if name.split(".")[0] in HEAVY}
 
 
 def test_nothing_needs_safetensors_to_be_imported():
     # Machines without a registry lack it; only files of that form need it.
-    assert not {name for module in MODULES for name in imports(MODULES[module]) if name.startswith("safetensors")}
+    assert not {name for module in MODULES for name in of_import(module) if name.startswith("safetensors")}
 
 
 def test_the_sampler_is_numpy_alone():
-    assert {name.split(".")[0] for name in closure("sampler")} <= {"numpy", "collections"}
+    assert {name.split(".")[0] for name in closure("loading.sampler", of_import)} <= {"numpy", "collections"}
+
+
+def test_what_others_import_stays_where_it_is():
+    door, room = (importlib.import_module(f"c2d_fast.{name}") for name in ("sampler", "loading.sampler"))
+    public = {
+        name for name in vars(room) if not name.startswith("_") and getattr(vars(room)[name], "__module__", "") == room.__name__
+    }
+    assert public <= set(door.__all__)
+    assert all(getattr(door, name) is getattr(room, name) for name in door.__all__)
+    door, room = (importlib.import_module(f"c2d_fast.{name}") for name in ("decode", "loading.decode"))
+    assert (door.read_clips, door.read_crops) == (room.read_clips, room.read_crops)
 
 
 @pytest.mark.parametrize("path", [*MODULES.values(), *(ROOT / "dali_pipes").glob("*.py")], ids=lambda path: path.name)
@@ -72,46 +180,33 @@ def test_files_stay_small(path):
     assert path.stem != "utils"
 
 
-COMMANDS = ("train", "test", "predict", "browse", "analyze", "export", "info", "prepare")
 # Flags that messages of a shared module name although some of its users lack them. Each was looked at: another command's
 # (with its name), another program's, or of a function that only commands which have the flag call.
 OF_OTHERS = {
-    "bad_videos": {"--max-bad-videos"},
-    "checkpoint": {"--out"},
-    "data_flags": {"--train-list", "--val-list", "--data-root", "--list", "--checkpoint"},
-    "dataset": {"--max-bad-videos", "--deterministic", "--allow-missing"},
-    "distributed": {"--nproc-per-node"},
+    "commands.data_flags": {"--train-list", "--val-list", "--data-root", "--list", "--checkpoint"},
+    "commands.dataset": {"--max-bad-videos", "--deterministic", "--allow-missing"},
+    "commands.run_train": {"--logdir"},
     "errors": {"--resume", "--batch-size", "--accumulate", "--decode-batch", "--decoder-threads", "--workers"},  # asks first
-    "list_shapes": {"--video-name"},
-    "listing": {"--label-map", "--num-classes"},
-    "manifest": {"--allow-missing"},
-    "model_file": {"--out"},
-    "packet_table": {"--packets"},
-    "plan": {"--batch-size"},
+    "formats.packet_table": {"--packets"},
+    "lists.list_shapes": {"--video-name"},
+    "lists.listing": {"--label-map", "--num-classes"},
+    "loading.decode": {"--decoder"},
+    "loading.decoder_fit": {"--decoder"},
+    "loading.plan": {"--batch-size"},
+    "loading.stream": {"--shm-size"},
+    "manifest.bad_videos": {"--max-bad-videos"},
+    "manifest.manifest": {"--allow-missing"},
+    "model.checkpoint": {"--out"},
+    "model.model_file": {"--out"},
+    "model.weights": {"--weights", "--new-head"},
+    "prepare.scan": {"--train-list"},
+    "prepare.transcode": {"--train-list"},
     "recipe": {"--pipe"},
-    "run_folder": {"--out", "--resume", "--max-restarts"},
-    "run_train": {"--logdir"},
-    "scan": {"--train-list"},
-    "step_profile": {"--mode"},
-    "stream": {"--shm-size"},
-    "transcode": {"--train-list"},
-    "video": {"--decoder"},
-    "weights": {"--weights", "--new-head"},
+    "training.distributed": {"--nproc-per-node"},
+    "training.run_folder": {"--out", "--resume", "--max-restarts"},
+    "training.step_profile": {"--mode"},
+    "video.reader": {"--decoder"},
 }
-
-
-def whole_closure(module):
-    """The project's modules that a module imports anywhere, also in its functions."""
-    seen, todo = set(), [module]
-    while todo:
-        for node in ast.walk(ast.parse(MODULES[todo.pop()].read_text())):
-            names = [node.module] if isinstance(node, ast.ImportFrom) else []
-            for name in names:
-                stem = (name or "").removeprefix("c2d_fast.")
-                if (name or "").startswith("c2d_fast.") and stem in MODULES and stem not in seen:
-                    seen.add(stem)
-                    todo.append(stem)
-    return seen
 
 
 def flags_named(path):
@@ -126,17 +221,17 @@ def flags_named(path):
 
 
 def flags_of(command, capsys):
-    words = [[]] if command != "prepare" else [[name] for name in ("demo", "list", "scan", "show", "transcode")]
+    words = [[]] if "." not in command else [[name] for name in ("demo", "list", "scan", "show", "transcode")]
     for some in words:
         with pytest.raises(SystemExit):
             importlib.import_module(f"c2d_fast.{command}").parse([*some, "--help"])
     return set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, "prepare.command_line"])
 def test_no_message_of_a_command_names_a_flag_that_it_lacks(command, capsys):
     has = flags_of(command, capsys)
-    for module in whole_closure(command) - {"cli", *COMMANDS}:
+    for module in closure(command, of_any_time) - {"cli", *COMMANDS}:
         assert flags_named(MODULES[module]) - has <= OF_OTHERS.get(module, set()), module
 
 

@@ -3,8 +3,8 @@ import hashlib
 import pytest
 
 from c2d_fast.errors import UserError
-from c2d_fast.label_map import read_label_map
-from c2d_fast.listing import read_list
+from c2d_fast.lists.label_map import read_label_map
+from c2d_fast.lists.listing import read_list
 
 CSV = "label,youtube_id,time_start,time_end,split\n"
 CLASSES = ("playing squash or racquetball", "tai chi", "massaging person's head")

@@ -9,17 +9,17 @@ import torch
 from media import WholeFrames, decode_all, make_dataset, read_numbers
 from torch.nn import functional as F
 
-from c2d_fast import sampler
-from c2d_fast.bad_videos import BadVideos
-from c2d_fast.dataset import videos_at_a_time
-from c2d_fast.evaluate import evaluate
-from c2d_fast.listing import read_list
-from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
-from c2d_fast.manifest import read_manifest
-from c2d_fast.model import C2D
-from c2d_fast.plan import EvalPlan, TrainPlan
-from c2d_fast.precision import Precision
+from c2d_fast.commands.dataset import videos_at_a_time
+from c2d_fast.lists.listing import read_list
+from c2d_fast.loading import sampler
+from c2d_fast.loading.loader import EvalLoader, LoaderOptions, TrainLoader
+from c2d_fast.loading.plan import EvalPlan, TrainPlan
+from c2d_fast.manifest.bad_videos import BadVideos
+from c2d_fast.manifest.manifest import read_manifest
+from c2d_fast.model.c2d import C2D
+from c2d_fast.model.precision import Precision
 from c2d_fast.recipe import Clip, load_pipe
+from c2d_fast.training.evaluate import evaluate
 
 CLIP = Clip(num_frames=4, interval=3)
 PIPE = load_pipe("dali_pipes/demo.py")

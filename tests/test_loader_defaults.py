@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from c2d_fast.determinism import make_deterministic, tune_kernels
-from c2d_fast.loader_defaults import clips_together, even_share, num_threads, num_workers
+from c2d_fast.loading.loader_defaults import clips_together, even_share, num_threads, num_workers
+from c2d_fast.training.determinism import make_deterministic, tune_kernels
 
 
 @pytest.mark.parametrize("most", [1, 2, 7, 8, 14, 16])

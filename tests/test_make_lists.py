@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from c2d_fast.label_map import read_label_map
-from c2d_fast.listing import read_list
+from c2d_fast.lists.label_map import read_label_map
+from c2d_fast.lists.listing import read_list
 
 NAMES = (
     "a b.mp4",

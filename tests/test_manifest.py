@@ -3,10 +3,10 @@ import os
 import pytest
 from media import make_dataset, make_video
 
-from c2d_fast import manifest as module
 from c2d_fast.errors import UserError
-from c2d_fast.listing import read_list
-from c2d_fast.manifest import read_manifest
+from c2d_fast.lists.listing import read_list
+from c2d_fast.manifest import manifest as module
+from c2d_fast.manifest.manifest import read_manifest
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import os
 
 import numpy as np
 
-from c2d_fast.facts import DTYPE
-from c2d_fast.manifest_file import ManifestFile, read_manifest_file
+from c2d_fast.formats.manifest_file import ManifestFile, read_manifest_file
+from c2d_fast.video.facts import DTYPE
 
 
 def test_names_of_any_bytes_survive_a_manifest(tmp_path):

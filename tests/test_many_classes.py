@@ -15,10 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
-from c2d_fast import charts, dump_file
-from c2d_fast.confusion import Confusion, confusion_counts, count_pairs, pairs_of
-from c2d_fast.run_test import _dump
-from c2d_fast.scores import Scores
+from c2d_fast.commands.run_test import _dump
+from c2d_fast.reporting import charts, dump_file
+from c2d_fast.reporting.confusion import Confusion, confusion_counts, count_pairs, pairs_of
+from c2d_fast.reporting.scores import Scores
 
 ROOT = Path(__file__).parents[1]
 MOST_MB = 300
@@ -92,12 +92,12 @@ import contextlib, io, json, pickle, resource, sys, tempfile, time
 from pathlib import Path
 import numpy as np
 import torch
-from c2d_fast import charts
+from c2d_fast.reporting import charts
 from c2d_fast.analyze import parse
-from c2d_fast.scores import Scores
-from c2d_fast.pictures import Pictures
-from c2d_fast.records import Records
-from c2d_fast.run_analyze import run_analyze
+from c2d_fast.reporting.scores import Scores
+from c2d_fast.reporting.pictures import Pictures
+from c2d_fast.reporting.records import Records
+from c2d_fast.commands.run_analyze import run_analyze
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

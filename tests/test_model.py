@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from c2d_fast.model import C2D, halve_frames
+from c2d_fast.commands.run_info import count
+from c2d_fast.model.c2d import C2D, halve_frames
 from c2d_fast.recipe import Model, load_pipe
-from c2d_fast.run_info import count
 
 PIPES = ("k400_8x8", "k400_8x8_nopool", "k400_8x8_nopool_r101", "k400_16x4")
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from c2d_fast.model import C2D
-from c2d_fast.nonlocal_block import NonlocalBlock
+from c2d_fast.model.c2d import C2D
+from c2d_fast.model.nonlocal_block import NonlocalBlock
+from c2d_fast.model.weights import load_weights
 from c2d_fast.recipe import load_pipe
-from c2d_fast.weights import load_weights
 
 RECIPE = load_pipe("dali_pipes/k400_8x8_nonlocal.py").recipe
 DEMO = load_pipe("dali_pipes/demo.py").recipe.model

@@ -7,9 +7,9 @@ import sys
 import pytest
 from runs import PIPE, ROOT, environment, flags, one_line, run
 
-from c2d_fast.batch_norm import check_batch_size, fewest_values
 from c2d_fast.errors import UserError
 from c2d_fast.recipe import load_pipe
+from c2d_fast.training.batch_norm import check_batch_size, fewest_values
 
 TINY = load_pipe(PIPE).recipe
 
@@ -26,7 +26,7 @@ def test_what_is_refused_is_what_torch_would_refuse():
 
     import torch
 
-    from c2d_fast.model import C2D
+    from c2d_fast.model.c2d import C2D
 
     cases = [(True, 2, 32, 1), (True, 2, 36, 1), (True, 4, 32, 1), (False, 1, 32, 1)]
     cases += [(False, 1, 33, 1), (False, 2, 1, 1), (True, 3, 5, 1), (False, 1, 1, 2)]
@@ -75,7 +75,8 @@ def test_workers_that_die_are_told_of_without_flags_of_others(eight_videos, whol
 
 SMALL_DISK = """
 import resource, sys
-from c2d_fast import cli, run_test, test
+from c2d_fast import cli, test
+from c2d_fast.commands import run_test
 room, write = int(sys.argv.pop(1)), run_test._dump
 def write_where_there_is_little_room(*args):
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))

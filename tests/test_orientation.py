@@ -13,20 +13,20 @@ from media import decode_all, known, numbered_frame
 from runs import PIPE as PIPE_FILE
 from test_loader import CLIP, CROP, GRAPH_CROPS, PIPE, options, published_crop
 
-from c2d_fast import decode
-from c2d_fast.bad_videos import BadVideos
-from c2d_fast.decode import choose_decoder, decode_files
-from c2d_fast.decoder_check import check_decoder
-from c2d_fast.examine import examine
-from c2d_fast.listing import read_list
-from c2d_fast.loader import EvalLoader, TrainLoader
-from c2d_fast.manifest import read_manifest
-from c2d_fast.orientation import orientation_of, turned
-from c2d_fast.overlay import write_overlay
-from c2d_fast.plan import EvalPlan, TrainPlan
-from c2d_fast.run_test import run_test
+from c2d_fast.commands.run_test import run_test
+from c2d_fast.lists.listing import read_list
+from c2d_fast.loading import decode
+from c2d_fast.loading.decode import choose_decoder, decode_files
+from c2d_fast.loading.decoder_check import check_decoder
+from c2d_fast.loading.loader import EvalLoader, TrainLoader
+from c2d_fast.loading.plan import EvalPlan, TrainPlan
+from c2d_fast.manifest.bad_videos import BadVideos
+from c2d_fast.manifest.manifest import read_manifest
+from c2d_fast.reporting.overlay import write_overlay
 from c2d_fast.test import parse
-from c2d_fast.video import decode_frames, read_clip
+from c2d_fast.video.examine import examine
+from c2d_fast.video.orientation import orientation_of, turned
+from c2d_fast.video.reader import decode_frames, read_clip
 
 ONE = 1 << 16
 # name -> a, b, c, d of the display matrix, and what shows a stored picture

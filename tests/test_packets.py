@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from media import decode_all, known
 
-from c2d_fast import packets, video
-from c2d_fast.examine import examine
-from c2d_fast.nal import read_picture
-from c2d_fast.packets import entry_places, from_table, needed_rows, spans
-from c2d_fast.video import DecodeError, decode_frames, read_clip
+from c2d_fast.video import packets, reader
+from c2d_fast.video.examine import examine
+from c2d_fast.video.nal import read_picture
+from c2d_fast.video.packets import entry_places, from_table, needed_rows, spans
+from c2d_fast.video.reader import DecodeError, decode_frames, read_clip
 
 X264 = "keyint={}:min-keyint={}:scenecut=0:"
 X265 = "log-level=none:keyint={}:min-keyint={}:scenecut=0:"
@@ -96,9 +96,9 @@ def test_frames_are_those_of_full_decoding(structure, table, monkeypatch):
     name, path, frames, examined = structure
     stored = known(examined, table)
     if examined.facts.entries:  # nothing is decoded the plain way behind our back
-        monkeypatch.setattr(video, "_decode_whole", None)
+        monkeypatch.setattr(reader, "_decode_whole", None)
     if table and stored.entries and stored.codec in packets.TABLE_CODECS and path.suffix != ".ts":
-        monkeypatch.setattr(video, "open_video", None)
+        monkeypatch.setattr(reader, "open_video", None)
     for wanted in map(np.array, wishes(len(frames))):
         for threads in (1, 2):
             assert (decode_frames(path, wanted, threads, stored) == frames[wanted]).all(), (name, wanted)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from c2d_fast.errors import UserError
-from c2d_fast.plan import EvalPlan, TrainPlan
+from c2d_fast.loading.plan import EvalPlan, TrainPlan
+from c2d_fast.manifest.videos import Videos, pack_paths
 from c2d_fast.recipe import Clip, Crop
-from c2d_fast.videos import Videos, pack_paths
 
 
 def videos(count, num_frames=300, width=340, height=256):

@@ -8,12 +8,12 @@ import torch
 from media import decode_all, make_video
 from runs import PIPE, one_line
 
+from c2d_fast.commands.run_predict import run_predict
 from c2d_fast.errors import UserError
-from c2d_fast.model import C2D
-from c2d_fast.model_file import published_name
+from c2d_fast.model.c2d import C2D
+from c2d_fast.model.model_file import published_name
 from c2d_fast.predict import parse
 from c2d_fast.recipe import load_pipe
-from c2d_fast.run_predict import run_predict
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import torch
 from test_weights import DEMO, c2d, published
 
 from c2d_fast.errors import UserError
-from c2d_fast.model_file import read_model_file
-from c2d_fast.published_config import backbone_of
-from c2d_fast.weights import describe, load_weights, model_for
+from c2d_fast.model.model_file import read_model_file
+from c2d_fast.model.published_config import backbone_of
+from c2d_fast.model.weights import describe, load_weights, model_for
 
 CONFIG = """
 model = dict(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from c2d_fast.prepare.transcode import DEFAULT_GOP
 from c2d_fast.recipe import load_pipe
-from c2d_fast.transcode import DEFAULT_GOP
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("dali_pipes/*")]

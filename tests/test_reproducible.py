@@ -9,8 +9,8 @@ import torch
 from media import make_dataset
 from toy import TRAINING, Toy, make_trainer
 
-from c2d_fast import checkpoint
-from c2d_fast.determinism import make_deterministic
+from c2d_fast.model import checkpoint
+from c2d_fast.training.determinism import make_deterministic
 
 STEPS = 20
 SMALL_STEPS = replace(TRAINING, lr=0.0003, milestones=())

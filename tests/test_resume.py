@@ -7,10 +7,10 @@ import pytest
 from media import make_dataset
 from runs import batches, flags, last, metrics, same_weights, train
 
-from c2d_fast import checkpoint
+from c2d_fast.commands.resume import note_changes
 from c2d_fast.errors import UserError
+from c2d_fast.model import checkpoint
 from c2d_fast.recipe import load_pipe
-from c2d_fast.resume import note_changes
 
 CODECS = {"ffmpeg": "h264", "dali": "vp9"}
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from c2d_fast import sampler
+from c2d_fast.loading import sampler
 
 CASES = [(1, 8, 8), (30, 8, 8), (57, 8, 8), (63, 8, 8), (64, 8, 8), (65, 8, 8), (300, 8, 8), (300, 16, 4), (5, 16, 4)]
 

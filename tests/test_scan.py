@@ -19,14 +19,14 @@ from media import known, make_dataset, make_video, read_number
 from odd_files import SITECUSTOMIZE, make_odd_files, remux
 
 from c2d_fast.errors import UserError
-from c2d_fast.examine import examine
-from c2d_fast.findings import frames_to_decode
-from c2d_fast.listing import read_list
-from c2d_fast.manifest import read_manifest
-from c2d_fast.manifest_file import read_manifest_file, table_path
-from c2d_fast.orientation import turned
-from c2d_fast.packet_table import open_table
-from c2d_fast.video import decode_frames
+from c2d_fast.formats.manifest_file import read_manifest_file, table_path
+from c2d_fast.formats.packet_table import open_table
+from c2d_fast.lists.listing import read_list
+from c2d_fast.manifest.manifest import read_manifest
+from c2d_fast.prepare.findings import frames_to_decode
+from c2d_fast.video.examine import examine
+from c2d_fast.video.orientation import turned
+from c2d_fast.video.reader import decode_frames
 
 
 def scan(run_command, path, out, *more, **kwargs):
@@ -235,7 +235,7 @@ def test_interrupted_at_any_moment_the_end_is_the_same(tmp_path, run_command, ho
 
 
 def test_a_second_scan_of_the_same_manifest_waits_outside(tmp_path, run_command):
-    from c2d_fast.journal import Journal
+    from c2d_fast.formats.journal import Journal
 
     path = make_dataset(tmp_path, count=1)
     with Journal(tmp_path / "m.npz.journal", {}, "a test"):
@@ -360,9 +360,9 @@ def test_a_table_added_later_does_not_make_a_scan_less_thorough(tmp_path, run_co
 
 
 def test_a_table_that_goes_away_costs_time_and_nothing_else(tmp_path, run_command):
-    from c2d_fast import source
-    from c2d_fast.manifest import read_manifest
-    from c2d_fast.plan import TrainPlan
+    from c2d_fast.loading import source
+    from c2d_fast.loading.plan import TrainPlan
+    from c2d_fast.manifest.manifest import read_manifest
     from c2d_fast.recipe import Clip, Crop
 
     path = make_dataset(tmp_path, count=3)

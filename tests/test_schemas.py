@@ -17,18 +17,21 @@ from fuzzed.texts import ScanJournal
 from runs import environment, flags, last, run
 from test_fuzz import at_most, peak_bytes
 
-from c2d_fast import checkpoint, manifest, manifest_cache, schemas
-from c2d_fast.checksums import with_sum, without_sum
 from c2d_fast.errors import UserError
-from c2d_fast.findings import report
-from c2d_fast.history import read_history
-from c2d_fast.journal import Journal
-from c2d_fast.manifest_file import read_manifest_file
-from c2d_fast.metrics_file import open_without_later_steps
-from c2d_fast.model_file import read_model_file
-from c2d_fast.schedule import load_moments
-from c2d_fast.schemas import ShapeError, check_plain, decode_object, encode
-from c2d_fast.trainer import Progress
+from c2d_fast.formats import schemas
+from c2d_fast.formats.checksums import with_sum, without_sum
+from c2d_fast.formats.journal import Journal
+from c2d_fast.formats.manifest_file import read_manifest_file
+from c2d_fast.formats.schemas import ShapeError, check_plain, decode_object, encode
+from c2d_fast.manifest import cache as cache_file
+from c2d_fast.manifest import manifest
+from c2d_fast.model import checkpoint
+from c2d_fast.model.model_file import read_model_file
+from c2d_fast.prepare.findings import report
+from c2d_fast.reporting.history import read_history
+from c2d_fast.reporting.metrics_file import open_without_later_steps
+from c2d_fast.training.schedule import load_moments
+from c2d_fast.training.trainer import Progress
 
 
 def test_a_checksum_is_a_member_more_and_holds_every_byte():
@@ -132,7 +135,7 @@ def test_a_user_without_a_home_has_no_cache(tmp_path, monkeypatch, capsys):
     cache = manifest._Cache(tmp_path)
     cache.put("a.mp4", (1, 2), FACTS)
     cache.save()
-    assert (manifest_cache.cache_folder(), cache.path, capsys.readouterr().out) == (None, None, "")
+    assert (cache_file.cache_folder(), cache.path, capsys.readouterr().out) == (None, None, "")
 
 
 def laughs(depth=60):

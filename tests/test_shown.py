@@ -14,11 +14,11 @@ import torch
 from media import make_video
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from c2d_fast.board import Board
 from c2d_fast.console import ShownStream, shown
 from c2d_fast.errors import UserError
-from c2d_fast.label_map import read_label_map
-from c2d_fast.listing import read_list
+from c2d_fast.lists.label_map import read_label_map
+from c2d_fast.lists.listing import read_list
+from c2d_fast.reporting.board import Board
 from c2d_fast.tables import Table, csv_cell
 
 ROOT = Path(__file__).parents[1]
@@ -148,7 +148,7 @@ def test_names_of_files_and_classes_stay_on_their_lines(hostile_run, tmp_path, r
 
 def test_tables_of_hostile_names_are_harmless(tmp_path, capsys):
     from c2d_fast.analyze import parse
-    from c2d_fast.run_analyze import run_analyze
+    from c2d_fast.commands.run_analyze import run_analyze
 
     rows = [{"path": f"{name}.mp4", "label": label, "scores": [0.125] * 8} for label, name in enumerate(HOSTILE)]
     (tmp_path / "s.json").write_text(json.dumps(rows))

@@ -9,16 +9,16 @@ import pytest
 from media import CODECS, WholeFrames, decode_all, known, make_video
 from test_loader import CROP, PIPE, dataset, options, reference_crop
 
-from c2d_fast import packets, video
-from c2d_fast.decode import decode_files
-from c2d_fast.examine import examine
-from c2d_fast.loader import EvalLoader
-from c2d_fast.nal import length_size, unit_places
-from c2d_fast.packets import WHOLE, read_rows, table_rows
-from c2d_fast.parameter_sets import is_sequence, read_sequence, sets_of, without_cropping
+from c2d_fast.loading.decode import decode_files
+from c2d_fast.loading.loader import EvalLoader
 from c2d_fast.recipe import Clip
-from c2d_fast.small_file import small_file
-from c2d_fast.video import DecodeError, read_clip
+from c2d_fast.video import packets, reader
+from c2d_fast.video.examine import examine
+from c2d_fast.video.nal import length_size, unit_places
+from c2d_fast.video.packets import WHOLE, read_rows, table_rows
+from c2d_fast.video.parameter_sets import is_sequence, read_sequence, sets_of, without_cropping
+from c2d_fast.video.reader import DecodeError, read_clip
+from c2d_fast.video.small_file import small_file
 
 X265 = "log-level=none:keyint=12:min-keyint=12:scenecut=0"
 SIZES = ((340, 256), (338, 254), (256, 340), (352, 288), (160, 96), (174, 146), (150, 150))
@@ -61,7 +61,7 @@ def test_cleared_cropping_leaves_the_shown_pixels_as_they_are(tmp_path, monkeypa
     path = make_video(tmp_path / "a.mp4", codec, 40, width, height, **options)
     examined, frames = examine(path, "full", locate=True), whole(path)
     stored = known(examined, table=True)
-    monkeypatch.setattr(video, "open_video", None)  # nothing of the container is needed
+    monkeypatch.setattr(reader, "open_video", None)  # nothing of the container is needed
     unit = 16 if codec == "h264" else 8
     coded_width, coded_height = -(-width // unit) * unit, -(-height // unit) * unit
     for clears in (False, True):
@@ -102,7 +102,7 @@ def test_the_same_frames_come_out_of_ffmpeg_s_muxer(tmp_path, monkeypatch, codec
     path = make_video(tmp_path / f"a.{CODECS[codec][1]}", codec, 40, 150, 98, **{"auto-alt-ref": "0"} if "vp" in codec else {})
     stored = known(examine(path, "full", locate=True), table=True)
     ours, numbers = read_clip(path, WANTED, stored)
-    monkeypatch.setattr(video, "small_file", lambda *args, **kwargs: None)
+    monkeypatch.setattr(reader, "small_file", lambda *args, **kwargs: None)
     theirs, their_numbers = read_clip(path, WANTED, stored)
     assert ours.tobytes() != theirs.tobytes()
     assert numbers.tolist() == their_numbers.tolist()
@@ -114,7 +114,7 @@ def test_dali_decodes_the_same_from_both(tmp_path, monkeypatch, codec):
     path = make_video(tmp_path / f"a.{CODECS[codec][1]}", codec, 40, 150, 98, **{"auto-alt-ref": "0"} if "vp" in codec else {})
     stored = known(examine(path, "full", locate=True), table=True)
     ours = decode_files([read_clip(path, WANTED, stored)], "dali", threads=1, device_id=None)[0]
-    monkeypatch.setattr(video, "small_file", lambda *args, **kwargs: None)
+    monkeypatch.setattr(reader, "small_file", lambda *args, **kwargs: None)
     theirs = decode_files([read_clip(path, WANTED, stored)], "dali", threads=1, device_id=None)[0]
     assert ours.shape == (len(WANTED), 98, 150, 3)
     assert np.array_equal(ours, theirs)
@@ -244,7 +244,7 @@ def test_frames_that_only_might_be_fields_are_no_fields(tmp_path):
     assert not examined.facts.interlaced
     assert examined.facts.entries > 1
     frames = decode_all(path)
-    assert (video.decode_frames(path, WANTED, 1, known(examined, table=True)) == frames[WANTED]).all()
+    assert (reader.decode_frames(path, WANTED, 1, known(examined, table=True)) == frames[WANTED]).all()
 
 
 def test_fields_in_hevc_are_interlaced(tmp_path):

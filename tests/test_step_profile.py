@@ -4,7 +4,7 @@ import pytest
 import torch
 from toy import Toy, make_trainer
 
-from c2d_fast.step_profile import STEPS, StepProfile
+from c2d_fast.training.step_profile import STEPS, StepProfile
 
 
 @pytest.mark.parametrize("steps", [STEPS, 3])

@@ -19,8 +19,8 @@ from runs import (
     wait_for_steps,
 )
 
-from c2d_fast import checkpoint
-from c2d_fast.signals import StopSignals
+from c2d_fast.model import checkpoint
+from c2d_fast.processes.signals import StopSignals
 
 
 @pytest.mark.parametrize(

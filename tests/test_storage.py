@@ -15,14 +15,15 @@ from media import make_dataset, make_video, spoil
 from runs import FAULTY, batches, end, flags, last, one_line, run, same_weights, start, train, wait_for_steps
 from test_loader import dataset, eval_loader, train_loader
 
-from c2d_fast import manifest as manifest_module
-from c2d_fast import sample_problems, storage, storage_wait
-from c2d_fast.children import Lost
 from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError
-from c2d_fast.listing import read_list
-from c2d_fast.manifest import read_manifest
-from c2d_fast.storage_wait import Patience, Wait, wait_for
-from c2d_fast.video import DecodeError
+from c2d_fast.lists.listing import read_list
+from c2d_fast.loading import sample_problems
+from c2d_fast.manifest import manifest as manifest_module
+from c2d_fast.manifest.manifest import read_manifest
+from c2d_fast.processes.children import Lost
+from c2d_fast.video import storage, storage_wait
+from c2d_fast.video.reader import DecodeError
+from c2d_fast.video.storage_wait import Patience, Wait, wait_for
 
 
 def later(seconds, function):

@@ -6,12 +6,12 @@ import pytest
 import torch
 from toy import make_trainer, resumed
 
-from c2d_fast import checkpoint
 from c2d_fast.errors import UserError
-from c2d_fast.metrics import Tally
+from c2d_fast.model import checkpoint
 from c2d_fast.recipe import Training
-from c2d_fast.schedule import lr_at, make_optimizer, scaled_lr
-from c2d_fast.trainer import Progress
+from c2d_fast.training.metrics import Tally
+from c2d_fast.training.schedule import lr_at, make_optimizer, scaled_lr
+from c2d_fast.training.trainer import Progress
 
 
 def weights(path):

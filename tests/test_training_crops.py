@@ -13,17 +13,17 @@ from media import decode_all, spoil
 from nvidia.dali import fn, pipeline_def, types
 from test_loader import GRAPH_CROPS, options, published_crop, reference_crop
 
-from c2d_fast import sampler
-from c2d_fast.bad_videos import BadVideos
-from c2d_fast.crops import cut_crop, scale_frames
-from c2d_fast.decode import decode_files, read_clips
-from c2d_fast.listing import read_list
-from c2d_fast.loader import TrainLoader
-from c2d_fast.manifest import read_manifest
-from c2d_fast.plan import TrainPlan
+from c2d_fast.lists.listing import read_list
+from c2d_fast.loading import sampler
+from c2d_fast.loading.decode import decode_files, read_clips
+from c2d_fast.loading.loader import TrainLoader
+from c2d_fast.loading.plan import TrainPlan
+from c2d_fast.loading.source import ClipSource, SingleSample, stored_of
+from c2d_fast.manifest.bad_videos import BadVideos
+from c2d_fast.manifest.manifest import read_manifest
 from c2d_fast.recipe import Clip, load_pipe
-from c2d_fast.source import ClipSource, SingleSample, stored_of
-from c2d_fast.video import read_clip
+from c2d_fast.video.crops import cut_crop, scale_frames
+from c2d_fast.video.reader import read_clip
 
 PIPE = load_pipe("dali_pipes/k400_8x8.py")
 CROP = PIPE.recipe.crop

@@ -16,16 +16,16 @@ from conftest import ROOT
 from media import decode_all, make_dataset, make_video, read_number
 from odd_files import make_odd_files
 
-from c2d_fast.encode import PARTIAL, target_size
 from c2d_fast.errors import UserError
-from c2d_fast.examine import examine
-from c2d_fast.listing import read_list
-from c2d_fast.manifest_file import MISSING, read_manifest_file, table_path
-from c2d_fast.packet_store import PacketStore, store_path
-from c2d_fast.packet_table import open_table, rows_of
-from c2d_fast.packets import DTYPE
-from c2d_fast.transcode import target_names
-from c2d_fast.video import decode_frames
+from c2d_fast.formats.manifest_file import MISSING, read_manifest_file, table_path
+from c2d_fast.formats.packet_store import PacketStore, store_path
+from c2d_fast.formats.packet_table import open_table, rows_of
+from c2d_fast.lists.listing import read_list
+from c2d_fast.prepare.encode import PARTIAL, target_size
+from c2d_fast.prepare.transcode import target_names
+from c2d_fast.video.examine import examine
+from c2d_fast.video.packets import DTYPE
+from c2d_fast.video.reader import decode_frames
 
 
 def transcode(run_command, path, out, *more, **kwargs):

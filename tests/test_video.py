@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from media import CODECS, decode_all, known, make_video, read_number
 
-from c2d_fast.examine import examine
-from c2d_fast.video import DecodeError, decode_frames
+from c2d_fast.video.examine import examine
+from c2d_fast.video.reader import DecodeError, decode_frames
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -43,7 +43,7 @@ def test_real_clips_are_numbered_by_decoding_order(shared, name, threads):
 
 
 def test_validation_clip_is_the_reference_s(shared):
-    from c2d_fast import sampler
+    from c2d_fast.loading import sampler
 
     frames = decode_frames(shared / "videos" / "clip_300.mp4", sampler.val_frames(300, 8, 8))
     x0, y0, x1, y1 = sampler.centre_box(340, 256, 224)

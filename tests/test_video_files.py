@@ -7,12 +7,12 @@ import pytest
 from media import make_video, numbered_frame
 
 from c2d_fast.errors import UserError
-from c2d_fast.examine import examine
-from c2d_fast.listing import read_list
-from c2d_fast.manifest_file import ManifestFile, read_manifest_file
+from c2d_fast.formats.manifest_file import ManifestFile, read_manifest_file
+from c2d_fast.lists.listing import read_list
 from c2d_fast.prepare import parse
-from c2d_fast.scan import run_scan
-from c2d_fast.video_files import _OTHER_SUFFIXES, VIDEO_SUFFIXES, LeftOut, videos_among
+from c2d_fast.prepare.scan import run_scan
+from c2d_fast.video.examine import examine
+from c2d_fast.video.video_files import _OTHER_SUFFIXES, VIDEO_SUFFIXES, LeftOut, videos_among
 
 # suffix -> FFmpeg's encoder and container
 FORMS = {
@@ -140,7 +140,7 @@ def test_names_come_back_from_a_scan_as_they_went_in(tmp_path):
 def test_a_manifest_does_not_shift_names(tmp_path, column):
     import numpy as np
 
-    from c2d_fast.facts import DTYPE
+    from c2d_fast.video.facts import DTYPE
 
     zeros = np.zeros(2, np.int64)
     columns = {"labels": zeros, "size": zeros, "mtime_ns": zeros, "depth": zeros.astype(np.uint8), "facts": np.ones(2, DTYPE)}

@@ -6,12 +6,12 @@ import torch
 import torchvision
 
 import c2d_fast
-from c2d_fast import checkpoint
 from c2d_fast.errors import UserError
-from c2d_fast.model import C2D, MEAN, STD
-from c2d_fast.model_file import our_name, published_name, read_model_file, write_safetensors
+from c2d_fast.model import checkpoint
+from c2d_fast.model.c2d import C2D, MEAN, STD
+from c2d_fast.model.model_file import our_name, published_name, read_model_file, write_safetensors
+from c2d_fast.model.weights import describe, load_weights, model_for
 from c2d_fast.recipe import Model, load_pipe
-from c2d_fast.weights import describe, load_weights, model_for
 
 save_file = pytest.importorskip("safetensors.torch").save_file
 DEMO = load_pipe("dali_pipes/demo.py").recipe

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from c2d_fast.sample_memory import SampleMemory
-from c2d_fast.worker_pool import SampleLostError, WorkerPool
+from c2d_fast.loading.sample_memory import SampleMemory
+from c2d_fast.loading.worker_pool import SampleLostError, WorkerPool
 
 BATCH = 4
 

@@ -2,19 +2,19 @@
 
 import torch
 
-from c2d_fast import checkpoint
-from c2d_fast.batch import Batch
-from c2d_fast.checkpoints import Checkpoints
-from c2d_fast.distributed import Group
-from c2d_fast.model import C2D
-from c2d_fast.precision import Precision
+from c2d_fast.loading.batch import Batch
+from c2d_fast.model import checkpoint
+from c2d_fast.model.c2d import C2D
+from c2d_fast.model.precision import Precision
+from c2d_fast.processes.signals import StopSignals
 from c2d_fast.recipe import Model, Training
-from c2d_fast.records import NoRecords, Records
-from c2d_fast.schedule import make_optimizer
-from c2d_fast.scores import Scores
-from c2d_fast.signals import StopSignals
-from c2d_fast.train_step import TrainStep
-from c2d_fast.trainer import Progress, Trainer
+from c2d_fast.reporting.records import NoRecords, Records
+from c2d_fast.reporting.scores import Scores
+from c2d_fast.training.checkpoints import Checkpoints
+from c2d_fast.training.distributed import Group
+from c2d_fast.training.schedule import make_optimizer
+from c2d_fast.training.train_step import TrainStep
+from c2d_fast.training.trainer import Progress, Trainer
 
 TRAINING = Training(lr=0.05, lr_batch=4, clips_per_gpu=4, epochs=3, milestones=(2,))
 

@@ -11,13 +11,13 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.lib import format as npy
 
-from c2d_fast import run_analyze
-from c2d_fast.dump_file import read_dump
-from c2d_fast.facts import DTYPE
-from c2d_fast.findings import report
-from c2d_fast.manifest_file import ManifestFile, read_manifest_file
-from c2d_fast.packet_table import TableError, open_table, write_table
-from c2d_fast.packets import DTYPE as PACKETS
+from c2d_fast.commands import run_analyze
+from c2d_fast.formats.manifest_file import ManifestFile, read_manifest_file
+from c2d_fast.formats.packet_table import TableError, open_table, write_table
+from c2d_fast.prepare.findings import report
+from c2d_fast.reporting.dump_file import read_dump
+from c2d_fast.video.facts import DTYPE
+from c2d_fast.video.packets import DTYPE as PACKETS
 from fuzzed.inputs import FACTS, Reader, damaged, damaged_lines, one_line, replaced
 
 

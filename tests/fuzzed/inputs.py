@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import torch
 from hypothesis import strategies as st
 
-from c2d_fast import checksums
-from c2d_fast.facts import Facts
+from c2d_fast.formats import checksums
 from c2d_fast.recipe import load_pipe
+from c2d_fast.video.facts import Facts
 
 FACTS = Facts(12, 12, 12, 160, 96, 160, 96, 25.0, True, "h264", "mov", "yuv420p", False, 1, 1, 1, 0, 0, False, False, 1, 12,
               True, 4, True, True, 1)  # fmt: skip

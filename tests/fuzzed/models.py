@@ -6,13 +6,13 @@ import json
 import torch
 from hypothesis import strategies as st
 
-from c2d_fast import checkpoint
-from c2d_fast.checkpoints import newest
+from c2d_fast.commands.resume import check_classes, known_paths, note_changes, read_resumed
+from c2d_fast.commands.run_info import _checkpoint_lines, _plain, checkpoint_facts
 from c2d_fast.errors import UserError
-from c2d_fast.model_file import of_checkpoint, read_model_file
-from c2d_fast.published_config import backbone_of
-from c2d_fast.resume import check_classes, known_paths, note_changes, read_resumed
-from c2d_fast.run_info import _checkpoint_lines, _plain, checkpoint_facts
+from c2d_fast.model import checkpoint
+from c2d_fast.model.model_file import of_checkpoint, read_model_file
+from c2d_fast.model.published_config import backbone_of
+from c2d_fast.training.checkpoints import newest
 from fuzzed.inputs import MODEL, RECIPE, SHAPES, VALUES, Reader, damaged, deep, one_line, replaced
 
 

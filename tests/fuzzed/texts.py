@@ -8,18 +8,21 @@ from typing import ClassVar
 import numpy as np
 from hypothesis import strategies as st
 
-from c2d_fast import checksums, history, manifest, manifest_cache, run_analyze, schemas
-from c2d_fast.demo_data import _is_made
+from c2d_fast.commands import run_analyze
 from c2d_fast.errors import UserError
-from c2d_fast.facts import DTYPE
-from c2d_fast.folder_lock import _owner
-from c2d_fast.journal import Journal
-from c2d_fast.label_map import read_label_map
-from c2d_fast.list_shapes import list_rows
-from c2d_fast.listing import read_list
-from c2d_fast.metrics_file import open_without_later_steps
-from c2d_fast.packet_store import PacketStore
-from c2d_fast.packets import DTYPE as PACKETS
+from c2d_fast.formats import checksums, schemas
+from c2d_fast.formats.journal import Journal
+from c2d_fast.formats.packet_store import PacketStore
+from c2d_fast.lists.label_map import read_label_map
+from c2d_fast.lists.list_shapes import list_rows
+from c2d_fast.lists.listing import read_list
+from c2d_fast.manifest import cache, manifest
+from c2d_fast.prepare.demo_data import _is_made
+from c2d_fast.reporting import history
+from c2d_fast.reporting.metrics_file import open_without_later_steps
+from c2d_fast.training.folder_lock import _owner
+from c2d_fast.video.facts import DTYPE
+from c2d_fast.video.packets import DTYPE as PACKETS
 from fuzzed.inputs import FACTS, PLACE, RECIPE, Reader, damaged, damaged_lines, lines_of, replaced
 
 
@@ -87,7 +90,7 @@ class CacheFile(Reader):
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def files(self):
-        content = {"format": manifest_cache.FORMAT, "root": str(self.folder.resolve()), "videos": self.videos}
+        content = {"format": cache.FORMAT, "root": str(self.folder.resolve()), "videos": self.videos}
         summed = replaced(content).map(json.dumps).map(lambda text: checksums.with_sum(text) if text[-1] in "]}" else b"x")
         return damaged(checksums.with_sum(json.dumps(content))) | summed
 
@@ -103,7 +106,7 @@ class DamagedCache(CacheFile):
     """Without a right checksum for wrong values: what is found is what was written."""
 
     def files(self):
-        content = {"format": manifest_cache.FORMAT, "root": str(self.folder.resolve()), "videos": self.videos}
+        content = {"format": cache.FORMAT, "root": str(self.folder.resolve()), "videos": self.videos}
         return damaged(checksums.with_sum(json.dumps(content)))
 
     def read(self):

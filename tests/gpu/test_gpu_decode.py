@@ -13,16 +13,16 @@ import torch
 from media import CODECS, WholeFrames, decode_all, make_video, read_numbers, spoil
 from test_loader import published_crop
 
-from c2d_fast.bad_videos import BadVideos
-from c2d_fast.cuda_waits import sleep_in_waits
-from c2d_fast.decode import choose_decoder
-from c2d_fast.decoder_check import check_decoder
-from c2d_fast.hybrid import measure_share
-from c2d_fast.listing import read_list
-from c2d_fast.loader import EvalLoader, LoaderOptions, TrainLoader
-from c2d_fast.manifest import read_manifest
-from c2d_fast.plan import TrainPlan
+from c2d_fast.lists.listing import read_list
+from c2d_fast.loading.decode import choose_decoder
+from c2d_fast.loading.decoder_check import check_decoder
+from c2d_fast.loading.hybrid import measure_share
+from c2d_fast.loading.loader import EvalLoader, LoaderOptions, TrainLoader
+from c2d_fast.loading.plan import TrainPlan
+from c2d_fast.manifest.bad_videos import BadVideos
+from c2d_fast.manifest.manifest import read_manifest
 from c2d_fast.recipe import Clip, load_pipe
+from c2d_fast.training.cuda_waits import sleep_in_waits
 
 # Decoders convert chroma differently (bilinear or nearest, rounding): mean difference in levels that is borne. The
 # numbered frames have hard colour edges, where a chroma sample more or less shows most.

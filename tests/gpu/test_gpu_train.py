@@ -11,10 +11,10 @@ import torch
 from media import make_dataset
 from torch.nn import functional as F
 
-from c2d_fast.model import C2D
-from c2d_fast.precision import Precision
+from c2d_fast.model.c2d import C2D
+from c2d_fast.model.precision import Precision
 from c2d_fast.recipe import load_pipe
-from c2d_fast.schedule import make_optimizer
+from c2d_fast.training.schedule import make_optimizer
 
 PIPES = ("demo", "k400_8x8", "k400_8x8_nopool", "k400_8x8_nopool_r101", "k400_16x4", "k400_8x8_nonlocal")
 
@@ -36,8 +36,8 @@ def note_layouts(model):
 def test_a_training_step_does_not_wait_for_the_gpu(cuda, tmp_path):
     from toy import make_trainer
 
-    from c2d_fast.gallery import Gallery
-    from c2d_fast.metrics import Tally
+    from c2d_fast.reporting.gallery import Gallery
+    from c2d_fast.training.metrics import Tally
 
     trainer = make_trainer(tmp_path / "run", precision="bf16")
     trainer.model.to(cuda)
@@ -63,7 +63,7 @@ def test_a_training_step_does_not_wait_for_the_gpu(cuda, tmp_path):
 def test_a_bad_step_changes_nothing_on_the_gpu(cuda, tmp_path):
     from toy import make_trainer
 
-    from c2d_fast.metrics import Tally
+    from c2d_fast.training.metrics import Tally
 
     trainer = make_trainer(tmp_path / "run", precision="bf16")
     trainer.model.to(cuda)
@@ -132,7 +132,7 @@ def test_compiled_and_eager_agree(cuda, temporal_pool):
 
 def test_gauges_read_the_gpu(cuda):
     pytest.importorskip("pynvml")
-    from c2d_fast.gauges import Gauges
+    from c2d_fast.reporting.gauges import Gauges
 
     gauges, deadline = Gauges(), time.monotonic() + 20
     while "gpu_memory_mb" not in (figures := gauges.read()) and time.monotonic() < deadline:

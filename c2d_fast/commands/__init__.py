@@ -1,0 +1,19 @@
+"""What the commands do once their flags are parsed: they put the other rooms' parts together.
+
+May import: all rooms.
+
+run_train.py      `train`, top to bottom
+run_data.py       of it: what is read, where is written
+run_loaders.py    of it: loaders and validation
+quarantine.py     of it: broken videos that the run has found, on all ranks
+resume.py         of it: what is gone on from, and what differs
+run_test.py       `test`
+run_predict.py    `predict`
+run_browse.py     `browse`
+run_analyze.py    `analyze`
+run_export.py     `export`
+run_info.py       `info`
+machine_facts.py  what this machine can do
+data_flags.py     from data flags to lists
+dataset.py        from lists to videos that can be read
+"""

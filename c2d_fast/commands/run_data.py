@@ -1,0 +1,144 @@
+"""From the flags of `train` to what a run reads, where it writes and what it goes on from; the same on all ranks."""
+
+import argparse
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from c2d_fast.commands.data_flags import label_names, training_lists, with_classes
+from c2d_fast.commands.dataset import patience_of, scored_videos, training_videos
+from c2d_fast.commands.resume import check_classes, known_paths, read_resumed, same_lists
+from c2d_fast.errors import UserError
+from c2d_fast.lists.listing import Listing
+from c2d_fast.manifest.bad_videos import BadVideos, parse_limit
+from c2d_fast.recipe import PipeFile, Recipe, load_pipe
+from c2d_fast.training.distributed import Group
+from c2d_fast.training.folder_lock import FolderLock
+from c2d_fast.training.run_folder import check_folder, check_holds_none, choose_folder, make_folder
+from c2d_fast.video.storage_wait import wait_for_paths
+
+
+@dataclass(kw_only=True)
+class RunData:
+    """What a run is made from."""
+
+    pipe: PipeFile
+    recipe: Recipe
+    """With the number of classes that the flags give it."""
+    lists: list[Listing]
+    train: BadVideos
+    val: BadVideos | None
+    folder: Path
+    """Where it writes; it may not exist yet."""
+    resumed: dict[str, Any] | None
+    """The checkpoint that it goes on from, and where that was: "path"."""
+    restarted: bool
+    """Whether torchrun has started it again."""
+    lock: FolderLock | None
+    """Of the folder, on the first rank, once the folder exists."""
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Returns the classes' names, where the training list has any."""
+        names = self.lists[0].classes
+        return list(names) if names else None
+
+    @property
+    def sha256(self) -> str:
+        """Returns a hash of which training videos are used, and in which order: with the seed it decides all batches."""
+        return hashlib.sha256(self.train.manifest.kept.astype("<i8").tobytes()).hexdigest()
+
+    def open_folder(self, group: Group) -> None:
+        """Makes the run folder and takes its lock, if that has not been done.
+
+        Raises:
+            UserError: it cannot be written, or another run has just begun there.
+        """
+
+        def open_() -> None:
+            make_folder(self.folder)
+            if self.lock is None:
+                self.lock = FolderLock(self.folder)
+                if self.resumed is None:
+                    check_holds_none(self.folder)
+
+        group.together(lambda: open_() if group.is_first else None)
+
+
+def prepare_data(args: argparse.Namespace, group: Group) -> RunData:
+    """Reads lists and files, as far as nothing must be written.
+
+    Raises:
+        UserError: anything that the user can mend.
+    """
+
+    def read_flags() -> tuple[tuple[float, bool], PipeFile]:
+        return parse_limit(args.max_bad_videos), load_pipe(args.pipe)
+
+    def read_classes() -> tuple[tuple[str, ...] | None, Recipe]:
+        names = label_names(args)
+        return names, with_classes(pipe.recipe, args, names)
+
+    limit, pipe = group.together(read_flags)
+    # A run that goes on waits for its files, of which the label map may be one; of a new one the flags are looked at first.
+    names, recipe = (None, pipe.recipe) if args.resume else group.together(read_classes)
+    # Each machine counts its own restarts only.
+    restarts = max(group.share(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))))
+    folder, source = group.by_first(lambda: choose_folder(args.out, args.resume, pipe.recipe.name, restarts))
+    lock = group.together(lambda: _lock(folder, new=source is None) if group.is_first else None)
+    # Read once and sent to the others: they see the same checkpoint, whatever their machine's disks hold.
+    resumed = group.by_first(lambda: read_resumed(source))
+    if resumed:  # what it has read before is there, or will be again
+        given = (args.train_list, args.val_list, args.data_root, args.val_root)
+        group.together(lambda: wait_for_paths(known_paths(resumed, given), patience_of(args)))
+    if args.resume:
+        names, recipe = group.together(read_classes)
+    train_list, val_list = group.one_by_node(lambda: training_lists(args, recipe, names))
+    group.by_first(lambda: check_folder(folder))
+    group.by_first(lambda: check_classes(resumed, train_list) if resumed else None)
+    rows = resumed.get("left_out_rows") if resumed and same_lists(resumed, train_list) else None
+    goes_on = isinstance(rows, list)
+    train = group.one_by_node(lambda: training_videos(train_list, args, limit, goes_on=goes_on))
+    val = group.one_by_node(lambda: scored_videos(val_list, args, goes_on=goes_on)) if val_list else None
+    if isinstance(rows, list):
+        train.keep_all_but(rows)
+    data = RunData(
+        pipe=pipe,
+        recipe=recipe,
+        lists=[item for item in (train_list, val_list) if item],
+        train=train,
+        val=val,
+        folder=folder,
+        resumed=resumed,
+        restarted=restarts > 0,
+        lock=lock,
+    )
+    _check_same_videos(data, group)
+    return data
+
+
+def _lock(folder: Path, *, new: bool) -> FolderLock | None:
+    lock = FolderLock(folder) if folder.is_dir() else None
+    if new:
+        check_holds_none(folder)
+    return lock
+
+
+def _check_same_videos(data: RunData, group: Group) -> None:
+    """Compares what the ranks see: with other videos a rank would draw other batches, and nobody would notice."""
+    digest = hashlib.sha256()
+    for bad in (data.train, data.val) if data.val else (data.train,):
+        digest.update(bad.manifest.kept.tobytes() + bad.manifest.facts["frames"].astype("<i8").tobytes())
+    hashes, counts = group.share(digest.hexdigest()), group.share(len(data.train.manifest.kept))
+
+    def check() -> None:
+        other = next((rank for rank, value in enumerate(hashes) if value != hashes[0]), None)
+        if other is not None:
+            raise UserError(
+                f"rank {other} sees other videos than rank 0 ({counts[other]} usable ones for training, {counts[0]} there): "
+                "all machines must have the same files; prepare scan --out FILE on one of them, and give that manifest to all"
+            )
+
+    group.together(check)

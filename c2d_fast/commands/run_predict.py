@@ -1,0 +1,210 @@
+"""Classifies videos as the flags of `c2d_fast.predict` say."""
+
+import argparse
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from c2d_fast.commands.data_flags import check_label_map, label_names
+from c2d_fast.commands.dataset import choose_device, loader_options, scored_at_a_time
+from c2d_fast.console import result
+from c2d_fast.errors import UserError, on_one_line
+from c2d_fast.files import check_writable
+from c2d_fast.lists.listing import Listing
+from c2d_fast.loading.loader import EvalLoader
+from c2d_fast.loading.plan import VIEWS, EvalPlan
+from c2d_fast.manifest.bad_videos import BadVideos
+from c2d_fast.manifest.manifest import Manifest, read_manifest
+from c2d_fast.model.c2d import C2D, compile_model
+from c2d_fast.model.model_file import ModelFile, read_model_file
+from c2d_fast.model.precision import Precision
+from c2d_fast.model.weights import describe, model_for
+from c2d_fast.recipe import PipeFile, Recipe, load_pipe
+from c2d_fast.reporting.overlay import write_overlay
+from c2d_fast.reporting.scores import Scores
+from c2d_fast.training.evaluate import evaluate
+from c2d_fast.video.video_files import LeftOut, names_below, videos_among
+
+_KINETICS_400 = 400
+_INK = (255, 255, 255)
+
+
+def run_predict(args: argparse.Namespace) -> None:
+    """Classifies and prints.
+
+    Raises:
+        UserError: anything that the user can mend; of a video that cannot be read once the others are done.
+    """
+    paths = _videos(args.videos)
+    targets = _targets(args.overlay, paths)
+    pipe, names = load_pipe(args.pipe), label_names(args)
+    file = read_model_file(args.checkpoint, "--checkpoint")
+    check_label_map(args, names, file)
+    num_classes = args.num_classes or (len(names) if names else None)
+    model, recipe = model_for(pipe.recipe, file, f"--checkpoint {args.checkpoint}", num_classes)
+    print(describe(file, recipe))
+    classes = _classes(names, file, recipe)
+    listing = Listing(Path("the videos given"), Path(), tuple(map(str, paths)), (0,) * len(paths), (0,) * len(paths), "")
+    manifest = read_manifest(listing, allow_missing=True, jobs=len(os.sched_getaffinity(0)))
+    problems = dict(manifest.broken)
+    found: dict[int, dict[str, Any]] = {i: {"path": str(paths[i]), "error": problem} for i, problem in problems.items()}
+    if len(manifest.kept):
+        scores = _score(args, pipe, recipe, model, manifest, problems)
+        for place, row, scored in zip(manifest.kept.tolist(), scores.scores, scores.scored.tolist(), strict=True):
+            found[place] = {"path": str(paths[place])} | (
+                {"views": args.views, "predictions": _best(row.tolist(), classes, args.top)}
+                if scored
+                else {"error": problems.get(place, "does not decode")}
+            )
+    _show([found[place] for place in range(len(paths))], as_json=args.json)
+    failed = _write_overlays(found, paths, targets, manifest)
+    if problems:
+        place, problem = min(problems.items())
+        count = f"{len(problems)} of {len(paths)} videos cannot be read"
+        raise UserError(f"{count}, first {paths[place]}: {problem}; mend them or leave them out")
+    if failed:
+        more = f" ({len(failed)} of {len(targets)} overlays are not whole)" if len(targets) > 1 else ""
+        raise UserError(f"{failed[0]}{more}")
+
+
+def _write_overlays(
+    found: dict[int, dict[str, Any]], paths: Sequence[Path], targets: Sequence[Path], manifest: Manifest
+) -> list[str]:
+    """Writes each video that has a prediction; returns what went wrong: one must not cost the others."""
+    failed = []
+    for place, target in enumerate(targets):
+        if "predictions" not in found[place]:
+            continue
+        lines = [(f"{100 * best['probability']:3.0f} %  {best['class']}", _INK) for best in found[place]["predictions"]]
+        try:
+            frames, expected = write_overlay(paths[place], target, lines), int(manifest.facts["frames"][place])
+        except UserError as error:
+            failed.append(str(error))
+            continue
+        print(f"written: {on_one_line(str(target))}")
+        if frames < expected:
+            failed.append(
+                f"--overlay {target}: has {frames} of {expected} frames, {paths[place]} does not decode further; mend it"
+            )
+    return failed
+
+
+def _videos(given: Sequence[Path]) -> list[Path]:
+    """Returns the files, those of folders in the order of their names."""
+    paths: list[Path] = []
+    for path in given:
+        if os.path.isdir(path):
+            left_out = LeftOut()
+            below = videos_among(names_below(path), path, left_out)
+            if not below:
+                found = f", of {left_out}" if str(left_out) else ""
+                raise UserError(f"{path}: holds no video{found}; give files, or another folder")
+            if str(left_out):
+                print(f"note: left out of {path}: {left_out}")
+            paths += (path / name for name in below)
+        elif os.path.exists(path):
+            paths.append(path)
+        else:
+            raise UserError(f"{path}: no such file or folder; correct the path")
+    return paths
+
+
+def _targets(overlay: Path | None, paths: Sequence[Path]) -> list[Path]:
+    """Returns where each video's overlay goes."""
+    if overlay is None:
+        return []
+    if len(paths) == 1 and not os.path.isdir(overlay):
+        targets = [overlay]
+        if overlay.suffix != ".mp4":
+            raise UserError(f"--overlay {overlay}: must end in .mp4")
+    elif os.path.isdir(overlay):
+        targets = [overlay / f"{path.stem}.mp4" for path in paths]
+    else:
+        raise UserError(f"--overlay {overlay}: must be a folder that exists, for {len(paths)} videos; make it first")
+    taken: dict[str, Path] = {}
+    sources = {os.path.realpath(source) for source in paths}
+    for path, target in zip(paths, targets, strict=True):
+        check_writable(target, "--overlay")
+        if os.path.realpath(target) in sources:
+            raise UserError(f"--overlay {target}: is one of the videos, which are only read; give another place")
+        if target != overlay and os.path.exists(target) and os.path.samefile(target.parent, path.parent):
+            raise UserError(f"--overlay {overlay}: {target.name} is there, beside the videos; give another folder")
+        other = taken.setdefault(target.name, path)
+        if other != path:
+            raise UserError(f"--overlay {target}: would be that of {other} and of {path}; give them one by one")
+    return targets
+
+
+def _classes(names: tuple[str, ...] | None, file: ModelFile, recipe: Recipe) -> Sequence[str]:
+    """Returns the classes' names: the label map's, the checkpoint's, Kinetics' or numbers."""
+    if names or file.classes:
+        return names or file.classes or ()
+    if file.form != "ours" and recipe.model.num_classes == _KINETICS_400:
+        # In the order of the published models: alphabetical.
+        from torchvision.models.video import R3D_18_Weights
+
+        print("class names: those of Kinetics-400, in alphabetical order (--label-map gives others)")
+        return [str(name) for name in R3D_18_Weights.KINETICS400_V1.meta["categories"]]
+    return [f"class {label}" for label in range(recipe.model.num_classes)]
+
+
+def _score(
+    args: argparse.Namespace, pipe: PipeFile, recipe: Recipe, model: C2D, manifest: Manifest, problems: dict[int, str]
+) -> Scores:
+    """Returns the scores; videos that turn out to be broken are added to the problems, by their place in the list."""
+    bad = BadVideos(manifest, (100.0, True), "", judged_at_end=True)
+    device, num_clips = choose_device(), VIEWS[args.views]
+    options = loader_options(bad, args, device, recipe, batch_size=args.batch_size or recipe.training.clips_per_gpu)
+    options = dataclasses.replace(options, workers=min(options.workers, len(manifest.kept)))
+    videos = manifest.videos()
+    batch_size = min(args.batch_size or recipe.training.clips_per_gpu, len(videos) * num_clips * (1 if num_clips == 1 else 3))
+    at_a_time = scored_at_a_time(videos, recipe, num_clips, options)
+    plan = EvalPlan(
+        videos=videos,
+        clip=recipe.clip,
+        crop=recipe.crop,
+        num_clips=num_clips,
+        batch_size=min(batch_size, at_a_time, len(videos)),
+    )
+    source = EvalLoader(pipe.eval_pipe, plan, options, bad, views_per_batch=batch_size)
+    try:
+        scores = _evaluate(args, recipe, model, source, device)
+    except UserError:
+        if len(bad.late) < len(videos):
+            raise
+        nothing = torch.zeros(len(videos), recipe.model.num_classes)  # none of them decodes
+        scores = Scores(nothing, nothing[:, 0] > 0, nothing[:, 0].long())
+    problems.update((int(manifest.kept[index]), problem) for index, problem in bad.take_late())
+    return scores
+
+
+def _evaluate(args: argparse.Namespace, recipe: Recipe, model: C2D, source: EvalLoader, device: torch.device) -> Scores:
+    scores = evaluate(
+        compile_model(model.to(device), args.compile, device),
+        source,
+        num_classes=recipe.model.num_classes,
+        average_probabilities=recipe.model.temporal_pool,
+        precision=Precision.choose(args.precision, device),
+    )
+    assert scores is not None  # nothing asks it to give up
+    return scores
+
+
+def _best(scores: Sequence[float], classes: Sequence[str], count: int) -> list[dict[str, Any]]:
+    labels = sorted(range(len(scores)), key=lambda label: (-scores[label], label))[:count]
+    return [{"class": classes[label], "label": label, "probability": scores[label]} for label in labels]
+
+
+def _show(found: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        result(json.dumps(found, indent=2))
+        return
+    for video in found:
+        result(on_one_line(video["path"] + (f": {video['error']}" if "error" in video else "")))
+        for best in video.get("predictions", []):
+            result(on_one_line(f"{100 * best['probability']:7.1f} %  {best['class']}"))

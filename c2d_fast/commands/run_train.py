@@ -1,0 +1,299 @@
+"""Puts a training run together from the flags: data, model, trainer. Read it top to bottom for the order of events."""
+
+import argparse
+import hashlib
+import inspect
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from c2d_fast import console
+from c2d_fast.commands.dataset import choose_device, loader_options
+from c2d_fast.commands.quarantine import Quarantine
+from c2d_fast.commands.resume import note_changes, restore
+from c2d_fast.commands.run_data import RunData, prepare_data
+from c2d_fast.commands.run_loaders import beat_or_end, make_scorer, make_train_loader, make_val_loader, videos_in_work
+from c2d_fast.errors import EndedError, UserError
+from c2d_fast.loading.loader import EvalLoader, LoaderOptions, TrainLoader
+from c2d_fast.model.c2d import C2D, compile_model
+from c2d_fast.model.model_file import of_checkpoint
+from c2d_fast.model.precision import Precision
+from c2d_fast.model.weights import load_checkpoint, load_weights
+from c2d_fast.processes.first_signals import word_for
+from c2d_fast.processes.signals import StopSignals, exit_code
+from c2d_fast.recipe import Recipe
+from c2d_fast.reporting.gauges import Gauges
+from c2d_fast.reporting.pictures import Pictures
+from c2d_fast.reporting.records import NoRecords, Records
+from c2d_fast.training.batch_finder import find_batch_size
+from c2d_fast.training.batch_log import BatchLog
+from c2d_fast.training.batch_norm import check_batch_size
+from c2d_fast.training.checkpoints import Checkpoints
+from c2d_fast.training.determinism import make_deterministic, tune_kernels
+from c2d_fast.training.distributed import Group, group_of_environment
+from c2d_fast.training.run_folder import describe_run, write_config
+from c2d_fast.training.schedule import make_optimizer, scaled_lr
+from c2d_fast.training.step_profile import STEPS, StepProfile
+from c2d_fast.training.train_step import TrainStep
+from c2d_fast.training.trainer import Progress, StoppedError, Trainer
+from c2d_fast.training.watchdog import Watchdog
+
+
+def run_train(args: argparse.Namespace) -> None:
+    """Trains as the flags of `c2d_fast.train` say, in one process or as one of torchrun's.
+
+    Raises:
+        UserError: anything that the user can mend.
+        EndedError: a signal has ended the run, or another process of it is gone.
+    """
+    with group_of_environment() as group:
+        _train(args, group)
+
+
+def _train(args: argparse.Namespace, group: Group) -> None:
+    data = prepare_data(args, group)
+    recipe, content, device = data.recipe, data.resumed, choose_device()
+    tune_kernels(device)
+    if args.deterministic:
+        print(make_deterministic(device))
+    group.together(lambda: _check_flags(args, device, group))
+    precision = Precision.choose(args.precision, device)
+    batch_size = group.by_first(lambda: _batch_size(args, data, device, precision, group))
+    quarantine = Quarantine(data.folder, group, data.train, data.val, forget=args.forget_quarantine and not data.restarted)
+    options = loader_options(
+        data.train, args, device, recipe, batch_size=batch_size, group=group, known_share=_before(data, "hybrid_share")
+    )
+    source = group.together(lambda: make_train_loader(args, data, batch_size, options, quarantine.known, group))
+    val_options = _val_options(args, data, device, batch_size, group)
+    model = group.one_by_node(lambda: _make_model(args, data)).to(device)
+    if args.sync_bn:
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    compiled = compile_model(model, args.compile, device)
+    val_source = make_val_loader(data, data.val, batch_size, val_options, group) if data.val and val_options else None
+    lr = _base_lr(args, recipe, source.clips_per_step)
+    epochs = args.epochs or recipe.training.epochs
+    config = describe_run(
+        vars(args),
+        recipe=recipe.as_dict(),
+        pipe_file=_pipe_text(data),
+        lists=[item.facts() for item in data.lists],
+        videos=data.sha256,
+        classes=data.classes,
+        used={
+            "device": str(device),
+            "decoder": options.decoder,
+            "val_decoder": val_options.decoder if val_options else None,
+            "hybrid_share": options.hybrid_share,
+            "val_hybrid_share": val_options.hybrid_share if val_options else 0.0,
+            "decode_batch": options.decode_batch,
+            "workers": options.workers,
+            "decoder_threads": options.decoder_threads,
+            "precision": precision.name,
+            "compiled": compiled is not model,
+            "batch_size": batch_size,
+            "ranks": group.world,
+            "accumulate": args.accumulate,
+            "global_batch": source.clips_per_step,
+            "sync_bn": args.sync_bn,
+            "epochs": epochs,
+            "base_lr": lr,
+        },
+        left_out=data.train.found + (data.val.found if data.val else []),
+    )
+    parts = ("recipe", "pipe_file", "versions", "lists", "videos", "classes", "used")
+    identity = {key: config[key] for key in parts} | {"seed": args.seed, "left_out_rows": data.train.left_out()}
+    if content:
+        note_changes(content, identity)
+    ranks = f", {group.world} ranks" if group.world > 1 else ""
+    steps = f"{epochs} epochs of {source.steps_per_epoch} steps"
+    print(f"training {recipe.name} for {steps} on {device}{ranks}; run folder {data.folder}")
+    data.open_folder(group)
+    progress = Progress(**content["progress"]) if content else Progress()
+    signals = StopSignals()
+    trainer = Trainer(
+        step=TrainStep(
+            model=model,
+            forward=_averaging(compiled, device, group),
+            optimizer=make_optimizer(model, recipe.training, lr),
+            scaler=precision.scaler(device),
+            precision=precision,
+            clip_grad_norm=recipe.training.clip_grad_norm,
+            seed=args.seed,
+            group=group,
+            accumulate=args.accumulate,
+        ),
+        training=recipe.training,
+        base_lr=lr,
+        source=BatchLog(source, data.folder, group.rank, args.accumulate) if args.log_batches else source,
+        validate=None,
+        records=group.together(lambda: _records(data, config, progress, source, epochs, group)),
+        checkpoints=Checkpoints(
+            data.folder, keep=args.keep, every_steps=args.checkpoint_steps, every_s=60 * args.checkpoint_minutes
+        ),
+        identity=identity,
+        progress=progress,
+        group=group,
+        signals=signals,
+        problems=quarantine,
+        profile=StepProfile(data.folder, device) if args.profile and group.is_first else None,
+    )
+    if content:
+        group.together(lambda: restore(trainer, content))
+    watchdog = _watchdog(args, data, trainer, source, val_source)
+    if val_source and data.val:
+        trainer.val_name = val_source.name
+        trainer.validate = make_scorer(val_source, recipe, data.val, compiled, precision, group, watchdog)
+    with watchdog:
+        _run(trainer, epochs, quarantine)
+    _finish(trainer, data)
+
+
+def _check_flags(args: argparse.Namespace, device: torch.device, group: Group) -> None:
+    if args.sync_bn and (device.type != "cuda" or group.world == 1):
+        raise UserError("--sync-bn: needs several GPUs, and a rank for each; leave it out")
+
+
+def _batch_size(args: argparse.Namespace, data: RunData, device: torch.device, precision: Precision, group: Group) -> int:
+    if args.batch_size != "auto":
+        size = args.batch_size or data.recipe.training.clips_per_gpu
+        return check_batch_size(data.recipe, size, group.world if args.sync_bn else 1)
+    if before := _before(data, "batch_size"):
+        print(f"batch size auto: {before:g}, as the run had it before")
+        return int(before)
+    size, line = find_batch_size(data.recipe, device, precision, len(data.train.manifest.kept))
+    print(line)
+    return check_batch_size(data.recipe, size, group.world if args.sync_bn else 1)
+
+
+def _before(data: RunData, name: str) -> float | None:
+    """Returns a number that a run which goes on used before; None where there is none."""
+    used = data.resumed.get("used") if data.resumed else None
+    value = used.get(name) if isinstance(used, dict) else None
+    return value if isinstance(value, (int, float)) and 0 < value < 2**20 else None
+
+
+def _val_options(
+    args: argparse.Namespace, data: RunData, device: torch.device, batch_size: int, group: Group
+) -> LoaderOptions | None:
+    if not data.val:
+        return None
+    share = _before(data, "val_hybrid_share")
+    return loader_options(data.val, args, device, data.recipe, batch_size=batch_size, group=group, known_share=share)
+
+
+def _make_model(args: argparse.Namespace, data: RunData) -> C2D:
+    torch.manual_seed(args.seed)  # the classifier, and the trunk where it starts at random
+    model, recipe, content = C2D(data.recipe.model), data.recipe, data.resumed
+    if content:
+        load_checkpoint(model, of_checkpoint(content, content["path"]), recipe, f"--resume {content['path']}")
+        if args.weights or args.new_head:
+            print("note: --weights and --new-head are left aside, the run goes on with its own weights")
+    else:
+        print(load_weights(model, args.weights or recipe.training.weights, recipe.model.depth, new_head=args.new_head))
+    return model
+
+
+def _averaging(model: nn.Module, device: torch.device, group: Group) -> nn.Module:
+    """Returns the model as it is trained: with several ranks its gradients are averaged over them."""
+    if group.world == 1:
+        return model
+    # Each rank has running statistics of its own, which the trainer averages once an epoch. The switch has two names: torch is
+    # about to drop the older one.
+    names = inspect.signature(DistributedDataParallel).parameters
+    sync = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
+    devices = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True, **{sync: False})  # type: ignore[arg-type]
+
+
+def _watchdog(
+    args: argparse.Namespace, data: RunData, trainer: Trainer, source: TrainLoader, val_source: EvalLoader | None
+) -> Watchdog:
+    """Returns what ends the run when it gets no further; the trainer tells it that it does."""
+    watchdog = Watchdog(
+        60 * args.stall_minutes,
+        data.folder,
+        trainer.group.rank,
+        samples=lambda: videos_in_work(source, val_source),
+        rescue=trainer.rescue,
+    )
+    trainer.beat = watchdog.beat
+    for loader in (source, val_source) if val_source else (source,):
+        loader.beat_while_waiting(beat_or_end(watchdog.beat, trainer.signals))
+    return watchdog
+
+
+def _base_lr(args: argparse.Namespace, recipe: Recipe, global_batch: int) -> float:
+    training = recipe.training
+    if not args.auto_scale_lr:
+        print(f"learning rate {training.lr:g}, as in the recipe (--no-auto-scale-lr)")
+        return training.lr
+    lr = scaled_lr(training, global_batch)
+    print(f"learning rate {lr:.6g} = {training.lr:g} x {global_batch} / {training.lr_batch} (scaled to the global batch)")
+    return lr
+
+
+def _pipe_text(data: RunData) -> dict[str, str]:
+    text = data.pipe.path.read_text()
+    return {"path": str(data.pipe.path), "sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text}
+
+
+def _records(
+    data: RunData, config: dict[str, Any], progress: Progress, source: TrainLoader, epochs: int, group: Group
+) -> Records:
+    if not group.is_first:
+        return NoRecords()
+    write_config(data.folder, config)
+    left = (epochs - progress.epoch) * source.steps_per_epoch - progress.clips // source.clips_per_step
+    pictures = Pictures(
+        epochs=epochs,
+        every=config["flags"]["pictures_every"],
+        classes=data.classes or (),
+        published=data.recipe.reference,
+    )
+    total = progress.step + max(left, 0)
+    start = {"first_step": progress.step, "epochs": progress.epoch, "total_steps": total}
+    records = Records(data.folder, **start, pictures=pictures, gauges=Gauges())
+    records.config(config)
+    return records
+
+
+def _run(trainer: Trainer, epochs: int, quarantine: Quarantine) -> None:
+    records, last = trainer.records, trainer.checkpoints.last
+    finished = False
+    try:
+        with trainer.signals, trainer.profile or nullcontext():
+            trainer.run(epochs)
+        finished = True
+    except StoppedError as stopped:
+        records.say(f"{last} holds step {trainer.progress.step}; go on from there with --resume auto --out {last.parent}")
+        raise EndedError(word_for(stopped.number), exit_code(stopped.number)) from None
+    except EndedError as ended:  # by what is none of the run's faults: what has been computed is kept
+        raise EndedError(f"{ended}; {trainer.rescue()}", ended.exit_code) from ended
+    finally:
+        if trainer.group.world == 1:  # what ended the run may have been a broken video too many
+            quarantine.write_own()
+        quarantine.close()
+        records.close(finished=finished)
+
+
+def _finish(trainer: Trainer, data: RunData) -> None:
+    """Says what came of it.
+
+    Raises:
+        UserError: validation could not score all of its list.
+    """
+    profile, progress, folder = trainer.profile, trainer.progress, data.folder
+    if profile and not profile.verdict:
+        print(f"note: --profile needs {STEPS} steps at least in one go: this run had too few, and nothing was traced")
+    if progress.skipped:
+        where = folder / "nonfinite.jsonl"
+        console.result(f"{progress.skipped} steps were not applied, because a gradient was not finite: {where}")
+    if progress.best_epoch:
+        epoch = progress.best_epoch
+        console.result(f"best validation top-1 {progress.best_top1:.1f} % after epoch {epoch}: {folder / 'best.pt'}")
+    print(f"look at it: tensorboard --logdir {folder.parent}")
+    if data.val:
+        trainer.group.together(data.val.check_late)

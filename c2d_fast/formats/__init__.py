@@ -1,0 +1,12 @@
+"""Files of our own that are read back: nothing in them can run, and a damaged one is noticed. No torch.
+
+May import: video.
+
+schemas.py          the shape of all JSON that is read back, and the one place that decodes it
+checksums.py        checksums of lines of JSON
+archive_members.py  what an .npz archive holds, before anything of it is read
+journal.py          what a long command has done so far
+manifest_file.py    the manifest that a scan leaves
+packet_table.py     where every packet of a manifest's videos lies
+packet_store.py     the packets while a table is being made
+"""

@@ -1,0 +1,105 @@
+"""The share of hybrid decoding that each decoder can take, measured on clips of the list."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2d_fast.errors import UserError
+from c2d_fast.loading.decode import SmallFile, decode_files, time_files
+from c2d_fast.loading.pipelines import LoaderOptions, last_line
+from c2d_fast.loading.plan import TrainPlan
+from c2d_fast.loading.source import stored_of
+from c2d_fast.manifest.videos import Videos
+from c2d_fast.recipe import Clip, Crop
+from c2d_fast.video.packets import Stored
+from c2d_fast.video.reader import DecodeError, decode_images, read_clip
+
+_CLIPS = 32
+_LEAST, _MOST = 0.05, 0.95
+
+
+class Share(NamedTuple):
+    """What has been measured."""
+
+    of_dali: float
+    """Share of the clips that DALI's decoder takes."""
+    line: str
+    """For the user."""
+
+
+class _Clip(NamedTuple):
+    path: Path
+    stored: Stored
+    frames: NDArray[np.int64]
+
+
+def measure_share(videos: Videos, clip: Clip, crop: Crop, options: LoaderOptions) -> Share:
+    """Decodes some clips of a list with each decoder alone, and shares the work by their rates.
+
+    Args:
+        videos: the list's.
+        clip: which frames make a clip.
+        crop: of the recipe.
+        options: with hybrid as the decoder, and its workers and threads.
+
+    Raises:
+        UserError: none of the videos tried can be read, or DALI's decoder fails.
+    """
+    is_gpu = options.device.type == "cuda"
+    clips = _drawn(videos, clip, crop, whole_files=options.whole_files)
+    files = [file for one in clips if (file := _small_file(one, options.clear_cropping and is_gpu))]
+    decoder, device_id = ("nvdec", options.device.index or 0) if is_gpu else ("dali", None)
+    how: dict[str, Any] = {"decoder": decoder, "threads": options.decoder_threads, "device_id": device_id}
+    try:
+        seconds = time_files(files, **how) if files else 0.0
+    except RuntimeError:  # a video may be broken, and take the others along
+        files = [file for file in files if not _problem(file, how)]
+        seconds = time_files(files, **how) if files else 0.0
+    if not files:
+        raise UserError(f"--decoder hybrid: no video of the list that was tried is decoded by {decoder}; use --decoder ffmpeg")
+    dali_rate = len(files) / seconds
+    # Threads stand for the workers: FFmpeg decodes without Python's lock.
+    with ThreadPoolExecutor(options.workers) as pool:
+        sum(pool.map(_decoded, clips[: options.workers]))
+        started_s = time.perf_counter()
+        ffmpeg_rate = sum(pool.map(_decoded, clips)) / (time.perf_counter() - started_s)
+    share = round(min(max(dali_rate / (dali_rate + ffmpeg_rate), _LEAST), _MOST), 2)
+    rates = f"{decoder} {dali_rate:.0f} clips/s, {options.workers} FFmpeg workers {ffmpeg_rate:.0f}"
+    return Share(share, f"hybrid: {rates}; {decoder} takes {100 * share:.0f} % of the clips, as --hybrid-share {share:g} would")
+
+
+def _drawn(videos: Videos, clip: Clip, crop: Crop, *, whole_files: bool) -> list[_Clip]:
+    """Draws training clips of videos from all over a list."""
+    plan = TrainPlan(videos=videos, clip=clip, crop=crop, seed=0, batch_size=1)
+    there = np.flatnonzero(videos.num_frames > 0)  # a resumed run keeps the places of those that are gone
+    chosen = there[np.linspace(0, len(there) - 1, min(_CLIPS, len(there))).astype(int)]
+    samples = [plan.draw(0, index) for index in chosen.tolist()]
+    stored = [stored_of(videos, one.index, whole_files=whole_files) for one in samples]
+    return [_Clip(Path(videos.file(s.index)), how, s.frames) for s, how in zip(samples, stored, strict=True)]
+
+
+def _small_file(clip: _Clip, clear_cropping: bool) -> SmallFile | None:
+    try:
+        return read_clip(clip.path, clip.frames, clip.stored, clear_cropping=clear_cropping)
+    except DecodeError:  # a broken video is named when the run comes to it
+        return None
+
+
+def _problem(file: SmallFile, how: dict[str, Any]) -> str:
+    try:
+        decode_files([file], **how)
+    except RuntimeError as error:
+        return last_line(error)
+    return ""
+
+
+def _decoded(clip: _Clip) -> int:
+    try:
+        decode_images(clip.path, np.unique(clip.frames), 1, clip.stored)
+    except DecodeError:
+        return 0
+    return 1

@@ -1,0 +1,76 @@
+"""Which samples of a batch cannot be read or decoded: asked one by one, since DALI's message names none."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from c2d_fast.loading.decode import decode_files
+from c2d_fast.loading.pipelines import Graph, LoaderOptions, build, last_line, shut_down
+from c2d_fast.loading.sample_info import SingleSample
+from c2d_fast.loading.source import ClipSource, probe
+from c2d_fast.processes.children import Lost, run_in_children
+
+_TIME_LIMIT_S = 30.0
+
+Place = tuple[int, int]
+"""Step and slot of a plan."""
+
+
+def by_reading(source: ClipSource, places: Sequence[Place], *, jobs: int) -> tuple[dict[Place, str], dict[Place, str]]:
+    """Reads samples in processes of which a video may be the end.
+
+    Args:
+        source: of the loader.
+        places: of the samples.
+        jobs: how many are read at a time.
+
+    Returns:
+        By place what is wrong with those that could not be read, and how processes ended at the others.
+    """
+    items = [(source, *place) for place in places]
+    found = run_in_children(probe, items, jobs=max(jobs, 1), time_limit_s=_TIME_LIMIT_S)
+    results = sorted(((step, slot), result) for (_, step, slot), result in found if result)
+    texts = {place: result for place, result in results if not isinstance(result, Lost)}
+    # SIGBUS is of a file that is mapped: its storage has gone, or /dev/shm is full. That is no video's fault.
+    lost = {place: result.reason for place, result in results if isinstance(result, Lost) and "SIGBUS" not in result.reason}
+    return texts, lost
+
+
+def by_decoding(
+    graph: Graph, sources: Mapping[Place, ClipSource], options: LoaderOptions, *, by_graph: bool = True
+) -> dict[Place, str]:
+    """Decodes samples that DALI decodes, each alone; returns what is wrong, by place.
+
+    Args:
+        graph: of the loader.
+        sources: for each place one whose first sample it is.
+        options: of the loader.
+        by_graph: whether the whole graph is tried, too, where the decoder finds nothing: that takes a second for each.
+    """
+    # By the decoder alone, which is quick; only where that finds nothing by the whole graph, which starts a worker for each.
+    found = {place: text for place, source in sources.items() if (text := _by_decoder(source, options))}
+    if found or not by_graph:
+        return found
+    return {place: text for place, source in sources.items() if (text := _by_graph(graph, source, options))}
+
+
+def _by_decoder(source: ClipSource, options: LoaderOptions) -> str:
+    device_id = (options.device.index or 0) if options.device.type == "cuda" else None
+    file, frames, *_, problem = source(SingleSample())
+    if len(problem):  # it was read a moment ago
+        return bytes(problem).decode(errors="replace")
+    try:
+        decode_files([(file, frames)], source.file_decoder, threads=1, device_id=device_id)
+    except RuntimeError as error:
+        return f"does not decode ({last_line(error)})"
+    return ""
+
+
+def _by_graph(graph: Graph, source: ClipSource, options: LoaderOptions) -> str:
+    pipelines = [build(graph, dataclasses.replace(source, clips_at_a_time=1), options, workers=1, batch_size=1)]
+    try:
+        pipelines[0].run()
+    except RuntimeError as error:
+        return f"does not decode ({last_line(error)})"
+    finally:
+        shut_down(pipelines)
+    return ""

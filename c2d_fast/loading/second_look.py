@@ -1,0 +1,78 @@
+"""Before a video is called broken it is read again: what the storage has done to it is waited out, and not held against it."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from c2d_fast.loading.sample_info import SingleSample
+from c2d_fast.loading.sample_problems import Place
+from c2d_fast.loading.source import ClipSource
+from c2d_fast.manifest.videos import Videos
+from c2d_fast.video.storage import is_unread
+from c2d_fast.video.storage_wait import MOST_TRIES, Patience, Wait, wait_for
+
+
+class SecondLook:
+    """What becomes of the samples of one batch that could not be read, until all of it can."""
+
+    def __init__(self, patience: Patience):
+        self._patience = patience
+        self._failed: set[int] = set()  # videos that have not decoded once
+        self._tries = 0  # at files that can be read, and then were not
+        self.beat: Callable[[str], None] = lambda doing: None
+        """Called again and again while a storage is waited for."""
+        self._new_wait()
+
+    def _new_wait(self) -> None:
+        self._wait = Wait(self._patience, lambda: self.beat("while it waited for the storage"))
+
+    def verdicts(self, problems: Mapping[Place, str], source_at: Callable[[Place], ClipSource]) -> dict[Place, str]:
+        """Returns what is wrong with samples that really cannot be used; the others are to be read again.
+
+        Args:
+            problems: why each was not read, by place.
+            source_at: gives a source whose first sample is that of a place.
+
+        Raises:
+            EndedError: the storage does not come back.
+        """
+        found: dict[Place, str] = {}
+        unread: dict[Place, str] = {}
+        sources = {place: source_at(place) for place in problems}
+        videos = {place: source.plan.index(*place) for place, source in sources.items()}
+        for place, problem in problems.items():
+            text = problem
+            if not is_unread(text) and videos[place] not in self._failed:
+                self._failed.add(videos[place])
+                text = text_of(sources[place](SingleSample())[-1])
+            if is_unread(text):
+                unread[place] = text
+            elif text:
+                found[place] = text
+        if unread:
+            found |= self._still_unread(unread, videos, next(iter(sources.values())).plan.videos)
+        return found
+
+    def _still_unread(self, unread: Mapping[Place, str], videos: Mapping[Place, int], listed: Videos) -> dict[Place, str]:
+        paths = {place: listed.file(videos[place]) for place in unread}
+        suspects = {paths[place]: text for place, text in unread.items()}
+        self._tries += 1
+        if self._tries > 1:
+            self._wait.pause(*next(iter(suspects.items())))
+        too_often = self._tries > MOST_TRIES
+        left = wait_for(suspects, lambda: map(listed.file, range(len(listed))), self._wait, readable_too=too_often)
+        if left:  # the storage is there, but for these files
+            self._tries = 0
+            self._new_wait()
+        return {place: left[path] for place, path in paths.items() if path in left}
+
+    def over(self) -> None:
+        """Says that all of the batch has been read."""
+        self._failed.clear()
+        self._tries = 0
+        self._wait.over()
+
+
+def text_of(problem: object) -> str:
+    """Returns the text of a problem as a source gives it: UTF-8 in uint8."""
+    return np.array(problem).tobytes().decode(errors="replace")

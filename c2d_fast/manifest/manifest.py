@@ -1,0 +1,212 @@
+"""Knows every video's frames, size and codec before a run starts: from a scan, or read once and kept in a cache folder."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from c2d_fast.console import shows_bars
+from c2d_fast.errors import UserError
+from c2d_fast.formats.manifest_file import MISSING
+from c2d_fast.formats.packet_table import open_table
+from c2d_fast.lists.listing import Listing
+from c2d_fast.manifest.cache import Cache as _Cache
+from c2d_fast.manifest.videos import Videos, pack_paths
+from c2d_fast.processes.children import Lost
+from c2d_fast.processes.watched_threads import run_in_threads
+from c2d_fast.video.examine import examine
+from c2d_fast.video.facts import DTYPE, Facts, for_reading, to_table
+from c2d_fast.video.file_states import file_states
+from c2d_fast.video.reader import DecodeError
+from c2d_fast.video.storage import beside, is_unread, why_unread
+from c2d_fast.video.storage_wait import DEFAULT_PATIENCE, Patience, read_in_rounds
+
+_SAVE_EVERY_S = 60.0
+_TIME_LIMIT_S = 60.0
+_STORED = (
+    "codec",
+    "full_range",
+    "matrix",
+    "closed_gops",
+    "entries",
+    "width",
+    "height",
+    "coded_width",
+    "coded_height",
+    "orientation",
+)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A list's videos that can be used, and those that cannot."""
+
+    listing: Listing
+    kept: NDArray[np.int64]
+    """Places in the list of the videos that can be used."""
+    facts: NDArray[Any]
+    """Of facts.for_reading, by place in the list, as size and mtime_ns are; zeros of a video that cannot be used."""
+    size: NDArray[np.int64]
+    mtime_ns: NDArray[np.int64]
+    """When the file was written last, as it was examined; -1 where that says nothing, because the files were moved."""
+    broken: dict[int, str]
+    """Place in the list -> why it cannot be used (missing files included)."""
+    packet_table: tuple[Path, str] | None = None
+    """As in Listing, once it has been looked into."""
+
+    def videos(self) -> Videos:
+        """Returns what plans and decoders need, for the usable videos only."""
+        table, identity = self.packet_table or ("", "")
+        paths, path_ends = pack_paths(map(self.listing.videos.__getitem__, self.kept.tolist()))
+        return Videos(
+            root=str(self.listing.root),
+            paths=paths,
+            path_ends=path_ends,
+            num_frames=self.facts["frames"][self.kept].astype(np.int64),
+            width=self.facts["width"][self.kept].astype(np.int64),
+            height=self.facts["height"][self.kept].astype(np.int64),
+            labels=np.array(self.listing.labels, np.int64)[self.kept],
+            stored=self.facts[list(_STORED)][self.kept],
+            size=self.size[self.kept],
+            mtime_ns=self.mtime_ns[self.kept],
+            packet_table=str(table),
+            table_identity=identity,
+            table_places=self.kept,
+        )
+
+    def where(self, index: int) -> str:
+        """Returns `list.txt:12: path.mp4` for a usable video's index."""
+        return self.listing.where(int(self.kept[index]))
+
+
+def read_manifest(
+    listing: Listing, *, allow_missing: bool, jobs: int, patience: Patience = DEFAULT_PATIENCE, goes_on: bool = False
+) -> Manifest:
+    """Looks up every video of a list, reading through those that are new or have changed; of a scanned list, none.
+
+    Args:
+        listing: the list.
+        allow_missing: report missing files as broken instead of refusing the list.
+        jobs: files read at a time.
+        patience: with a storage that is gone.
+        goes_on: whether a run goes on that has read these files: then missing ones, too, are waited for; those that are missing
+            for good are reported as broken.
+
+    Raises:
+        UserError: a file is missing and allow_missing is false.
+        EndedError: the storage does not come back.
+    """
+    if listing.scanned:
+        return _from_scan(listing)
+    files = [listing.file(i) for i in range(len(listing))]
+    found = file_states(files, patience, missing_too=goes_on and not allow_missing, all_missing_too=goes_on)
+    states = {i: state for i, state in enumerate(found) if state}
+    missing = [i for i in range(len(listing)) if i not in states]
+    if missing and not (allow_missing or goes_on):
+        more = f" (and {len(missing) - 1} more of the list's {len(listing)})" if len(missing) > 1 else ""
+        raise UserError(
+            f"{listing.where(missing[0])}: no such file below {listing.root}{more}; correct the list or the data root, "
+            "or go on without with --allow-missing"
+        )
+    cache = _Cache(listing.root)
+    entries: dict[int, Facts | str] = dict.fromkeys(missing, MISSING)
+    entries |= {i: facts for i, state in states.items() if (facts := cache.get(listing.videos[i], state))}
+    entries |= _read_all(listing, {i: state for i, state in states.items() if i not in entries}, jobs, cache, patience)
+    good = {i: entry for i, entry in sorted(entries.items()) if isinstance(entry, Facts)}
+    broken = {i: entry for i, entry in sorted(entries.items()) if isinstance(entry, str)}
+    _note_cut(listing, good)
+    kept, table = np.array(list(good), np.int64), np.zeros(len(listing), DTYPE)
+    table[kept] = to_table(list(good.values()))
+    table = for_reading(table)
+    known = np.array([state or (-1, -1) for state in found], np.int64)
+    return Manifest(listing, kept, table, known[:, 0], known[:, 1], broken)
+
+
+def _from_scan(listing: Listing) -> Manifest:
+    scanned = listing.scanned
+    assert scanned is not None
+    broken = {i: reason for i, reason in enumerate(scanned.reasons) if reason}
+    kept = np.array([i for i in range(len(listing)) if i not in broken], np.int64)
+    mtime_ns = scanned.mtime_ns
+    if os.path.realpath(listing.root) != os.path.realpath(scanned.root):
+        print(
+            f"note: {listing.path} was scanned below {scanned.root}: of the files below {listing.root} sizes are compared only"
+        )
+        mtime_ns = np.full_like(mtime_ns, -1)
+    return Manifest(listing, kept, scanned.facts, scanned.size, mtime_ns, broken, _packet_table(listing))
+
+
+def _packet_table(listing: Listing) -> tuple[Path, str] | None:
+    if listing.packet_table:
+        try:
+            open_table(*listing.packet_table, packets=listing.scanned.facts["packets"] if listing.scanned else None)
+        except UserError as error:  # slower, but nothing is lost
+            print(f"note: {error}; going on without it")
+            return None
+    return listing.packet_table
+
+
+def _read(path: Path, files: Callable[[], Iterable[str]]) -> Facts | str:
+    problem = ""
+    for _ in range(2):  # what has failed once may have been read wrongly
+        try:
+            return examine(path).facts
+        except DecodeError as error:
+            problem = why_unread(error, path, lambda: beside(str(path), files()))
+            if is_unread(problem):
+                break
+            problem = str(error)
+    return problem
+
+
+def _read_all(
+    listing: Listing, unread: dict[int, tuple[int, int]], jobs: int, cache: "_Cache", patience: Patience
+) -> dict[int, Facts | str]:
+    if not unread:
+        return {}
+    keeps = f"{cache.path} keeps" if cache.path else "without a home folder, and with no XDG_CACHE_HOME, nothing keeps"
+    print(f"reading {len(unread)} of {len(listing)} videos of {listing.path} once ({keeps} the result)")
+    entries: dict[int, Facts | str] = {}
+    try:
+        files = [str(listing.file(i)) for i in unread]
+
+        def read(todo: list[int]) -> Iterator[tuple[int, Facts | str]]:
+            # Threads do: FFmpeg reads and decodes without holding Python's lock.
+            results = run_in_threads(
+                lambda i: _read(listing.file(i), lambda: files), todo, jobs=jobs, time_limit_s=_TIME_LIMIT_S
+            )
+            with closing(results):
+                for i, result in results:
+                    yield i, result.reason if isinstance(result, Lost) else result
+
+        reason = lambda entry: entry if isinstance(entry, str) else ""  # noqa: E731
+        results = read_in_rounds(read, unread, path=listing.file, reason=reason, patience=patience)
+        saved = time.monotonic()
+        for i, entry in tqdm(results, total=len(unread), unit="video", disable=not shows_bars(), leave=False):
+            entries[i] = entry
+            if isinstance(entry, Facts):  # a broken file is tried again each time: its cause may have been mended
+                cache.put(listing.videos[i], unread[i], entry)
+            if time.monotonic() - saved > _SAVE_EVERY_S:
+                cache.save()
+                saved = time.monotonic()
+    finally:  # also when interrupted: what was read is kept
+        cache.save()
+    return entries
+
+
+def _note_cut(listing: Listing, good: dict[int, Facts]) -> None:
+    """Says which files lack their end: what is there of them decodes, and is used."""
+    cut = [i for i, facts in good.items() if facts.missing_bytes]
+    if cut:
+        first = f"first {listing.where(cut[0])} ({good[cut[0]].missing_bytes} bytes or more are missing)"
+        print(
+            f"note: {len(cut)} of the {len(listing)} videos of {listing.path} are cut off, {first}: what is there of them is "
+            "used; python -m c2d_fast.prepare scan leaves them out"
+        )

@@ -1,0 +1,80 @@
+"""A list's usable videos as arrays: what plans, decoders and workers need to know of them. Numpy only."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2d_fast.processes.shared_arrays import SharedArrays, map_arrays
+
+_SHARED_BYTES = 2**20  # from here on arrays are shared with the workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Videos:
+    """What a plan and a decoder need to know of the videos, one element each, broken ones left out.
+
+    Pickled for the workers of a loader, a long list is shared with them and not copied.
+    """
+
+    root: str
+    """The folder that the paths are relative to."""
+    paths: NDArray[np.uint8]
+    """All paths one after another, UTF-8."""
+    path_ends: NDArray[np.int64]
+    num_frames: NDArray[np.int64]
+    width: NDArray[np.int64]
+    height: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    stored: NDArray[Any]
+    """Columns of facts.for_reading that say how each is stored."""
+    size: NDArray[np.int64]
+    """Bytes of the file when it was examined."""
+    mtime_ns: NDArray[np.int64]
+    """When it had been written last; -1 where that is not compared."""
+    packet_table: str = ""
+    """The file that says where each packet lies, if there is one, and the identity of the manifest that it belongs to."""
+    table_identity: str = ""
+    table_places: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Each video's place in that table."""
+
+    def __len__(self) -> int:
+        return len(self.path_ends)
+
+    def file(self, index: int) -> str:
+        """Returns the video's path on disk."""
+        start = self.path_ends[index - 1] if index else 0
+        name = self.paths[start : self.path_ends[index]].tobytes().decode(errors="surrogateescape")
+        return os.path.join(self.root, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        arrays = {name: value for name, value in self.__dict__.items() if isinstance(value, np.ndarray)}
+        texts = {name: value for name, value in self.__dict__.items() if isinstance(value, str)}
+        if sum(array.nbytes for array in arrays.values()) < _SHARED_BYTES:
+            return arrays | texts
+        try:
+            return texts | {"shared": self._shared.handle}
+        except OSError:  # no memory files here: each worker gets its copy
+            return arrays | texts
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        shared = state.pop("shared", None)
+        self.__dict__.update(state | (map_arrays(shared) if shared else {}))
+
+    @cached_property
+    def _shared(self) -> SharedArrays:
+        shared = SharedArrays({name: value for name, value in self.__dict__.items() if isinstance(value, np.ndarray)})
+        self.__dict__.update(map_arrays(shared.handle))  # the same numbers, held once
+        return shared
+
+
+def pack_paths(paths: Iterable[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Returns paths and path_ends of Videos."""
+    # NUL, which no path can hold, marks the ends: no object is made for each of very many paths.
+    text = np.frombuffer(("\0".join(paths) + "\0").encode(errors="surrogateescape"), np.uint8)
+    marks = np.flatnonzero(text == 0)
+    return text[text != 0], marks - np.arange(len(marks))

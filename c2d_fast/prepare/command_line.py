@@ -1,0 +1,165 @@
+"""`python -m c2d_fast.prepare`: makes data sets."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from c2d_fast import cli
+from c2d_fast.video.facts import DEPTHS
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command's flags."""
+    parser = cli.command("prepare", "Makes data sets.", "python -m c2d_fast.prepare demo --out data/demo", quiet=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_list(commands)
+    _add_scan(commands)
+    _add_show(commands)
+    _add_transcode(commands)
+    _add_demo(commands)
+    return parser.parse_args(argv)
+
+
+def _add_demo(commands: Any) -> None:
+    demo = cli.add_subcommand(
+        commands,
+        "demo",
+        example="python -m c2d_fast.prepare demo --out data/demo",
+        summary="generate the demo data set",
+        description="Generates the demo data set.",
+    )
+    demo.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for videos, lists and labels.txt")
+
+
+def _add_list(commands: Any) -> None:
+    lists = cli.add_subcommand(
+        commands,
+        "list",
+        example="python -m c2d_fast.prepare list --train videos/train --val videos/val --out lists",
+        summary="make lists and a label map",
+        description="Writes train.txt, val.txt and labels.txt (and missing.txt) for a folder of videos for each class, or for "
+        "Kinetics' CSV files and the videos that are there. Nothing else is written, moved or deleted.",
+    )
+    lists.add_argument("--train", type=Path, required=True, metavar="FOLDER|CSV", help="the training split")
+    lists.add_argument("--val", type=Path, metavar="FOLDER|CSV", help="the validation split")
+    lists.add_argument(
+        "--val-percent", type=cli.per_cent, default=0.0, metavar="P", help="or: so many of each class's training videos"
+    )
+    lists.add_argument("--seed", type=cli.not_negative, default=0, metavar="N", help="decides which (default 0)")
+    root = "what paths are relative to, and where a CSV's videos are (default: the common folder)"
+    lists.add_argument("--data-root", type=Path, metavar="DIR", help=root)
+    lists.add_argument("--val-root", type=Path, metavar="DIR", help="where those of the --val CSV are (default: --data-root)")
+    name = "of a CSV's files: {id} {start} {end} {label} {split} (default: as Kinetics comes)"
+    lists.add_argument("--video-name", metavar="TEMPLATE", help=name)
+    lists.add_argument("--label-map", type=Path, metavar="FILE", help="class names by label (default: in alphabetical order)")
+    lists.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the lists")
+
+
+def _add_scan(commands: Any) -> None:
+    scan = cli.add_subcommand(
+        commands,
+        "scan",
+        example="python -m c2d_fast.prepare scan --list train.txt --data-root DIR --out train.npz",
+        summary="examine every video of a list, write a manifest",
+        description="Opens and decodes every video of a list, and writes what it finds to a manifest, which training and\n"
+        "testing take in place of the list. It only reads: no video is moved, changed or deleted. It can be interrupted\n"
+        "in any way; the same command goes on, and later reads only what is new or has changed.\n\n"
+        "--depth full      decodes every frame. Misses damage that still decodes: most in VP8, VP9 and MJPEG, about half\n"
+        "                  in HEVC, some in H.264, little in MPEG-4.\n"
+        "--depth keyframes decodes key frames only. Misses damage in the frames between, which are most.\n"
+        "--depth packets   decodes the first frame, reads the rest. Misses all damage that leaves the file's structure whole.\n"
+        "All find files that do not open, hold no video or are cut short (mp4, Matroska, WebM, AVI), and count frames exactly.",
+    )
+    what = "`path.mp4 label` lines, ids, Kinetics' CSV, a folder for each class, or a manifest to bring up to date"
+    scan.add_argument("--list", type=Path, required=True, metavar="LIST", help=what)
+    scan.add_argument("--data-root", type=Path, metavar="DIR", help="folder the list's paths are in (default: the list's)")
+    scan.add_argument("--video-name", metavar="TEMPLATE", help="of files where the list gives ids, e.g. '{id}.mp4'")
+    scan.add_argument("--out", type=Path, required=True, metavar="FILE", help="the manifest, e.g. train.npz")
+    scan.add_argument("--depth", choices=DEPTHS, default="full", help="how thoroughly (default: full)")
+    table = "write where every packet lies, for reading only what a clip needs: FILE's name with .packets.npz (default: on)"
+    scan.add_argument("--packets", action=argparse.BooleanOptionalAction, default=True, help=table)
+    _add_children(scan)
+    scan.add_argument("--retry-broken", action="store_true", help="read files again that were found broken before")
+
+
+def _add_children(command: argparse.ArgumentParser) -> None:
+    cpus = len(os.sched_getaffinity(0))
+    command.add_argument("--jobs", type=cli.positive, default=cpus, metavar="N", help=f"processes (default: CPUs, {cpus})")
+    limit = "give a video up whose decoder gets no further for so long (default 60 seconds)"
+    command.add_argument("--time-limit", type=cli.seconds, default=60.0, metavar="S", help=limit)
+
+
+def _add_transcode(commands: Any) -> None:
+    transcode = cli.add_subcommand(
+        commands,
+        "transcode",
+        example="python -m c2d_fast.prepare transcode --list train.npz --out /fast/kinetics400",
+        summary="rewrite videos for fast random access",
+        description="Rewrites the videos of a list into another folder: smaller, in few sizes that are multiples of\n"
+        "16, 8 bits 4:2:0, without sound, with key frames where training needs them. Frame k stays frame k, and all frames\n"
+        "last equally long: a variable frame rate becomes its average. Every result is decoded and its frames are counted.\n"
+        "Sources are only read. It can be interrupted in any way; the same command goes on.\n\n"
+        "DIR gets a folder, a manifest (.npz), a plain list (.txt) and a journal, each called like the list.",
+    )
+    what = "a list of any form; best a manifest of prepare scan, which knows the broken videos"
+    transcode.add_argument("--list", type=Path, required=True, metavar="LIST", help=what)
+    transcode.add_argument("--data-root", type=Path, metavar="DIR", help="folder the list's paths are in (default: the list's)")
+    transcode.add_argument("--video-name", metavar="TEMPLATE", help="of files where the list gives ids, e.g. '{id}.mp4'")
+    transcode.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    short = "of the results; smaller videos keep theirs (default 256)"
+    transcode.add_argument("--short-side", type=cli.positive, default=256, metavar="PX", help=short)
+    gop = "frames from key frame to key frame (default 1: all-intra, see docs/forms.md)"
+    transcode.add_argument("--gop", type=cli.positive, default=1, metavar="N", help=gop)
+    b_frames = "in a row, with --gop above 1 (default 0); no other frame depends on them"
+    transcode.add_argument("--b-frames", type=cli.not_negative, default=0, metavar="N", help=b_frames)
+    transcode.add_argument("--codec", choices=("h264", "hevc"), default="h264", help="default: h264")
+    transcode.add_argument("--crf", type=cli.crf, metavar="N", help="quality, 0 to 51, lower is better (default 20; hevc 23)")
+    presets = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+    transcode.add_argument("--preset", choices=presets, default="medium", help="of the encoder (default: medium)")
+    _add_children(transcode)
+    transcode.add_argument("--retry-failed", action="store_true", help="try videos again that failed before")
+    transcode.add_argument("--no-space-check", action="store_true", help="go on though the disk seems too small")
+
+
+def _add_show(commands: Any) -> None:
+    show = cli.add_subcommand(
+        commands,
+        "show",
+        example="python -m c2d_fast.prepare show train.npz",
+        summary="what a manifest says",
+        description="Prints what a scan has found.",
+    )
+    show.add_argument("manifest", type=Path, metavar="MANIFEST", help="made by prepare scan or prepare transcode")
+    show.add_argument("--csv", type=Path, metavar="FILE", help="also write a table, one line for each video")
+
+
+def main() -> None:
+    """Runs the command."""
+    args = parse()
+    cli.begin(args)
+    if args.command == "demo":
+        from c2d_fast.prepare.demo_data import make_demo_data
+
+        cli.imported()
+        print(make_demo_data(args.out))
+    elif args.command == "list":
+        from c2d_fast.lists.make_lists import run_list
+
+        cli.imported()
+        run_list(args)
+    elif args.command == "scan":
+        from c2d_fast.prepare.scan import run_scan
+
+        cli.imported()
+        run_scan(args)
+    elif args.command == "transcode":
+        from c2d_fast.prepare.transcode import run_transcode
+
+        cli.imported()
+        run_transcode(args)
+    else:
+        from c2d_fast.prepare.findings import run_show
+
+        cli.imported()
+        run_show(args)

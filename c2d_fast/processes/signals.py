@@ -1,0 +1,93 @@
+"""Signals that ask a command to end: a training run after the step that it is in, others as soon as they have tidied up."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Self
+
+from c2d_fast.errors import EXIT_INTERRUPTED
+from c2d_fast.processes.first_signals import ASK_TO_STOP, came, end_at_once, exit_code
+
+__all__ = ["ASK_TO_STOP", "InterruptedBySignalError", "StopSignals", "exit_code", "raise_from_now_on"]
+
+_TIDY_UP_LIMIT_S = 10.0
+
+
+class InterruptedBySignalError(KeyboardInterrupt):
+    """A signal has come: what Ctrl-C raises, and others here, too, so that what is half written goes away."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+
+def raise_from_now_on() -> None:
+    """From now on signals are exceptions in the main thread. A second one ends the process at once.
+
+    So does a thread some time after the first: the main thread may be in C++ code, where Python raises nothing.
+    """
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+
+    def raise_(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if len(came) > 1:
+            end_at_once(number)
+        raise InterruptedBySignalError(number)
+
+    def insist() -> None:
+        with theirs:  # open as long as this thread is
+            while numbers := ours.recv(64):
+                number = next((number for number in numbers if number in ASK_TO_STOP), 0)
+                if number and signal.getsignal(number) == raise_:
+                    time.sleep(_TIDY_UP_LIMIT_S)
+                    end_at_once(number)
+
+    for number in ASK_TO_STOP:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, raise_)
+    signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=insist, name="signals", daemon=True).start()
+
+
+class StopSignals:
+    """While open, SIGTERM, SIGINT and SIGUSR1 are noted. A second SIGINT ends the process at once."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        """The first signal's number, 0 before."""
+
+    def __enter__(self) -> Self:
+        # A thread hears of signals also while the main thread waits in C++ code, where Python calls no handlers.
+        self._ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        self._theirs = theirs
+        self._handlers = {number: signal.signal(number, _leave_to_thread) for number in ASK_TO_STOP}
+        self._wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._listen, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup)
+        self._theirs.close()
+
+    def _listen(self) -> None:
+        interrupts = 0
+        while numbers := self._ours.recv(64):
+            for number in (number for number in numbers if number in ASK_TO_STOP):
+                interrupts += number == signal.SIGINT
+                if interrupts > 1:
+                    print("interrupted twice: stopped at once, without saving", file=sys.stderr, flush=True)
+                    os._exit(EXIT_INTERRUPTED)
+                self.received = self.received or number
+        self._ours.close()
+
+
+def _leave_to_thread(number: int, frame: FrameType | None) -> None:
+    pass

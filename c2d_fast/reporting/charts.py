@@ -1,0 +1,280 @@
+"""Figures of results: confusion matrix, accuracy by class. Arrays in, a figure out; nothing is kept between calls.
+
+Only matplotlib's objects are used, never pyplot: that holds figures, and chooses a window system.
+"""
+
+import contextlib
+import functools
+import io
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2d_fast.reporting.confusion import Confusion, Counts, confusion_counts, pairs_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "axes_at",
+    "class_accuracy_figure",
+    "confusion_counts",
+    "confusion_figure",
+    "new_figure",
+    "png",
+    "readable",
+    "warm_up",
+]
+
+INK, FAINT, BAR, ACCENT = "#222222", "#8a8a8a", "#4878a8", "#c44e52"
+_NUMBERED, _NAMED, _WORST = 20, 40, 20
+"""Most classes for numbers in the cells, and for all names; how many of the worst are named where there are more."""
+_CONFUSED, _PAIRS = 40, 25
+"""Where there are too many classes for a matrix of all: how many are in it, and how many mix-ups stand beside it."""
+_DPI = 100
+_NAME_CHARACTERS = 28
+
+
+def confusion_figure(counts: Counts, classes: Sequence[str]) -> "Figure":
+    """Draws a confusion matrix; colours are shares of the row.
+
+    Names and numbers are written where there is room for them: names of up to 40 classes, numbers of up to 20. Of pairs alone
+    the matrix has the 40 classes that are mixed up most often, and the most frequent mix-ups stand beside it.
+
+    Args:
+        counts: int [K, K], rows are labels, columns guesses, or the pairs that occur. Rows without a video stay blank.
+        classes: K names.
+    """
+    if isinstance(counts, Confusion):
+        return _mix_ups_figure(counts, classes)
+    num_classes = len(counts)
+    named = num_classes <= _NAMED
+    # Whole pixels for a cell, so that none is drawn thinner than another.
+    side = num_classes * max(40 if num_classes <= _NUMBERED else 18 if named else round(760 / num_classes), 1)
+    side = min(max(side, 240), 1600)
+    names = [readable(name) for name in classes] if named else []
+    title = _confusion_title(pairs_of(counts))
+    figure, axes, shares = _matrix(counts, counts.sum(1), names, names, (side, side), title, numbered=num_classes <= _NUMBERED)
+    if num_classes <= _NUMBERED:
+        _write_shares(axes, counts, shares)
+    return figure
+
+
+def _matrix(
+    counts: NDArray[np.int64],
+    videos: NDArray[np.int64],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    size: tuple[int, int],
+    title: str,
+    *,
+    numbered: bool = False,
+    right: int = 0,
+) -> tuple["Figure", "Axes", NDArray[np.float64]]:
+    """Draws counts as shares of each row's videos; without names the axes have numbers. Returns the shares, too."""
+    shares = np.where(videos[:, None] > 0, counts / np.maximum(videos, 1)[:, None], np.nan)
+    rows = [f"{name} ({number})" for name, number in zip(rows, videos.tolist(), strict=False)]
+    (width, height), top, bar = size, 50, 24 if numbered else 92
+    left, below = 40 + _pixels(rows, 30), 36 + round(0.75 * _pixels(columns, 30))
+    figure = new_figure(max(left + width + bar + right, 400), below + height + top)
+    axes = axes_at(figure, left, below, width, height)
+    image = axes.imshow(shares, cmap=_colours(), norm=_norm(), interpolation="nearest", aspect="auto")
+    # A narrow matrix has no room for it above the axes alone. transform=None: the place is in pixels.
+    figure.text(14, below + height + 10, title, fontsize=10, color=INK, transform=None).set_parse_math(False)
+    axes.set_ylabel("label (videos)" if rows else "label, by number", fontsize=9)
+    axes.set_xlabel("guess" if rows else "guess, by number", fontsize=9)
+    _bare(axes)
+    if rows:
+        axes.set_yticks(range(len(rows)), rows, fontsize=8, parse_math=False)
+        axes.set_xticks(
+            range(len(columns)), columns, fontsize=8, rotation=45, ha="right", rotation_mode="anchor", parse_math=False
+        )
+    else:
+        axes.tick_params(labelsize=8, length=3, color=FAINT)
+    if not numbered:
+        _colour_bar(figure, image, left + width + 16, below, height)
+    return figure, axes, shares
+
+
+def _mix_ups_figure(confusion: Confusion, classes: Sequence[str]) -> "Figure":
+    shown, wrong = confusion.most_confused(_CONFUSED), confusion.mix_ups
+    names = [readable(classes[label]) for label in shown]
+    title = f"{_confusion_title(confusion)}; shown: the {len(shown)} classes that are mixed up most often"
+    size, table = (16 * (len(shown) + 1), 16 * len(shown)), 370
+    columns = [*names, "all other classes"]
+    figure, _, _ = _matrix(confusion.among(shown), confusion.videos[shown], names, columns, size, title, right=table)
+    width, height = (figure.get_size_inches() * _DPI).round().astype(int).tolist()
+    left, top = width - table, height - 50 - 14
+    lines = [("of", "label", "taken for")]
+    for label, guess, count in zip(
+        *(part[:_PAIRS].tolist() for part in (wrong.labels, wrong.guesses, wrong.counts)), strict=True
+    ):
+        part = f"{count} of {confusion.videos[label]}"
+        lines.append((part, readable(classes[label], 23), readable(classes[guess], 23)))
+    lines[0] = ("times" if len(lines) > 1 else "no mix-up", *(lines[0][1:] if len(lines) > 1 else ("", "")))
+    for place, texts in enumerate(lines):
+        for offset, text in zip((0, 78, 222), texts, strict=True):
+            colour, y = FAINT if place == 0 else INK, top - 24 * place
+            figure.text(left + offset, y, text, fontsize=8, color=colour, transform=None).set_parse_math(False)
+    return figure
+
+
+def class_accuracy_figure(counts: Counts, classes: Sequence[str]) -> "Figure":
+    """Draws the accuracy of each class, the worst first; of more than 40 classes as a curve, with the 20 worst by name.
+
+    Args:
+        counts: int [K, K], rows are labels, columns guesses, or the pairs that occur.
+        classes: K names.
+    """
+    confusion = pairs_of(counts)
+    accuracy, videos, num_classes = 100 * confusion.accuracy, confusion.videos, confusion.num_classes
+    order = np.argsort(accuracy, kind="stable")  # classes without a video last
+    seen = order[: int((videos > 0).sum())]
+    few = num_classes <= _NAMED
+    shown = order if few else seen[:_WORST]
+    names = [readable(classes[place]) for place in shown]
+    height, left, curve = max(22 * len(shown), 60), 20 + _pixels(names, 30), 0 if few else 420
+    figure = new_figure(left + 460 + curve, height + 86)
+    mean = f"{accuracy[seen].mean():.1f} %" if len(seen) else "-"
+    if few:
+        axes = axes_at(figure, left, 46, 330, height)
+        axes.set_title(f"Accuracy by class (top-1), mean {mean} (dashed)", fontsize=10, color=INK, loc="left", pad=8)
+    else:
+        _accuracy_curve(axes_at(figure, 60, 46, curve - 80, height), accuracy[seen], num_classes, mean)
+        axes = axes_at(figure, curve + left, 46, 330, height)
+        axes.set_title(f"The {len(shown)} worst classes", fontsize=10, color=INK, loc="left", pad=8)
+    _accuracy_bars(axes, accuracy[shown], confusion.right[shown], videos[shown], names)
+    if few and len(seen):
+        axes.axvline(float(accuracy[seen].mean()), color=ACCENT, linewidth=1, linestyle="--", zorder=0, alpha=0.6)
+    return figure
+
+
+def png(figure: "Figure") -> bytes:
+    """Returns the figure as a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=_DPI, pil_kwargs={"compress_level": 3})
+    return file.getvalue()
+
+
+def warm_up() -> None:
+    """Loads all that the first figure would wait for: half a second."""
+    with contextlib.suppress(Exception):  # what is wrong shows when something is to be drawn
+        png(class_accuracy_figure(np.eye(2, dtype=np.int64), ("a", "b")))
+
+
+def new_figure(width: int, height: int) -> "Figure":
+    """Returns an empty white figure of a size in pixels."""
+    # Notes on its font cache and its folder for settings are no news to who trains.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
+
+
+def readable(name: str, characters: int = _NAME_CHARACTERS) -> str:
+    """Returns a name as a figure can show it: on one line, shortened in its middle, without signs that the font lacks."""
+    known = _glyphs()
+    name = "".join(sign if ord(sign) in known else "\N{WHITE SQUARE}" for sign in " ".join(name.split()))
+    if len(name) <= characters:
+        return name
+    end = characters // 3
+    return f"{name[: characters - end - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}{name[-end:].lstrip()}"
+
+
+@functools.cache
+def _glyphs() -> frozenset[int]:
+    from matplotlib import font_manager
+
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    return frozenset(font.get_charmap())
+
+
+@functools.cache
+def _colours() -> Any:
+    import matplotlib
+
+    return matplotlib.colormaps["Blues"].with_extremes(bad="#eeeeee")
+
+
+def _norm() -> Any:
+    """Small shares are what one looks for: they get more than their share of the colours."""
+    from matplotlib.colors import PowerNorm
+
+    return PowerNorm(0.6, vmin=0, vmax=1)
+
+
+def _pixels(texts: Sequence[str], least: int) -> int:
+    """Returns about how wide the widest text is, in a font of 8 points: measuring would draw each twice."""
+    return max([least, *(round(5.7 * len(text)) for text in texts)])
+
+
+def axes_at(figure: "Figure", left: int, bottom: int, width: int, height: int) -> "Axes":
+    """Returns axes at a place in pixels."""
+    whole_width, whole_height = (figure.get_size_inches() * _DPI).tolist()
+    return figure.add_axes((left / whole_width, bottom / whole_height, width / whole_width, height / whole_height))
+
+
+def _bare(axes: "Axes") -> None:
+    axes.tick_params(length=0, colors=INK)
+    for spine in axes.spines.values():
+        spine.set_color("#cccccc")
+
+
+def _confusion_title(counts: Confusion) -> str:
+    videos = int(counts.videos.sum())
+    share = f", top-1 {100 * counts.right.sum() / videos:.1f} %" if videos else ""
+    empty = int((counts.videos == 0).sum())
+    note = f"; grey rows: no video ({empty})" if empty else ""
+    return f"Confusion of {counts.num_classes} classes, {videos} videos{share}\n% of each label's videos{note}"
+
+
+def _write_shares(axes: "Axes", counts: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
+    for row, column in zip(*(places.tolist() for places in counts.nonzero()), strict=True):
+        share = float(shares[row, column])
+        colour = "white" if share > 0.45 else INK
+        text = f"{100 * share:.0f}" if share >= 0.005 else "<1"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+
+
+def _colour_bar(figure: "Figure", image: Any, left: int, bottom: int, height: int) -> None:
+    bar = figure.colorbar(image, cax=axes_at(figure, left, bottom, 14, height), ticks=[0, 0.05, 0.1, 0.25, 0.5, 0.75, 1])
+    bar.ax.set_yticklabels(["0 %", "5 %", "10 %", "25 %", "50 %", "75 %", "100 %"], fontsize=8)
+    bar.outline.set_edgecolor("#cccccc")  # type: ignore[operator]
+    bar.ax.tick_params(length=0)
+
+
+def _accuracy_curve(axes: "Axes", accuracy: NDArray[np.float64], num_classes: int, mean: str) -> None:
+    axes.plot(range(1, len(accuracy) + 1), accuracy, color=BAR, linewidth=1.5)
+    if len(accuracy):
+        axes.axhline(float(accuracy.mean()), color=ACCENT, linewidth=1, linestyle="--")
+    without = num_classes - len(accuracy)
+    note = f" ({without} without a video left out)" if without else ""
+    axes.set_title(f"Accuracy by class (top-1), mean {mean} (dashed)", fontsize=10, color=INK, loc="left", pad=8)
+    axes.set_xlabel(f"classes, the worst first{note}", fontsize=9)
+    axes.set_ylabel("top-1, %", fontsize=9)
+    axes.set_ylim(-2, 102)
+    axes.grid(color="#e5e5e5", linewidth=0.8)
+    axes.tick_params(labelsize=8, length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _accuracy_bars(
+    axes: "Axes", accuracy: NDArray[np.float64], right: NDArray[np.int64], videos: NDArray[np.int64], names: Sequence[str]
+) -> None:
+    places = np.arange(len(names))
+    axes.barh(places, np.nan_to_num(accuracy), height=0.7, color=BAR)
+    for place, (share, hits, number) in enumerate(zip(accuracy.tolist(), right.tolist(), videos.tolist(), strict=True)):
+        text = f"{share:.0f} %  ({hits} of {number})" if number else "no video"
+        axes.text((share if number else 0) + 1.5, place, text, va="center", fontsize=8, color=INK if number else FAINT)
+    axes.set_yticks(places, names, fontsize=8, parse_math=False)
+    axes.set_xticks([0, 25, 50, 75, 100])
+    axes.set_xlim(0, 100)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel("videos recognised, %", fontsize=9)
+    axes.tick_params(length=0, labelsize=8, colors=INK)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.spines["left"].set_color("#cccccc")

@@ -1,0 +1,207 @@
+"""Reads the scores that `test --dump` writes. Nothing in such a file can run: it may come from anywhere."""
+
+import itertools
+import pickle
+import pickletools
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2d_fast.errors import UserError
+from c2d_fast.formats.schemas import ShapeError, decode_object, parse
+
+_RULE = "give what test --dump wrote: a list of {path, label, scores}"
+_MOST_BYTES, _MOST_CLASSES = 16 << 30, 1_000_000
+_FLOATS = re.compile(rb"(?:G.{8})+", re.DOTALL)
+_RUN = 8
+"""Floats in a row that are read as an array: as Python's own each would take four times the memory."""
+_FLOAT = np.dtype([("opcode", "u1"), ("value", ">f8")])
+_ALLOWED = (
+    "PROTO FRAME MARK STOP EMPTY_LIST APPEND APPENDS EMPTY_DICT SETITEM SETITEMS MEMOIZE BINPUT LONG_BINPUT BINGET LONG_BINGET "
+    "SHORT_BINUNICODE BINUNICODE BINUNICODE8 BINFLOAT BININT BININT1 BININT2 LONG1 NONE NEWTRUE NEWFALSE"
+)
+"""What lists, dicts, texts and numbers are made of: none of it names, calls or hashes anything."""
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
+_ALLOWED_CODES = frozenset(opcode.code for opcode in pickletools.opcodes if opcode.name in _ALLOWED.split())
+
+
+@dataclass(frozen=True)
+class Result:
+    """The scores of a list's videos."""
+
+    path: Path
+    videos: Sequence[str]
+    """As in the list."""
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    """[videos, K], finite; probabilities if test wrote them."""
+    summary: dict[str, Any]
+    """What stands beside the file: with what was scored. Empty if nothing does."""
+
+    def guesses(self) -> NDArray[np.int64]:
+        """Returns each video's best class; of equal ones the first."""
+        return np.asarray(self.scores.argmax(1), dtype=np.int64)
+
+    def ranks(self) -> NDArray[np.int64]:
+        """Returns how many classes stand before the label of each video: it is among the top k if they are fewer than k."""
+        ranks = np.zeros(len(self.labels), np.int64)
+        for video, (row, label) in enumerate(zip(self.scores, self.labels.tolist(), strict=True)):  # each is a row of K
+            ranks[video] = np.count_nonzero(row > row[label]) + np.count_nonzero(row[:label] == row[label])
+        return ranks
+
+    def probabilities(self) -> NDArray[np.float64]:
+        """Returns the scores, [videos, K]; their softmax where they are no probabilities."""
+        if (self.scores >= 0).all() and np.allclose(self.scores.sum(1), 1, atol=1e-2):
+            return self.scores
+        powers = np.exp(self.scores - self.scores.max(1, keepdims=True))
+        return np.asarray(powers / powers.sum(1, keepdims=True), dtype=np.float64)
+
+
+def read_dump(path: Path) -> Result:
+    """Reads the scores of a list, and their summary if it stands beside them.
+
+    Raises:
+        UserError: the file cannot be read, is damaged, or is something else.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise UserError(f"{path}: has {path.stat().st_size} bytes, more than {_MOST_BYTES}; {_RULE}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        rows = _unpickle(data) if path.suffix == ".pkl" else parse(data, _MOST_BYTES, object_hook=_with_array)
+    # A damaged or hostile file may raise anything; whatever it is, nothing of it has run and the file is refused.
+    except Exception as error:
+        raise UserError(
+            f"{path}: cannot be read as scores ({type(error).__name__}: {str(error) or 'damaged'}); {_RULE}"
+        ) from error
+    return _result(path, rows, len(data))
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"it names {module}.{name}")
+
+
+def _unpickle(data: bytes) -> Any:
+    runs: dict[str, NDArray[np.float64]] = {}
+    rows = _Unpickler(BytesIO(_without_runs(data, runs))).load()
+    arrays: dict[int, tuple[Any, Any]] = {}  # of each list one array, however many rows name it
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict) and type(scores := row.get("scores")) is list:
+            if id(scores) not in arrays:
+                arrays[id(scores)] = scores, _as_array(scores, runs, len(data))
+            row["scores"] = arrays[id(scores)][1]
+    return rows
+
+
+def _with_array(row: dict[str, Any]) -> dict[str, Any]:
+    if type(scores := row.get("scores")) is list:
+        row["scores"] = _as_array(scores, {}, len(scores))
+    return row
+
+
+def _as_array(scores: list[Any], runs: dict[str, NDArray[np.float64]], most: int) -> Any:
+    """Returns a list of numbers as an array, with the runs that it names; anything else as it is."""
+    parts = [runs.get(item) if type(item) is str else item for item in scores]
+    if not parts or not {*map(type, parts)} <= {int, float, np.ndarray}:
+        return scores
+    if sum(len(part) if isinstance(part, np.ndarray) else 1 for part in parts) > most:
+        raise ValueError("more scores than the file has bytes")
+    try:
+        if runs:
+            return np.concatenate([np.atleast_1d(np.asarray(part, np.float64)) for part in parts])
+        return np.array(parts, np.float64)
+    except OverflowError:  # said later, of which row it is
+        return scores
+
+
+def _without_runs(data: bytes, runs: dict[str, NDArray[np.float64]]) -> bytes:
+    """Returns a pickle in which a text stands for each run of floats, and no frames.
+
+    Raises:
+        UnpicklingError: it would end the process or fill its memory while it is read; not where it is merely wrong.
+    """
+    file, place = BytesIO(data), 0
+    mark, kept = secrets.token_hex(8), []  # no file can know the texts beforehand
+    for count in itertools.count():
+        floats = _FLOATS.match(data, place)  # nearly all of the file
+        if floats and floats.end() - place >= _RUN * _FLOAT.itemsize:
+            name = f"{mark}{len(runs)}"
+            runs[name] = np.frombuffer(data, _FLOAT, (floats.end() - place) // _FLOAT.itemsize, place)["value"]
+            kept.append(b"\x8c" + bytes([len(name)]) + name.encode())  # SHORT_BINUNICODE
+        elif floats:
+            kept.append(floats[0])
+        place = floats.end() if floats else place
+        code = chr(data[place])
+        if code not in _ALLOWED_CODES:
+            raise pickle.UnpicklingError(f"it holds {_OPCODES[code].name if code in _OPCODES else 'no opcode'} at byte {place}")
+        opcode = _OPCODES[code]
+        file.seek(place + 1)
+        argument = opcode.arg.reader(file) if opcode.arg else 0
+        if opcode.name in ("BINPUT", "LONG_BINPUT") and int(argument) > count:  # honest ones count up
+            raise pickle.UnpicklingError("a memo that leaves places out")
+        start, place = place, file.tell()
+        if opcode.name != "FRAME":
+            kept.append(data[start:place])
+        elif place + int(argument) > len(data):
+            raise pickle.UnpicklingError("a frame that is longer than the file")
+        if opcode.name == "STOP":
+            return b"".join(kept)
+    raise AssertionError
+
+
+def _result(path: Path, rows: Any, size: int) -> Result:
+    if not isinstance(rows, list) or not rows:
+        raise UserError(f"{path}: holds {'an empty list' if rows == [] else type(rows).__name__}; {_RULE}")
+    first = rows[0].get("scores") if isinstance(rows[0], dict) else None
+    num_classes = len(first) if isinstance(first, (list, np.ndarray)) else 0
+    # However often a pickle names one list, an honest one has a byte for each score.
+    if num_classes > _MOST_CLASSES or len(rows) * num_classes > size:
+        raise UserError(f"{path}: claims {len(rows)} rows of {num_classes} classes in {size} bytes; {_RULE}")
+    for place, row in enumerate(rows):
+        if problem := _problem(row, num_classes):
+            raise UserError(f"{path}: row {place + 1} of {len(rows)}: {problem}; {_RULE}")
+    try:
+        scores = np.empty((len(rows), num_classes))
+        for place, row in enumerate(rows):
+            scores[place] = row["scores"]
+    except OverflowError as error:
+        raise UserError(f"{path}: a score is larger than any float; score again, or mend the file") from error
+    finite = np.array([np.isfinite(row).all() for row in scores])
+    if not finite.all():
+        place = int(finite.argmin())
+        raise UserError(f"{path}: row {place + 1} of {len(rows)}: a score is not finite; score again, or mend the file")
+    labels = np.array([row["label"] for row in rows], dtype=np.int64)
+    return Result(path, [row["path"] for row in rows], labels, scores, _summary(path))
+
+
+def _problem(row: Any, num_classes: int) -> str | None:
+    """Says what is wrong with a row, its scores' values aside."""
+    if not isinstance(row, dict) or not {"path", "label", "scores"} <= row.keys():
+        return "is no {path, label, scores}"
+    video, label, scores = row["path"], row["label"], row["scores"]
+    if type(video) is not str or type(label) is not int:
+        return f"path and label are {type(video).__name__} and {type(label).__name__}, not a text and a whole number"
+    if type(scores) not in (list, np.ndarray) or len(scores) != num_classes:
+        return f"scores is no list of numbers, as many as in the first row ({num_classes})"
+    if type(scores) is list and (not scores or not set(map(type, scores)) <= {int, float}):
+        return "scores is no list of numbers"
+    if not 0 <= label < num_classes:
+        return f"label {label!s:.20} is not between 0 and {num_classes - 1}"
+    return None
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    try:
+        return decode_object(path.with_name(path.name + ".summary.json").read_bytes())
+    except (OSError, ShapeError):
+        return {}

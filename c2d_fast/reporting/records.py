@@ -1,0 +1,299 @@
+"""What a run tells: the console, JSON lines and TensorBoard, from the same figures. It keeps account of its own time."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from c2d_fast.console import shows_bars
+from c2d_fast.errors import UserError
+from c2d_fast.formats.schemas import encode
+from c2d_fast.reporting import charts
+from c2d_fast.reporting.board import Board
+from c2d_fast.reporting.gallery import Gallery
+from c2d_fast.reporting.gauges import Gauges
+from c2d_fast.reporting.metrics_file import open_without_later_steps
+from c2d_fast.reporting.pictures import Pictures
+from c2d_fast.reporting.scores import Scores
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LINE_EVERY_S = 10.0
+_MOST_PERCENT = 0.5  # of the time that recording may have taken with an epoch's pictures; otherwise they are left out
+_PICTURES_S = 0.2  # that these take, about
+_BEST = ("best/top1", "best/top5", "best/epoch")
+_SCORES = ("best/top1", "best/top5", "val/top1", "val/top5")  # beside the hyperparameters; of several the last value is shown
+
+
+class Records:
+    """The records of one run folder: metrics.jsonl, TensorBoard events, and a progress bar (plain lines off a terminal).
+
+    Once they cannot be written, the run goes on without: it ends when a checkpoint cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        first_step: int,
+        total_steps: int,
+        epochs: int | None = None,
+        pictures: Pictures | None = None,
+        gauges: Gauges | None = None,
+    ):
+        self._folder, self._writes = folder, True
+        self._pictures, self._gauges = pictures or Pictures(epochs=0, every=0), gauges
+        # Steps after the checkpoint that a resumed run starts from are taken again: their old records go.
+        self._jsonl = open_without_later_steps(folder / "metrics.jsonl", first_step, epochs)
+        self._machine = open_without_later_steps(folder / "machine.jsonl", first_step, epochs)
+        try:
+            self._board = Board(folder, purge_step=first_step + 1 if first_step else None)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"--out {folder}: cannot be written to ({_reason(error)}); free the disk or give another"
+            ) from error
+        self._bar = tqdm(total=total_steps, initial=first_step, unit="step", disable=not shows_bars(), dynamic_ncols=True)
+        self._first_step, self._step, self._total_steps = first_step, first_step, total_steps
+        self._started_s = self._last_line_s = time.monotonic()
+        self._spent_s, self._depth = 0.0, 0
+        self._affords: bool | None = True
+        if self._pictures.every != 0:  # while the first videos are read; otherwise the first picture would pay for it
+            threading.Thread(target=charts.warm_up, name="warm-up", daemon=True).start()
+        self._last = (first_step, self._started_s)
+
+    def config(self, config: dict[str, Any]) -> None:
+        """Writes the configuration of the run to TensorBoard: as text, and as hyperparameters."""
+        self._try(lambda: self._board.config(config, _SCORES))
+
+    def start(self) -> None:
+        """Starts the clocks: the first step is next."""
+        self._started_s = time.monotonic()
+        self._spent_s, self._last = 0.0, (self._step, self._started_s)
+
+    def step(self, description: str) -> None:
+        """Moves the bar by a training step."""
+        with self._timed():
+            self._step += 1
+            self._bar.set_description(description, refresh=False)
+            self._bar.update()
+
+    def train(self, step: int, epoch: int, figures: dict[str, float], *, last: bool) -> None:
+        """Records training figures, and what the machine did meanwhile.
+
+        Args:
+            step: optimizer steps taken.
+            epoch: counted from 1.
+            figures: loss, top1 and top5 (per cent), gradient_norm, lr, clips_per_s, data_wait_percent.
+            last: this is the epoch's last record: the console always shows it.
+        """
+        with self._timed():
+            self._write("train", step, epoch, figures)
+            self._write("machine", step, epoch, self._pace(step))
+            text = (
+                f"loss {figures['loss']:.3f}  top-1 {figures['top1']:.1f} %  {figures['clips_per_s']:.1f} clips/s  "
+                f"data wait {figures['data_wait_percent']:.0f} %"
+            )
+            self._bar.set_postfix_str(text, refresh=False)
+            now = time.monotonic()
+            if self._bar.disable and (last or now - self._last_line_s >= _LINE_EVERY_S):
+                self._last_line_s = now
+                left = (now - self._started_s) / max(step - self._first_step, 1) * (self._total_steps - step)
+                eta = timedelta(seconds=round(left))
+                print(f"epoch {epoch}  step {step}/{self._total_steps}  {text}  lr {figures['lr']:.3g}  eta {eta}")
+
+    def validation(self, step: int, epoch: int, figures: dict[str, float], text: str) -> None:
+        """Records validation figures (loss, top1 and top5 in per cent) and shows the text."""
+        with self._timed():
+            self._write("val", step, epoch, figures)
+            for name, value in self._pictures.published.items():
+                self._try(lambda name=name, value=value: self._board.scalar(f"published/{name}", value, step))  # type: ignore[misc]
+            self._try(self._board.flush)
+            self.say(text)
+
+    def best(self, step: int, epoch: int, figures: dict[str, float]) -> None:
+        """Records the best validation so far (top1 and top5 in per cent), for the table of hyperparameters."""
+        with self._timed():
+            for tag, value in zip(_BEST, (figures["top1"], figures["top5"], epoch), strict=True):
+                self._try(lambda tag=tag, value=value: self._board.scalar(tag, value, step))  # type: ignore[misc]
+
+    def begin_epoch(self, epoch: int) -> bool:
+        """Starts the clock of an epoch's steps; says whether its clips are to be kept for pictures.
+
+        Args:
+            epoch: counted from 1.
+        """
+        self._last = (self._step, time.monotonic())
+        if self._gauges:
+            self._gauges.read()
+        self._affords = True if self._pictures.are_certain(epoch) else None
+        return self._pictures.are_due(epoch)
+
+    def clips(self, kind: str, step: int, gallery: Gallery, name: Callable[[int], str]) -> None:
+        """Writes a strip of clips that the model was fed.
+
+        Args:
+            kind: train or val.
+            step: optimizer steps taken.
+            gallery: has seen them; its time is recording's, too.
+            name: says which video has a place in the plan.
+        """
+
+        def draw() -> None:
+            shown = gallery.take()
+            if shown and shown.labels:
+                classes = self._classes(max(*shown.labels, *shown.guesses) + 1)
+                names = [name(index).partition(": ")[2] for index in shown.indices]
+                self._try(lambda: self._board.clips(f"{kind}/clips", shown, classes, names, step))
+
+        with self._timed():
+            self._spent_s += gallery.spent_s
+            self._draw(draw)
+
+    def score_figures(self, step: int, scores: Scores) -> None:
+        """Draws the confusion matrix and the accuracy of each class."""
+
+        def draw() -> None:
+            # The guesses are picked out, not the scores: those are a row of all classes for each video.
+            guesses, labels = scores.scores.argmax(1)[scores.scored], scores.labels[scores.scored]
+            counts = charts.confusion_counts(labels.numpy(), guesses.numpy(), scores.scores.shape[1])
+            classes = self._classes(scores.scores.shape[1])
+            for name, figure_of in (("confusion", charts.confusion_figure), ("classes", charts.class_accuracy_figure)):
+                self._figure(f"val/{name}", figure_of(counts, classes), step)
+
+        with self._timed():
+            self._draw(draw)
+
+    def skipped(self, line: dict[str, Any]) -> None:
+        """Notes in nonfinite.jsonl a step that was not applied, with the loss and the videos of each rank."""
+
+        def write() -> None:
+            with (self._folder / "nonfinite.jsonl").open("a") as file:
+                file.write(encode(line) + "\n")
+
+        with self._timed():
+            self._try(write)
+
+    def say(self, text: str) -> None:
+        """Shows a line above the bar."""
+        tqdm.write(text) if not self._bar.disable else print(text)
+
+    def percent(self) -> float:
+        """Returns the share of the time since start() that recording has taken, in per cent."""
+        return 100 * self._spent_s / max(time.monotonic() - self._started_s, 1e-9)
+
+    def close(self, *, finished: bool = False) -> None:
+        """Writes out everything; of a finished run it says what recording has cost."""
+        steps, elapsed_ms = self._step - self._first_step, 1000 * (time.monotonic() - self._started_s)
+        with self._timed():
+            self._bar.close()
+            self._try(lambda: self._board.close(finished=finished))
+            self._try(self._jsonl.close)
+            self._try(self._machine.close)
+            if self._gauges:
+                self._gauges.close()
+        if finished:
+            each = f": {1000 * self._spent_s / steps:.2f} ms for each step of {elapsed_ms / steps:.0f} ms" if steps else ""
+            self.say(f"recording took {self.percent():.2f} % of the time{each}, validation and pictures included")
+
+    def _draw(self, draw: Callable[[], None]) -> None:
+        if self._affords is None:  # known at the end of an epoch, and the same for all of its pictures
+            spent_s, elapsed_s = self._spent_s + _PICTURES_S, time.monotonic() - self._started_s
+            self._affords = 100 * spent_s < _MOST_PERCENT * elapsed_s
+        if not self._affords:
+            return
+        try:
+            draw()
+        except Exception as error:  # whatever it is: a picture is not worth a run
+            self._pictures, self._affords = replace(self._pictures, every=0), False
+            self.say(f"warning: pictures can no longer be drawn ({type(error).__name__}: {error}); the run goes on")
+
+    def _figure(self, tag: str, figure: "Figure", step: int) -> None:
+        width, height = (figure.get_size_inches() * figure.dpi).round().astype(int).tolist()
+        file = charts.png(figure)
+        self._try(lambda: self._board.image(tag, file, (height, width), step))
+
+    def _pace(self, step: int) -> dict[str, float]:
+        now_s, (last_step, last_s) = time.monotonic(), self._last
+        self._last = (step, now_s)
+        pace = {"step_ms": 1000 * (now_s - last_s) / (step - last_step)} if step > last_step else {}
+        return {**pace, "recording_percent": self.percent(), **(self._gauges.read() if self._gauges else {})}
+
+    def _classes(self, count: int) -> list[str]:
+        names = list(self._pictures.classes)
+        return names + [f"class {label}" for label in range(len(names), count)]
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        started_s, self._depth = time.perf_counter(), self._depth + 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if not self._depth:  # within another one it is counted there
+                self._spent_s += time.perf_counter() - started_s
+
+    def _write(self, kind: str, step: int, epoch: int, figures: dict[str, float]) -> None:
+        line = {"kind": kind, "step": step, "epoch": epoch, "time_s": round(time.time(), 3), **figures}
+        # What depends on the machine stands apart: of the rest a resumed run has the same to the bit.
+        file = self._machine if kind == "machine" else self._jsonl
+        self._try(lambda: file.write(encode(line) + "\n"))
+        for name, value in figures.items():
+            self._try(lambda name=name, value=value: self._board.scalar(f"{kind}/{name}", value, step))  # type: ignore[misc]
+
+    def _try(self, write: Callable[[], object]) -> None:
+        if not self._writes:
+            return
+        try:
+            write()
+        except (OSError, ValueError) as error:
+            self._writes = False
+            self.say(f"warning: metrics and TensorBoard events can no longer be written ({_reason(error)}); the run goes on")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+class NoRecords(Records):
+    """What the ranks beside the first record: nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def config(self, config: dict[str, Any]) -> None:
+        """Records nothing."""
+
+    def start(self) -> None:
+        """Starts nothing."""
+
+    def step(self, description: str) -> None:
+        """Records nothing."""
+
+    def train(self, step: int, epoch: int, figures: dict[str, float], *, last: bool) -> None:
+        """Records nothing."""
+
+    def validation(self, step: int, epoch: int, figures: dict[str, float], text: str) -> None:
+        """Records nothing."""
+
+    def best(self, step: int, epoch: int, figures: dict[str, float]) -> None:
+        """Records nothing."""
+
+    def begin_epoch(self, epoch: int) -> bool:
+        """Says that no pictures are wanted."""
+        return False
+
+    def skipped(self, line: dict[str, Any]) -> None:
+        """Records nothing."""
+
+    def say(self, text: str) -> None:
+        """Shows nothing."""
+
+    def close(self, *, finished: bool = False) -> None:
+        """Closes nothing."""

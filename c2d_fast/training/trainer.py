@@ -1,0 +1,289 @@
+"""The training loop. It takes any source of batches and knows nothing of video, files or DALI."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from c2d_fast.errors import ToldElsewhereError, UserError
+from c2d_fast.loading.batch import TrainSource
+from c2d_fast.processes.signals import StopSignals
+from c2d_fast.recipe import Training
+from c2d_fast.reporting.gallery import Gallery
+from c2d_fast.reporting.records import Records
+from c2d_fast.reporting.scores import Scores
+from c2d_fast.training.checkpoints import Checkpoints
+from c2d_fast.training.distributed import Group, Votes
+from c2d_fast.training.metrics import Tally
+from c2d_fast.training.pace import Meter, Pace
+from c2d_fast.training.schedule import load_moments, lr_at
+from c2d_fast.training.step_profile import StepProfile
+from c2d_fast.training.train_step import Outcome, TrainStep
+
+_RECORD_EVERY_STEPS = 20
+_MOST_SKIPPED_IN_A_ROW = 3
+_LEAST_SCALE = 1.0
+_SHOWN = 16  # clips of a picture
+
+
+class StoppedError(Exception):
+    """A signal has asked for an end, and all is saved."""
+
+    def __init__(self, number: int):
+        super().__init__(f"signal {number}")
+        self.number = number
+
+
+class Problems(Protocol):
+    """What a rank has found broken and the others do not know yet."""
+
+    @property
+    def has_news(self) -> bool:
+        """Says whether there is any."""
+        ...
+
+    def exchange(self) -> None:
+        """Tells all; every rank calls it after the same step."""
+        ...
+
+
+@dataclass
+class Progress:
+    """How far a run has come: all that a resumed run needs beside weights and optimizer."""
+
+    step: int = 0
+    """Optimizer steps taken, also those that were skipped."""
+    epoch: int = 0
+    """Epochs finished, with their validation."""
+    clips: int = 0
+    """Clips of the epoch under way that all ranks have used. It need not be a step's end for another global batch."""
+    best_top1: float = -1.0
+    """Best validation top-1 so far, per cent; -1 before the first."""
+    best_epoch: int = 0
+    skipped: int = 0
+    """Steps that were not applied because a gradient was not finite."""
+
+
+@dataclass(kw_only=True)
+class Trainer:
+    """Trains a model for some epochs, validates after each, and keeps the checkpoints of a run folder."""
+
+    step: TrainStep
+    training: Training
+    base_lr: float
+    source: TrainSource
+    validate: Callable[[Callable[[], bool], Gallery | None], Scores | None] | None
+    """Scores the model; gives up and returns None when what it is given says, on any rank, that a signal has come. Shows its
+    clips to the gallery, if it is given one."""
+    records: Records
+    checkpoints: Checkpoints
+    identity: dict[str, Any]
+    """Written into every checkpoint: recipe, seed, versions, lists."""
+    progress: Progress
+    group: Group
+    signals: StopSignals
+    val_name: Callable[[int], str] = str
+    """Says which video of the validation list has a place in the plan."""
+    problems: Problems | None = None
+    beat: Callable[[str], None] = lambda doing: None
+    """Called whenever the run gets on, with what it does next."""
+    profile: StepProfile | None = None
+    """Records some of the first steps; open while the run goes on."""
+    tally_before: Sequence[float] = ()
+    """What a resumed run had summed up since its last record."""
+
+    @property
+    def model(self) -> nn.Module:
+        """Returns what is saved."""
+        return self.step.model
+
+    def run(self, epochs: int) -> None:
+        """Trains until so many epochs are finished.
+
+        Raises:
+            StoppedError: a signal has come; the run can be resumed from the step that it was in.
+        """
+        self._tally = Tally(self.step.device, self.tally_before if self.group.is_first else ())
+        self._skipped_in_a_row, self._save_is_voted = 0, False
+        has_best, has_last = self.group.first((self.checkpoints.best.exists(), self.checkpoints.last.exists()))
+        if not (has_best and has_last):
+            # A run stopped before its first checkpoint is due can be resumed, too; and the folder has both from the start on.
+            self._save(best=not has_best)
+        self.records.start()
+        while self.progress.epoch < epochs:
+            pictured = self.records.begin_epoch(self.progress.epoch + 1)
+            if self._steps_taken() < self.source.steps_per_epoch:
+                stop = self._train_epoch(epochs, Gallery(_SHOWN, batches=1) if pictured else None)
+                self.step.statistics.average(self.group)
+                if self.validate or stop:
+                    self._save()  # whatever happens in validation, the epoch is not lost
+                if stop:
+                    raise StoppedError(stop)
+            gallery = Gallery(_SHOWN) if pictured and self.validate else None
+            best, scores = self._validate_epoch(epochs, gallery)
+            self.progress.epoch, self.progress.clips = self.progress.epoch + 1, 0
+            self._save(best=best)
+            if gallery and scores:
+                self.records.clips("val", self.progress.step, gallery, self.val_name)
+                self.records.score_figures(self.progress.step, scores)
+
+    def restore(self, content: dict[str, Any]) -> None:
+        """Takes up where a checkpoint stopped; its weights must have been loaded into the model already."""
+        load_moments(self.step.optimizer, content["optimizer"])
+        if content["scaler"] and self.step.scaler.is_enabled():
+            self.step.scaler.load_state_dict(content["scaler"])
+        self.progress = Progress(**content["progress"])
+        self.tally_before = content["tally"]
+        rows = content.get("statistics")
+        if rows is not None and len(rows) == self.group.world:  # otherwise all go on from the mean, which the model has
+            self.step.statistics.set(rows[self.group.rank].to(self.step.device))
+        if not self.group.first(self.checkpoints.best.exists()):  # resumed into another folder: its best is still to come
+            self.progress.best_top1, self.progress.best_epoch = -1.0, 0
+
+    def rescue(self) -> str:
+        """Saves what can be saved while the run hangs, called by another thread; says what it has done."""
+        if not self.group.is_first:
+            return "the first rank saves"
+        if self.step.stage == "updating":
+            return "nothing could be saved, it hangs in the midst of an update"
+        content = self._content(self._tally.sums(Group()))
+        if self.step.stage == "computing" and self.step.before is not None:
+            content["model"] = self.step.statistics.put_into(content["model"], self.step.before)
+        if not self.checkpoints.save(content, best=False, wait=False):
+            return "nothing could be saved, it hangs while a checkpoint is written"
+        return f"{self.checkpoints.last} holds step {self.progress.step}"
+
+    def _steps_taken(self) -> int:
+        return self.progress.clips // self.source.clips_per_step
+
+    def _train_epoch(self, epochs: int, gallery: Gallery | None) -> int:
+        """Returns the signal that came with the epoch's last step, 0 without."""
+        progress, epoch, per_epoch = self.progress, self.progress.epoch, self.source.steps_per_epoch
+        meter, pace = Meter(), Pace(self.step.device)
+        lr = lr_at(epoch, self.base_lr, self.training)
+        for group in self.step.optimizer.param_groups:
+            group["lr"] = lr
+        self.step.forward.train()
+        self.step.gallery = gallery
+        first = self._steps_taken()
+        batches = meter.waiting(self.source.epoch(epoch, first), self.beat)
+        for step_in_epoch in range(first + 1, per_epoch + 1):
+            outcome = self.step(batches, progress.step + 1, self._tally)
+            progress.step, progress.clips = progress.step + 1, step_in_epoch * self.source.clips_per_step
+            self.step.stage = "idle"
+            self._judge(pace.after(outcome))
+            waited_s = meter.step(self.source.clips_per_step)
+            if self.profile and (verdict := self.profile.step(waited_s)):
+                self.records.say(verdict)
+            self.records.step(f"epoch {epoch + 1}/{epochs}")
+            last = step_in_epoch == per_epoch
+            if last or step_in_epoch % _RECORD_EVERY_STEPS == 0:
+                figures = self._tally.read(self.group) | {"lr": lr, **meter.read()}  # waits for the device
+                self.records.train(progress.step, epoch + 1, figures, last=last)
+            if last and gallery:
+                self.records.clips("train", progress.step, gallery, self.source.name)
+                self.step.gallery = None
+            stop = self._agree(pace, last=last)
+        return stop
+
+    def _agree(self, pace: Pace, *, last: bool) -> int:
+        """Does what any rank asks for; returns a signal that came with an epoch's last step, which is saved elsewhere."""
+        news = self.problems is not None and self.problems.has_news
+        save = self.group.is_first and not self._save_is_voted and self.checkpoints.is_overdue()
+        self._save_is_voted = self._save_is_voted or save
+        votes = self.group.vote(Votes(self.signals.received, save, news))
+        if votes.news and self.problems:
+            self.problems.exchange()
+        if last:
+            self._judge(pace.rest())
+            return votes.stop
+        if votes.stop or votes.save or self.checkpoints.is_due(self.progress.step):
+            self._judge(pace.rest())
+            self._save()
+        if votes.stop:
+            raise StoppedError(votes.stop)
+        return 0
+
+    def _judge(self, outcomes: list[Outcome]) -> None:
+        """Counts and writes down steps that were not applied.
+
+        Raises:
+            UserError: they are more than a few in a row.
+        """
+        for outcome in outcomes:
+            if outcome.good:
+                self._skipped_in_a_row = 0
+                continue
+            self.progress.skipped += 1
+            losses = self.group.share(outcome.losses.tolist())
+            videos = self.group.share([self.source.name(index) for part in outcome.indices for index in part.tolist()])
+            ranks = [{"rank": i, "loss": [repr(x) for x in losses[i]], "videos": videos[i]} for i in range(len(losses))]
+            self.records.skipped({"step": outcome.step, "epoch": self.progress.epoch + 1, "ranks": ranks})
+            self.records.say(
+                f"step {outcome.step} was not applied: its gradient is not finite (nonfinite.jsonl has its videos)"
+            )
+            scaler = self.step.scaler
+            if scaler.is_enabled() and scaler.get_scale() >= _LEAST_SCALE and torch.tensor(losses).isfinite().all():
+                continue  # fp16 looks for its scale
+            self._skipped_in_a_row += 1
+            if self._skipped_in_a_row > _MOST_SKIPPED_IN_A_ROW:
+                problem = UserError(
+                    f"the gradients of {self._skipped_in_a_row} steps in a row, to step {outcome.step}, are not finite (loss "
+                    f"{losses[0][0]}): {self.checkpoints.last} is the last good checkpoint; go on from it with another "
+                    "learning rate (--no-auto-scale-lr) or --precision fp32, and look into nonfinite.jsonl beside it"
+                )
+                raise problem if self.group.is_first else ToldElsewhereError(str(problem))
+
+    def _validate_epoch(self, epochs: int, gallery: Gallery | None) -> tuple[bool, Scores | None]:
+        """Returns whether the epoch's model is the best so far (without validation each one is), and its scores."""
+        if self.validate is None:
+            return True, None
+        epoch = self.progress.epoch
+        scores = self.validate(lambda: bool(self.signals.received), gallery)
+        if self.problems:
+            self.problems.exchange()
+        if scores is None:
+            raise StoppedError(max(self.group.share(self.signals.received)))
+        top1, top5 = scores.top(1), scores.top(5)
+        better = top1 > self.progress.best_top1
+        if better:
+            self.progress.best_top1, self.progress.best_epoch = top1, epoch + 1
+        best = ", best" if better else ""
+        text = f"epoch {epoch + 1}/{epochs}: validation top-1 {top1:.1f} %, top-5 {top5:.1f} %{scores.share()}{best}"
+        figures = {
+            "loss": scores.loss(),
+            "top1": top1,
+            "top5": top5,
+            "mean_class_accuracy": scores.mean_class_accuracy(),
+            "videos": scores.num_scored,
+        }
+        self.records.validation(self.progress.step, epoch + 1, figures, text)
+        if better:
+            self.records.best(self.progress.step, epoch + 1, figures)
+        return better, scores
+
+    def _save(self, *, best: bool = False) -> None:
+        """Every rank calls it after the same step; the first one writes."""
+        self.beat("while a checkpoint was written")
+        rows = self.group.gather(self.step.statistics.vector())
+        content = self._content(self._tally.sums(self.group))
+        if self.group.world > 1:
+            # Each rank's own, to go on exactly; the model gets their mean, as at an epoch's end.
+            content["statistics"] = rows
+            content["model"] = self.step.statistics.put_into(content["model"], rows.mean(0))
+        self.group.together(lambda: self.checkpoints.save(content, best=best) if self.group.is_first else None)
+        self._save_is_voted = False
+        if self.problems:  # also what was found in the last steps before an end
+            self.problems.exchange()
+
+    def _content(self, tally: list[float]) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.step.optimizer.state_dict(),
+            "scaler": self.step.scaler.state_dict(),
+            "progress": vars(self.progress).copy(),
+            "tally": tally,
+            **self.identity,
+        }
