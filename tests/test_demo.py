@@ -6,9 +6,9 @@ import shutil
 import subprocess
 
 import pytest
+from board_tags import IMAGES, SCALARS
 from conftest import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_board import IMAGES, SCALARS
 
 from c2d_fast.recipe import load_pipe
 

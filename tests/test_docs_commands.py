@@ -19,9 +19,9 @@ ELSEWHERE = {
     r"make test(-all)?": ".ci/run",
     r"make gpu-.*|C2D_REQUIRE_GPU=1 make gpu-check.*": "tests/gpu",
     r"python3 -m venv .*|pip install -e .*": "Makefile",
-    r"tensorboard --logdir runs": "tests/test_board.py",
-    r"python benchmarks/throughput.py( --sweep .*)?": "tests/test_benchmarks.py",
-    r"python benchmarks/report.py": "tests/test_benchmarks.py",
+    r"tensorboard --logdir runs": "tests/reporting/test_board.py",
+    r"python benchmarks/throughput.py( --sweep .*)?": "tests/benchmarks/test_benchmarks.py",
+    r"python benchmarks/report.py": "tests/benchmarks/test_benchmarks.py",
 }
 """Commands that take too long here, or change more than a test should -> what runs them."""
 

@@ -10,8 +10,8 @@ import time
 import numpy as np
 import pytest
 import torch
+from loaders import published_crop
 from media import CODECS, WholeFrames, decode_all, make_video, read_numbers, spoil
-from test_loader import published_crop
 
 from c2d_fast.lists.listing import read_list
 from c2d_fast.loading.decode import choose_decoder

@@ -21,7 +21,7 @@ from c2d_fast.lists.listing import read_list
 from c2d_fast.reporting.board import Board
 from c2d_fast.tables import Table, csv_cell
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ESCAPE = "\x1b[2J\x1b]0;title\x07"
 
 

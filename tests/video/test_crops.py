@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from test_loader import CLIP, CROP, PIPE, dataset, options, reference_crop
+from loaders import CLIP, CROP, PIPE, dataset, options, reference_crop
 
 from c2d_fast.commands.dataset import loader_options
 from c2d_fast.loading import sampler

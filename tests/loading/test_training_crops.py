@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from loaders import GRAPH_CROPS, options, published_crop, reference_crop
 from media import decode_all, spoil
 from nvidia.dali import fn, pipeline_def, types
-from test_loader import GRAPH_CROPS, options, published_crop, reference_crop
 
 from c2d_fast.lists.listing import read_list
 from c2d_fast.loading import sampler

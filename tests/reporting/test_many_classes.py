@@ -20,7 +20,7 @@ from c2d_fast.reporting import charts, dump_file
 from c2d_fast.reporting.confusion import Confusion, confusion_counts, count_pairs, pairs_of
 from c2d_fast.reporting.scores import Scores
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MOST_MB = 300
 
 

@@ -11,9 +11,9 @@ import time
 import av
 import pytest
 import torch
+from loaders import dataset, eval_loader, train_loader
 from media import make_dataset, make_video, spoil
 from runs import FAULTY, batches, end, flags, last, one_line, run, same_weights, start, train, wait_for_steps
-from test_loader import dataset, eval_loader, train_loader
 
 from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError
 from c2d_fast.lists.listing import read_list

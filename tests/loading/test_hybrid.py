@@ -7,9 +7,9 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from loaders import CLIP, CROP, GRAPH_CROPS, PIPE, dataset, options
 from media import WholeFrames, make_dataset, read_numbers, spoil
 from runs import run
-from test_loader import CLIP, CROP, GRAPH_CROPS, PIPE, dataset, options
 
 from c2d_fast.errors import UserError
 from c2d_fast.loading import sampler

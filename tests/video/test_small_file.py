@@ -6,8 +6,8 @@ import io
 import av
 import numpy as np
 import pytest
+from loaders import CROP, PIPE, dataset, options, reference_crop
 from media import CODECS, WholeFrames, decode_all, known, make_video
-from test_loader import CROP, PIPE, dataset, options, reference_crop
 
 from c2d_fast.loading.decode import decode_files
 from c2d_fast.loading.loader import EvalLoader

@@ -48,8 +48,13 @@ def test_an_item_whose_process_was_killed_once_is_tried_again(tmp_path):
     assert [result for _, result in run_in_children(work, [item], jobs=1, time_limit_s=5)] == [f"{item} done"]
 
 
+CALLS = (
+    "import sys; sys.path[:0] = ['tests/processes', '.']; import test_children\nif __name__ == '__main__': test_children.{}()"
+)
+
+
 def test_standing_still_together_is_not_hanging():
-    code = "import sys; sys.path[:0] = ['tests', '.']; import test_children as t\nif __name__ == '__main__': t.be_stopped()"
+    code = CALLS.format("be_stopped")
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -67,7 +72,7 @@ def be_stopped():
 
 
 def test_children_end_with_their_parent():
-    code = "import sys; sys.path[:0] = ['tests', '.']; import test_children as t\nif __name__ == '__main__': t.be_killed()"
+    code = CALLS.format("be_killed")
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     child = int(process.stdout.readline())
     process.kill()

@@ -9,9 +9,9 @@ import av
 import numpy as np
 import pytest
 import torch
+from loaders import CLIP, CROP, GRAPH_CROPS, PIPE, options, published_crop
 from media import decode_all, known, numbered_frame
 from runs import PIPE as PIPE_FILE
-from test_loader import CLIP, CROP, GRAPH_CROPS, PIPE, options, published_crop
 
 from c2d_fast.commands.run_test import run_test
 from c2d_fast.lists.listing import read_list

@@ -13,7 +13,7 @@ from runs import PIPE, environment
 
 from c2d_fast.processes import first_signals
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped by SIGTERM", signal.SIGUSR1: "stopped by SIGUSR1"}
 MOMENTS = (0.0, 0.1, 0.3, 0.6, 1.0, 2.0, 4.0)
 

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from loaders import CLIP, CROP, PIPE, dataset, options
 from media import make_dataset, spoil
-from test_loader import CLIP, CROP, PIPE, dataset, options
 
 from c2d_fast.errors import EXIT_START_AGAIN, EndedError
 from c2d_fast.lists.listing import read_list

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from loaders import dataset, eval_loader, train_loader
 from media import spoil
-from test_loader import dataset, eval_loader, train_loader
 
 from c2d_fast.errors import UserError
 
@@ -58,7 +58,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, "tests")
-import test_loader as t
+import loaders as t
 if __name__ == "__main__":
     loader, _ = t.train_loader(t.dataset(Path(sys.argv[1]), count=4))
     next(loader.epoch(0))

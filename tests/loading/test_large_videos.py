@@ -22,7 +22,7 @@ from c2d_fast.video import crops
 from c2d_fast.video.crops import SCALED_ABOVE, cut_crop, cut_region
 from c2d_fast.video.reader import decode_images
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CLIP = Clip(num_frames=8, interval=2)
 CROP = Crop(size=224, train_short_side=256, test_short_side=224, scales=(1.0, 0.8))
 
@@ -82,7 +82,7 @@ def test_large_frames_are_scaled_before_a_graph_cuts_them(tmp_path, monkeypatch)
 READ = """
 import json, resource, sys
 from pathlib import Path
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests", "tests/loading"]
 from test_large_videos import CLIP, CROP, source_of, videos_of
 from c2d_fast.loading.plan import EvalPlan
 import cv2

@@ -12,6 +12,7 @@ import urllib.request
 import numpy as np
 import pytest
 import torch
+from board_tags import IMAGES, SCALARS
 from PIL import Image
 from runs import flags, run, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -24,13 +25,6 @@ from c2d_fast.reporting.gauges import Gauges
 from c2d_fast.reporting.metrics_file import open_without_later_steps
 from c2d_fast.reporting.pictures import Pictures
 from c2d_fast.reporting.records import Records
-
-TRAIN = {"loss", "top1", "top5", "lr", "gradient_norm", "clips_per_s", "data_wait_percent"}
-MACHINE = {"step_ms", "recording_percent", "decoded_frames_per_s", "cpu_percent", "rss_mb"}
-VAL = {"loss", "top1", "top5", "mean_class_accuracy", "videos"}
-SCALARS = {f"train/{name}" for name in TRAIN} | {f"machine/{name}" for name in MACHINE} | {f"val/{name}" for name in VAL}
-SCALARS |= {"best/top1", "best/top5", "best/epoch"}
-IMAGES = {"train/clips", "val/clips", "val/confusion", "val/classes"}
 
 
 @pytest.fixture(scope="module")

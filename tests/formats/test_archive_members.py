@@ -15,7 +15,7 @@ from c2d_fast.errors import UserError
 from c2d_fast.formats.manifest_file import read_manifest_file, table_path
 from c2d_fast.formats.packet_table import open_table
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
