@@ -18,7 +18,7 @@ from tables import NOT_SWEPT, ratios
 
 HERE = Path(__file__).parent
 DOCUMENTS = (HERE.parent / "README.md", HERE.parent / "docs" / "benchmarks.md")
-"""Their tables stand between marks such as <!-- throughput-cpu: begin --> and <!-- throughput-cpu: end -->."""
+"""Their tables stand between marks such as <!-- throughput-cpu: begin -->; the recipes' marks are throughput-cpu-recipes."""
 OURS, GREY = "#1f6fb4", "#9a9a9a"
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     for document in DOCUMENTS if args.readme else ():
         before = text = document.read_text()
         for name, result in results.items():
-            text = with_table(text, name, readme_table(result))
+            text = with_tables(text, name, result)
         if text != before:
             document.write_text(text)
             print(f"written: {document}")
@@ -58,45 +58,53 @@ def read(path: Path) -> dict[str, Any]:
     return result
 
 
-def readme_table(result: dict[str, Any]) -> str:
-    """Returns the result as the README shows it: loaders by stored form, then recipes against published accuracy."""
+def loaders_table(result: dict[str, Any]) -> str:
+    """Returns the loaders by stored form, and our loader against decord's in words."""
     rows = result.get("loaders", [])
     forms = list(dict.fromkeys(row["form"] for row in rows if "clips_per_s" in row))
     rates = {(row["name"], row["form"]): row["clips_per_s"] for row in rows if "clips_per_s" in row}
-    lines = []
-    if forms:
-        lines += [f"| loader, clips/s | {' | '.join(map(form_title, forms))} |", "|---|" + "---|" * len(forms)]
-        for name in dict.fromkeys(name for name, _ in rates):
-            cells = [f"{rates[name, form]:.1f}" if (name, form) in rates else "" for form in forms]
-            shown = f"**{name}**" if name == "c2d-fast" else name
-            lines.append(f"| {shown} | {' | '.join(cells)} |")
-        lines.append("")
-        lines += [*in_words(result), ""]
+    if not forms:
+        return ""
+    lines = [f"| loader, clips/s | {' | '.join(map(form_title, forms))} |", "|---|" + "---|" * len(forms)]
+    for name in dict.fromkeys(name for name, _ in rates):
+        cells = [f"{rates[name, form]:.1f}" if (name, form) in rates else "" for form in forms]
+        shown = f"**{name}**" if name == "c2d-fast" else name
+        lines.append(f"| {shown} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", in_words(result)]).strip()
+
+
+def recipes_table(result: dict[str, Any]) -> str:
+    """Returns the recipes' loader, model and both together, beside the published accuracy."""
     trained = [row for row in result["pipes"] if "model" in row]
-    if trained:
-        lines += ["| recipe | published top-1 | loader | model | both | both / slower |", "|---|---|---|---|---|---|"]
+    if not trained:
+        return ""
+    lines = ["| recipe | published top-1 | loader | model | both | both / slower |", "|---|---|---|---|---|---|"]
     for row in trained:
         cells = [f"{row[key]['clips_per_s']:.2f}" if key in row else "" for key in ("loader", "model", "both")]
         share = f"{100 * row['both_to_slower']:.0f} %" if "both_to_slower" in row else ""
         lines.append(f"| `{row['pipe']}` | {row['published_top1'] or ''} | {' | '.join(cells)} | {share} |")
-    return "\n".join(lines).strip()
+    return "\n".join(lines)
 
 
-def in_words(result: dict[str, Any]) -> list[str]:
-    """Returns our loader against decord's as a sentence; nothing where either is missing."""
+def in_words(result: dict[str, Any]) -> str:
+    """Returns our loader against decord's in sentences; nothing where either is missing."""
     found = ratios(result)
-    names = {
-        "c2d-fast on stored against decord on stored": "{:.1f} times decord's clips from the files as downloaded",
-        "c2d-fast on intra against decord on intra": "{:.1f} times from the same all-intra files",
-        "c2d-fast on intra against decord on stored": "and from all-intra files {:.1f} times decord's as downloaded",
+    sentences = {
+        "c2d-fast on stored against decord on stored": "Files as downloaded: c2d-fast reads {:.1f} times the clips of decord.",
+        "c2d-fast on intra against decord on intra": "All-intra files: {:.1f} times.",
+        "c2d-fast on intra against decord on stored": "Transcoded for c2d-fast, as downloaded for decord: {:.1f} times.",
     }
-    parts = [text.format(found[name]) for name, text in names.items() if name in found]
-    return [f"c2d-fast reads {', '.join(parts)}."] if parts else []
+    return " ".join(text.format(found[name]) for name, text in sentences.items() if name in found)
 
 
 def form_title(form: str) -> str:
     """Returns a form's name for people."""
     return {"stored": "as downloaded (GOP 250)", "intra": "all-intra (`prepare transcode`)"}.get(form, form)
+
+
+def with_tables(text: str, name: str, result: dict[str, Any]) -> str:
+    """Puts a result's tables where a text has marks: the loaders between those of NAME, the recipes between NAME-recipes."""
+    return with_table(with_table(text, name, loaders_table(result)), f"{name}-recipes", recipes_table(result))
 
 
 def with_table(text: str, name: str, table: str) -> str:

@@ -60,7 +60,7 @@ def workplace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clone")
     for name in ("dali_pipes", "benchmarks", "c2d_fast"):
         (folder / name).symlink_to(ROOT / name)
-    (pipe,) = re.findall(r"```python\n([^`]*RECIPE = replace\(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (pipe,) = re.findall(r"```python\n([^`]*RECIPE = replace\(.*?)```", (ROOT / "docs/custom-data.md").read_text(), re.DOTALL)
     (folder / "tennis.py").write_text(pipe)
     for split, count in (("train", 5), ("val", 1)):
         for hue, stroke in enumerate(("back_hand", "fore hand", "serve")):

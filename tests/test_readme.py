@@ -13,6 +13,7 @@ from c2d_fast.recipe import load_pipe
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("dali_pipes/*")]
+PAGES = [path for path in DOCUMENTS if path.suffix == ".md"]
 
 
 def commands():
@@ -27,8 +28,32 @@ def commands():
 @pytest.mark.parametrize(("name", "rest"), list(commands()))
 def test_commands_parse_and_name_files_that_exist(name, rest):
     args = importlib.import_module(f"c2d_fast.{name}").parse(shlex.split(rest, comments=True))
-    # tennis.py is what the README's worked example writes; test_finetuning.py runs it.
+    # tennis.py is what the worked example of docs/custom-data.md writes; test_finetuning.py runs it.
     assert getattr(args, "pipe", None) in (None, "tennis.py") or (ROOT / args.pipe).is_file()
+
+
+def test_the_readme_is_short_and_its_first_screen_has_what_a_hurried_reader_needs():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 150
+    first = "\n".join(lines[:50])
+    for part in (
+        "![Clips per second",
+        "\nmake demo ",
+        "\nmake test ",
+        "| recipe | backbone |",
+        "| loader, clips/s |",
+        "## Where to go",
+    ):
+        assert part in first
+    assert len(re.findall(r"^\| \[`k400_", first, re.MULTILINE)) == 4
+    (where,) = re.findall(r"## Where to go\n(.*?)\n## ", "\n".join(lines), re.DOTALL)
+    for page in ("kinetics", "custom-data", "several-gpus", "resuming", "faq", "index"):
+        assert f"(docs/{page}.md)" in where
+
+
+def test_the_index_has_every_page():
+    listed = set(re.findall(r"\]\(([\w-]+\.md)", (ROOT / "docs/index.md").read_text()))
+    assert listed == {path.name for path in ROOT.glob("docs/*.md")} - {"index.md"}
 
 
 def test_the_table_is_that_of_the_recipes():
@@ -52,7 +77,7 @@ def test_the_table_is_that_of_the_recipes():
 
 def test_the_measured_precision_is_what_the_benchmark_wrote():
     result = json.loads((ROOT / "benchmarks/results/precision-cpu.json").read_text())
-    means, text = result["mean_top1"], " ".join((ROOT / "README.md").read_text().split())
+    means, text = result["mean_top1"], " ".join((ROOT / "docs/fidelity.md").read_text().split())
     assert f"mean top-1 {means['fp32']:.1f} % in fp32, {means['bf16']:.1f} % in bf16, measured **on a CPU**" in text
     assert f"three seeds, {result['videos']['val']} validation videos" in text
     assert len(result["runs"]) == 6
@@ -104,12 +129,13 @@ def test_the_tables_of_throughput_are_what_the_benchmark_wrote(monkeypatch):
         text = document.read_text()
         for path in (ROOT / "benchmarks/results").glob("throughput-*.json"):
             measured, name = json.loads(path.read_text()), path.stem.removeprefix("throughput-")
-            if f"<!-- throughput-{name}: begin -->" in text:
-                table = report.readme_table(measured)
-                assert table in text
-                assert report.with_table(text, name, table) == text
-                shown.add(name)
-    assert shown == {"cpu", "real"}
+            assert report.with_tables(text, name, measured) == text
+            for marks, table in ((name, report.loaders_table(measured)), (f"{name}-recipes", report.recipes_table(measured))):
+                if f"<!-- throughput-{marks}: begin -->" in text:
+                    assert table
+                    assert table in text
+                    shown.add((document.name, marks))
+    assert shown == {("README.md", "cpu"), ("benchmarks.md", "real"), ("benchmarks.md", "cpu-recipes")}
     assert result("throughput-cpu")["machine"]["gpu"] is None
 
 
@@ -148,17 +174,46 @@ def test_the_measured_crops_are_what_the_benchmark_wrote():
 
 def test_make_targets_that_are_named_exist():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = {
-        name for path in ROOT.glob("*.md") for name in re.findall(r"^(?:.*`)?make ([a-z-]+)", path.read_text(), re.MULTILINE)
-    }
+    named = {name for path in PAGES for name in re.findall(r"^(?:.*`)?make ([a-z-]+)", path.read_text(), re.MULTILINE)}
     assert named
     assert named <= targets
 
 
-@pytest.mark.parametrize("path", [p for p in DOCUMENTS if p.suffix == ".md"], ids=lambda path: path.name)
-def test_links_lead_somewhere(path):
-    for link in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
-        assert "://" in link or (path.parent / link).exists(), link
+def anchors(path):
+    """The anchors that GitHub gives headings: in lower case, without punctuation, hyphens for spaces, numbered if repeated."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    slugs = []
+    for heading in re.findall(r"^#{1,6} +(.*?)[ #]*$", text, re.MULTILINE):
+        shown = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", heading)
+        slugs.append(re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-"))
+    return [f"{slug}-{slugs[:i].count(slug)}" if slug in slugs[:i] else slug for i, slug in enumerate(slugs)]
+
+
+def test_anchors_are_made_as_github_makes_them(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# A `make test`, or 2?\n## [Why](x.md) not_so - now\n```sh\n# no\n```\n## Crops\n### Crops ##\n# Crops\n")
+    assert anchors(page) == ["a-make-test-or-2", "why-not_so---now", "crops", "crops-1", "crops-2"]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_to_a_file_and_a_heading(path):
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" not in link:
+            file, _, anchor = link.partition("#")
+            target = path.parent / file if file else path
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+def test_pages_that_the_code_names_exist():
+    places = [
+        ROOT / "Makefile",
+        *(p for name in ("c2d_fast", "benchmarks", "dali_pipes", "tests") for p in (ROOT / name).rglob("*.py")),
+    ]
+    named = {name for path in places for name in re.findall(r"\b((?:docs|dali_pipes)/[\w/-]+\.md)", path.read_text())}
+    assert {"docs/first-steps.md", "docs/forms.md", "dali_pipes/README.md"} <= named
+    assert all((ROOT / name).is_file() for name in named), named
 
 
 def test_the_measured_cost_of_recording_is_what_the_benchmark_wrote():

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from c2d_fast.loading.sample_info import Place
 from c2d_fast.loading.sample_memory import Layout, SampleMemory
+from c2d_fast.processes.first_signals import held
 from c2d_fast.processes.signals import ASK_TO_STOP
 
 _CONTEXT = multiprocessing.get_context("spawn")  # a forked child of a process that uses CUDA or threads may hang
@@ -51,7 +52,8 @@ class _Worker:
     def __init__(self, read: bytes, memory: SampleMemory, batch_size: int):
         self.pipe, theirs = _CONTEXT.Pipe()
         self.process: BaseProcess = _CONTEXT.Process(target=_work, args=(read, memory, batch_size, theirs), daemon=True)
-        self.process.start()
+        with held():
+            self.process.start()
         theirs.close()  # its end of the pipe ends with it
         self.runs: deque[range] = deque()
 

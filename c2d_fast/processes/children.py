@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from c2d_fast.processes.first_signals import held
+
 _CONTEXT = multiprocessing.get_context("spawn")  # a forked child of a process with threads may hang
 _CHECK_EVERY_S = 0.5
 _START_LIMIT_S = 120.0
@@ -88,7 +90,8 @@ class _Child:
         resource_tracker.ensure_running()  # which Python would start in between, letting the signal through
         signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            self.process.start()
+            with held():
+                self.process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         theirs.close()

@@ -6,6 +6,9 @@ Light: it is the first that a command imports.
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 ASK_TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -46,3 +49,26 @@ def listen() -> None:
     for number in ASK_TO_STOP:
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup, or a job in the background
             signal.signal(number, end_at_once)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """While open, signals wait. For the start of a process: broken off half-way, it would print a traceback.
+
+    Blocking a signal does not do: another thread takes it, and Python then calls the handler in the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():  # no handler is called in it
+        yield
+        return
+    came_meanwhile: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in ASK_TO_STOP}
+    ours = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in ours:
+        signal.signal(number, lambda number, frame: came_meanwhile.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        for number in came_meanwhile:  # called, not raised again: who listens by a wakeup file has heard of it
+            ours[number](number, None)

@@ -83,10 +83,13 @@ def test_report_draws_and_writes_only_between_its_marks(measured, monkeypatch):
     import report
 
     text = "before\n<!-- throughput-test: begin -->\nold\n<!-- throughput-test: end -->\nafter\n"
-    table = report.readme_table(result)
+    table = report.loaders_table(result)
     assert report.with_table(text, "test", table).startswith("before\n<!-- throughput-test: begin -->\n| loader, clips/s |")
     assert report.with_table(text, "test", table).endswith("\n<!-- throughput-test: end -->\nafter\n")
     assert report.with_table(text, "other", table) == text
+    marks = text + text.replace("throughput-test", "throughput-test-recipes")
+    both = report.with_tables(marks, "test", result)
+    assert both.index("| loader, clips/s |") < both.index("| recipe | published top-1 |")
     other = run("benchmarks/report.py", ROOT / "benchmarks/results/scan-cpu.json", "--no-readme")
     assert other.returncode == 1
     assert "measure again" in other.stderr

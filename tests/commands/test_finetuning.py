@@ -1,4 +1,4 @@
-"""From a published checkpoint to scores, and to a model of other classes: the README's worked example, and other commands."""
+"""From a published checkpoint to scores, and to a model of other classes: the worked example, and other commands."""
 
 import json
 import re
@@ -22,9 +22,9 @@ DEMO = load_pipe("dali_pipes/demo.py").recipe
 
 @pytest.fixture(scope="module")
 def tennis(tmp_path_factory):
-    """The README's pipe file, and a folder of videos for each class."""
+    """The pipe file of docs/custom-data.md, and a folder of videos for each class."""
     folder = tmp_path_factory.mktemp("tennis")
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/custom-data.md").read_text(), re.DOTALL)
     (pipe,) = [block for block in blocks if "RECIPE = replace(" in block]
     (folder / "tennis.py").write_text(pipe)
     for split, count in (("train", 2), ("val", 1)):
@@ -35,7 +35,7 @@ def tennis(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_readme_s_worked_example(tennis, tmp_path, run_command):
+def test_the_worked_example(tennis, tmp_path, run_command):
     recipe = load_pipe(tennis / "tennis.py").recipe
     torch.manual_seed(0)
     kinetics = C2D(load_pipe("dali_pipes/k400_8x8.py").recipe.model)

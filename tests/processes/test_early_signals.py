@@ -184,3 +184,28 @@ def test_who_imports_the_package_keeps_its_signals():
 def test_what_is_a_command(words, is_one, monkeypatch):
     monkeypatch.setattr(sys, "orig_argv", words)
     assert first_signals.is_command() == is_one
+
+
+@pytest.mark.parametrize("number", first_signals.ASK_TO_STOP)
+def test_a_signal_waits_while_a_process_starts(number):
+    heard = []
+    before = signal.signal(number, lambda number, frame: heard.append(number))
+    try:
+        with first_signals.held():
+            signal.raise_signal(number)
+            time.sleep(0)  # where Python calls handlers
+            assert heard == []
+        assert heard == [number], "once"
+        signal.raise_signal(number)
+        assert heard == [number, number]
+    finally:
+        signal.signal(number, before)
+
+
+def test_an_ignored_signal_stays_ignored_while_a_process_starts():
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        with first_signals.held():
+            assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGUSR1, before)
