@@ -61,7 +61,7 @@ def held() -> Iterator[None]:
         yield
         return
     came_meanwhile: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in ASK_TO_STOP}
+    handlers = {int(number): signal.getsignal(number) for number in ASK_TO_STOP}
     ours = {number: handler for number, handler in handlers.items() if callable(handler)}
     for number in ours:
         signal.signal(number, lambda number, frame: came_meanwhile.append(number))

@@ -48,11 +48,13 @@ def test_an_item_whose_process_was_killed_once_is_tried_again(tmp_path):
     assert [result for _, result in run_in_children(work, [item], jobs=1, time_limit_s=5)] == [f"{item} done"]
 
 
-CALLS = "import sys; sys.path[:0] = ['tests/processes', 'tests', '.']; import test_children\nif __name__ == '__main__': test_children.{}()"
-
-
-def test_standing_still_together_is_not_hanging():
-    code = CALLS.format("be_stopped")
+CALLS = """
+import sys
+sys.path[:0] = ["tests/processes", "tests", "."]
+import test_children
+if __name__ == "__main__":
+    test_children.{}()
+"""
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
