@@ -55,6 +55,10 @@ import test_children
 if __name__ == "__main__":
     test_children.{}()
 """
+
+
+def test_standing_still_together_is_not_hanging():
+    code = CALLS.format("be_stopped")
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
