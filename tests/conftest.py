@@ -7,11 +7,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SLOW_LIMIT_S = 1800
 sys.path.insert(0, str(Path(__file__).parent))  # tests/media.py, also where pytest's rootdir is elsewhere
+# With tests side by side two threads of one process spin while they wait for each other: ten times slower than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job; children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items):
+    """Gives slow tests more time than setup.cfg does, where pytest-timeout is installed."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_LIMIT_S))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -32,10 +42,13 @@ def shared():
 @pytest.fixture(scope="session")
 def run_command():
     """Runs `python -m c2d_fast.NAME ...` in a process of its own, from the project's root."""
+    import fork_server
 
     def run(name, *args, **kwargs):
         command = [sys.executable, "-m", f"c2d_fast.{name}", *map(str, args)]
         env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""} | kwargs.pop("env", {})
+        if not kwargs and fork_server.can_run(env):
+            return fork_server.run(command[2], command[3:], env=env, timeout=600)
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600, check=False, env=env, **kwargs)
 
     return run

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import fork_server
 import torch
 
 from c2d_fast.commands.run_train import run_train
@@ -73,15 +74,17 @@ def command(*words, ranks=1, restarts=0):
 
 def environment(**more):
     """One thread, so that one process and several compute alike."""
-    path = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **more}
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": fork_server.with_tests(), **more}
 
 
 def run(*words, ranks=1, restarts=0, timeout=240, env=None):
     """Runs the command in processes of its own."""
+    env = environment(**(env or {}))
+    if ranks == 1 and fork_server.can_run(env):
+        return fork_server.run("c2d_fast.train", list(map(str, words)), env=env, timeout=timeout)
     return subprocess.run(
         command(*words, ranks=ranks, restarts=restarts),
-        capture_output=True, text=True, cwd=ROOT, timeout=timeout, check=False, env=environment(**(env or {})),
+        capture_output=True, text=True, cwd=ROOT, timeout=timeout, check=False, env=env,
     )  # fmt: skip
 
 
