@@ -17,13 +17,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items):
-    """Gives slow tests more time than setup.cfg does, where pytest-timeout is installed."""
-    for item in items:
-        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(SLOW_LIMIT_S))
-
-
 @pytest.fixture(autouse=True, scope="session")
 def cache_home(tmp_path_factory):
     """Manifests of the tests stay out of the user's cache, also in the processes that tests start."""
@@ -74,7 +67,10 @@ def whole_run(eight_videos, tmp_path_factory):
 
 
 def pytest_collection_modifyitems(items):
+    """Marks the GPU tests, and gives slow tests more time than setup.cfg does."""
     for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_LIMIT_S))
         if "gpu" in Path(item.fspath).parts:
             item.add_marker("gpu")
 
