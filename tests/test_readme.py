@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from c2d_fast.recipe import load_pipe
+from c2d_fast.recipe import load_pipe, shipped_pipes
 from c2d_fast.transcode import DEFAULT_GOP
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +28,7 @@ def commands():
 def test_commands_parse_and_name_files_that_exist(name, rest):
     args = importlib.import_module(f"c2d_fast.{name}").parse(shlex.split(rest, comments=True))
     # tennis.py is what the README's worked example writes; test_finetuning.py runs it.
-    assert getattr(args, "pipe", None) in (None, "tennis.py") or (ROOT / args.pipe).is_file()
+    assert getattr(args, "pipe", None) in (None, "tennis.py", *shipped_pipes()) or (ROOT / args.pipe).is_file()
 
 
 def test_the_table_is_that_of_the_recipes():
