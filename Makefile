@@ -5,6 +5,8 @@
 # make gpu-stages  the first minutes on a GPU: STAGE=probe, models, decode, loaders, both or train (all without), OUT=DIR for JSON
 # make gpu-bench  throughput on a GPU, written to benchmarks/results/throughput-gpu.json; PYTHON as above
 # make gpu-precision  mixed precision against full precision on a GPU
+# make docs       the pages of docs/ and the API as a site, in build/site; PYTHON takes an interpreter that has MkDocs, as above
+# make release-check  builds the package, looks into it, installs it anew outside this folder, and trains the demo with that
 # make clean      remove the environment, the demo data and caches (never runs/)
 
 # PYTHON: the interpreter that the environment is made from (default python3), or that the gpu targets use as it is.
@@ -17,7 +19,7 @@ GPU_PATH := PYTHONPATH=$(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 STAGE ?=
 OUT ?= runs/gpu
 
-.PHONY: demo test test-all lint gpu-check gpu-stages gpu-bench gpu-precision clean
+.PHONY: demo test test-all lint gpu-check gpu-stages gpu-bench gpu-precision docs release-check clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -53,6 +55,12 @@ gpu-bench: $(if $(PYTHON),,.venv/installed-test)
 gpu-precision: $(if $(PYTHON),,.venv/installed-test)
 	$(GPU_PATH) $(GPU_PYTHON) benchmarks/precision.py
 
+docs: $(if $(PYTHON),,.venv/installed-docs)
+	$(GPU_PYTHON) -m mkdocs build --strict
+
+release-check:
+	$(BASE) tools/release_check.py
+
 .venv/installed: setup.cfg pyproject.toml
 	@$(BASE) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(BASE) is older than Python 3.11; give a newer one: make PYTHON=python3.12 ..."; exit 1; }
@@ -64,6 +72,10 @@ gpu-precision: $(if $(PYTHON),,.venv/installed-test)
 	$(VENV) -m pip install --disable-pip-version-check -e '.[test]'
 	touch $@
 
+.venv/installed-docs: .venv/installed
+	$(VENV) -m pip install --disable-pip-version-check -e '.[docs]'
+	touch $@
+
 clean:
 	rm -rf .venv data/demo data/precision data/benchmark data/soak build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find c2d_fast dali_pipes tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find c2d_fast dali_pipes tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -34,7 +34,7 @@ def load_model(
     To score a video, average over its views: the softmax of the logits with temporal pool, the logits without.
 
     Args:
-        pipe: the pipe file, e.g. "dali_pipes/k400_8x8.py"; it is code, and runs.
+        pipe: the path of a pipe file, which is code, and runs; or the name of a shipped one, e.g. "k400_8x8".
         checkpoint: ours (.pt, .safetensors), a published .pth, or a torchvision ResNet's state dict with a classifier of K
             classes; nothing in it can run. None: a new model, with random weights.
         device: where the model goes; None: the first CUDA GPU, or the CPU where there is none.

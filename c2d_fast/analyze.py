@@ -6,8 +6,8 @@ from pathlib import Path
 from c2d_fast import cli
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parses the command's flags."""
+def make_parser() -> cli.Parser:
+    """Returns the parser of the command's flags."""
     parser = cli.command(
         "analyze",
         "Draws curves and speed of runs over each other, confusion matrix, accuracy by class and hardest videos of "
@@ -22,7 +22,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--label-map", metavar="FILE", help="class names of the results (default: those of FILE.summary.json, or numbers)"
     )
     parser.add_argument("--top", type=cli.positive, default=20, metavar="N", help="hardest videos to list (default 20)")
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command's flags."""
+    return make_parser().parse_args(argv)
 
 
 def main() -> None:

@@ -9,15 +9,15 @@ from pathlib import Path
 from c2d_fast import cli
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parses the command's flags."""
+def make_parser() -> cli.Parser:
+    """Returns the parser of the command's flags."""
     parser = cli.command(
         "browse",
         "Shows what the loader really feeds the model with, as pictures with class, file, frames and crop, or as arrays:\n"
         "clips (uint8 [N, T, H, W, C], RGB), path, label, index (place in the list), view (crop * 10 + clip in test).",
         "python -m c2d_fast.browse --pipe dali_pipes/k400_8x8.py --list train.txt --png clips.png",
     )
-    parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe")
+    parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe: a pipe file, or a shipped one's name")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw clips on a sheet (more than 30: FILE-2.png ...)")
     parser.add_argument("--mp4", type=Path, metavar="FILE", help="let the first sheet's clips play beside each other")
     parser.add_argument("--npz", type=Path, metavar="FILE", help="write clips as arrays")
@@ -34,7 +34,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     cli.add_list_flags(data)
     cli.add_loader_flags(parser)
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command's flags."""
+    return make_parser().parse_args(argv)
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from c2d_fast import cli
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parses the command's flags."""
+def make_parser() -> cli.Parser:
+    """Returns the parser of the command's flags."""
     parser = cli.command(
         "export",
         "Writes a checkpoint's weights as safetensors, in torchvision's ResNet names, or its model as ONNX: clips, RGB, uint8\n"
@@ -23,7 +23,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
                         help="ONNX: a second output, features [N, C], what the classifier is given")  # fmt: skip
     parser.add_argument("--pipe", metavar="FILE", help="the recipe, for a checkpoint that is not ours and does not say it")
     parser.add_argument("--num-classes", type=cli.positive, metavar="K", help="default: the checkpoint's, or the recipe's")
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command's flags."""
+    return make_parser().parse_args(argv)
 
 
 def main() -> None:

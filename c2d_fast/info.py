@@ -6,8 +6,8 @@ from pathlib import Path
 from c2d_fast import cli
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parses the command's flags."""
+def make_parser() -> cli.Parser:
+    """Returns the parser of the command's flags."""
     parser = cli.command(
         "info",
         "Shows what this machine can do: versions, CPU, memory, GPUs, decoders, encoders. A bug report starts with this.\n"
@@ -15,10 +15,15 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "counted here, beside the published figures. With a checkpoint, what it is.",
         "python -m c2d_fast.info --pipe dali_pipes/k400_8x8.py",
     )
-    parser.add_argument("--pipe", metavar="FILE", help="a recipe")
+    parser.add_argument("--pipe", metavar="FILE", help="a recipe: a pipe file, or a shipped one's name")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="of any form; nothing in it is run")
     parser.add_argument("--json", action="store_true", help="all of it as one JSON object")
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command's flags."""
+    return make_parser().parse_args(argv)
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from c2d_fast import cli
 from c2d_fast.loading.plan import VIEWS
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parses the command's flags."""
+def make_parser() -> cli.Parser:
+    """Returns the parser of the command's flags."""
     parser = cli.command(
         "predict",
         "Classifies videos: the most probable classes of each, with their probabilities.",
@@ -33,7 +33,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=cli.positive, metavar="N", help="views at a time (default: the recipe's)")
     cli.add_loader_flags(parser, of_list=False)
     cli.add_compute_flags(parser)
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command's flags."""
+    return make_parser().parse_args(argv)
 
 
 def main() -> None:

@@ -157,19 +157,38 @@ class PipeFile:
     train_pipe: Callable[..., Any]
     eval_pipe: Callable[..., Any]
 
+    @property
+    def recorded_path(self) -> str:
+        """Returns the path that runs record: of a shipped recipe the same on every machine."""
+        return f"dali_pipes/{self.path.name}" if self.path in shipped_pipes().values() else str(self.path)
 
-def load_pipe(path: str | Path) -> PipeFile:
-    """Runs the pipe file at path and returns what it declares.
+
+def shipped_pipes() -> dict[str, Path]:
+    """Returns the pipe files that come with this package, by the names that --pipe takes in place of a path."""
+    spec = importlib.util.find_spec("dali_pipes")
+    folders = spec.submodule_search_locations if spec else None
+    return {path.stem: path for folder in folders or () for path in sorted(Path(folder).glob("[!_]*.py"))}
+
+
+def find_pipe(given: str | Path) -> Path:
+    """Returns the path of a pipe file given by its path or as a shipped recipe's name. A file of that name comes first."""
+    path = Path(given)
+    return path if os.path.isfile(path) else shipped_pipes().get(str(given), path)
+
+
+def load_pipe(given: str | Path) -> PipeFile:
+    """Runs a pipe file, given by its path or as a shipped recipe's name, and returns what it declares.
 
     A pipe file is code and is trusted like code.
 
     Raises:
         UserError: there is no such file, it does not import, or it lacks RECIPE, train_pipe or eval_pipe.
     """
-    path = Path(path)
+    path = find_pipe(given)
     if not os.path.isfile(path):
-        problem = "is a folder, give a file in it" if os.path.isdir(path) else "no such file"
-        raise UserError(f"--pipe {path}: {problem}; the published recipes are in dali_pipes/, e.g. dali_pipes/k400_8x8.py")
+        problem = "is a folder" if os.path.isdir(path) else "no such file"
+        shipped = ", ".join(shipped_pipes())
+        raise UserError(f"--pipe {given}: {problem}; give the path of a pipe file, or the name of a shipped one: {shipped}")
     spec = importlib.util.spec_from_file_location(f"c2d_pipe_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UserError(f"--pipe {path}: is not a Python file; a pipe file ends in .py (see dali_pipes/README.md)")

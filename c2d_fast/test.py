@@ -10,8 +10,8 @@ from c2d_fast import cli
 from c2d_fast.loading.plan import VIEWS
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parses the command's flags."""
+def make_parser() -> cli.Parser:
+    """Returns the parser of the command's flags."""
     parser = cli.command(
         "test",
         "Scores a checkpoint on a list: top-1, top-5 and mean class accuracy of the averaged views, and which list it was.",
@@ -33,7 +33,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     cli.add_loader_flags(parser)
     cli.add_compute_flags(parser)
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command's flags."""
+    return make_parser().parse_args(argv)
 
 
 def main() -> None:

@@ -10,15 +10,15 @@ from pathlib import Path
 from c2d_fast import cli
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parses the command's flags."""
+def make_parser() -> cli.Parser:
+    """Returns the parser of the command's flags."""
     parser = cli.command(
         "train",
         "Trains a C2D model from video files. A run folder gets checkpoints, config.json, metrics.jsonl, TensorBoard events.",
         "python -m c2d_fast.train --pipe dali_pipes/k400_8x8.py --data-root DIR --train-list train.txt --val-list val.txt",
         exit_codes=", saved; 75 start again with --resume auto",
     )
-    parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe, e.g. dali_pipes/k400_8x8.py")
+    parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe: a pipe file, or a shipped one's name")
     data = parser.add_argument_group("data (demo.py needs none: it makes its own)")
     data.add_argument("--data-root", metavar="DIR", help="folder the training list's paths are in (default: the list's)")
     data.add_argument("--val-root", metavar="DIR", help="the same for validation (default: --data-root)")
@@ -65,7 +65,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     reading = cli.add_loader_flags(parser)
     reading.add_argument("--decode-batch", type=cli.positive, metavar="N", help="clips decoded together (default: by decoder)")
     cli.add_compute_flags(parser)
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command's flags."""
+    return make_parser().parse_args(argv)
 
 
 def main() -> None:

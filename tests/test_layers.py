@@ -36,11 +36,11 @@ BELOW["commands"] = set(BELOW)
 BASE = {"errors", "console", "tables", "files", "recipe", "versions"}
 """Files that stand in c2d_fast/ because every room may import them."""
 COMMANDS = ("train", "test", "predict", "browse", "analyze", "export", "info")
-DOORS = {"cli", "__main__", "__init__", "decode", "sampler", *COMMANDS}
+DOORS = {"cli", "program", "completion", "__main__", "__init__", "decode", "sampler", *COMMANDS}
 """The other files there: no room imports one, but for the command line of prepare."""
 
 LIGHT_ROOMS = ("processes", "video", "formats", "lists", "manifest", "prepare")
-LIGHT = {name for name in MODULES if name.split(".")[0] in (*LIGHT_ROOMS, "cli", *COMMANDS, *BASE)}
+LIGHT = {name for name in MODULES if name.split(".")[0] in (*LIGHT_ROOMS, "cli", "program", "completion", *COMMANDS, *BASE)}
 LIGHT |= {
     f"loading.{name}" for name in ("sampler", "plan", "source", "kept_images", "sample_info", "sample_memory", "worker_pool")
 }

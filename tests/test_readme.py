@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from c2d_fast.prepare.transcode import DEFAULT_GOP
-from c2d_fast.recipe import load_pipe
+from c2d_fast.recipe import load_pipe, shipped_pipes
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("dali_pipes/*")]
@@ -29,7 +29,7 @@ def commands():
 def test_commands_parse_and_name_files_that_exist(name, rest):
     args = importlib.import_module(f"c2d_fast.{name}").parse(shlex.split(rest, comments=True))
     # tennis.py is what the worked example of docs/custom-data.md writes; test_finetuning.py runs it.
-    assert getattr(args, "pipe", None) in (None, "tennis.py") or (ROOT / args.pipe).is_file()
+    assert getattr(args, "pipe", None) in (None, "tennis.py", *shipped_pipes()) or (ROOT / args.pipe).is_file()
 
 
 def test_the_readme_is_short_and_its_first_screen_has_what_a_hurried_reader_needs():

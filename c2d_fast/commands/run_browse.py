@@ -39,7 +39,7 @@ def run_browse(args: argparse.Namespace) -> None:
     for name in _ENDINGS:
         if path := getattr(args, name):
             videos = map(listing.file, range(len(listing)))
-            check_is_no_input(path, f"--{name}", (args.pipe, args.list, args.label_map, *videos))
+            check_is_no_input(path, f"--{name}", (pipe.path, args.list, args.label_map, *videos))
     print(f"list {listing.summary()}")
     bad = scored_videos(listing, args)
     options = loader_options(bad, args, choose_device(), recipe, batch_size=_LARGEST_BATCH)

@@ -13,7 +13,7 @@ from c2d_fast.model.c2d import C2D
 from c2d_fast.model.model_file import CARD_FORMAT, ModelFile, read_model_file, write_safetensors
 from c2d_fast.model.onnx_file import check_packages, write_onnx
 from c2d_fast.model.weights import describe, fit_state, model_for
-from c2d_fast.recipe import load_pipe
+from c2d_fast.recipe import find_pipe, load_pipe
 
 _MOST_PIXELS = 2**28  # of a clip: 1024 frames of 512 x 512
 
@@ -33,7 +33,7 @@ def run_export(args: argparse.Namespace) -> None:
     card_path = out.with_name(f"{out.name}.card.json")
     for path in (out, card_path):
         check_writable(path, "--out")
-        check_is_no_input(path, "--out", (args.checkpoint, args.pipe))
+        check_is_no_input(path, "--out", (args.checkpoint, args.pipe and find_pipe(args.pipe)))
         _check_length(path)
     if form == "onnx":
         check_packages(f"--out {out}")

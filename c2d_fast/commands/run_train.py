@@ -237,7 +237,7 @@ def _base_lr(args: argparse.Namespace, recipe: Recipe, global_batch: int) -> flo
 
 def _pipe_text(data: RunData) -> dict[str, str]:
     text = data.pipe.path.read_text()
-    return {"path": str(data.pipe.path), "sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text}
+    return {"path": data.pipe.recorded_path, "sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text}
 
 
 def _records(

@@ -70,7 +70,7 @@ def check_packages(what: str) -> None:
             missing[name] = str(error)
     if missing:
         reasons = ", ".join(f"{name} ({reason:.100})" for name, reason in missing.items())
-        raise UserError(f"{what}: ONNX needs packages that do not import: {reasons}; pip install {' '.join(missing)}")
+        raise UserError(f"{what}: ONNX needs packages that do not import: {reasons}; pip install 'c2d-fast[export]'")
 
 
 def write_onnx(

@@ -11,6 +11,6 @@ encode.py        one video of it, in a child process
 demo_data.py     `prepare demo`: draws and encodes the demo videos
 """
 
-from c2d_fast.prepare.command_line import main, parse
+from c2d_fast.prepare.command_line import main, make_parser, parse
 
-__all__ = ["main", "parse"]
+__all__ = ["main", "make_parser", "parse"]

@@ -9,8 +9,8 @@ from c2d_fast import cli
 from c2d_fast.video.facts import DEPTHS
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parses the command's flags."""
+def make_parser() -> cli.Parser:
+    """Returns the parser of the command's flags."""
     parser = cli.command("prepare", "Makes data sets.", "python -m c2d_fast.prepare demo --out data/demo", quiet=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_list(commands)
@@ -18,7 +18,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     _add_show(commands)
     _add_transcode(commands)
     _add_demo(commands)
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command's flags."""
+    return make_parser().parse_args(argv)
 
 
 def _add_demo(commands: Any) -> None:

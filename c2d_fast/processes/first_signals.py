@@ -37,8 +37,13 @@ def end_at_once(number: int, frame: FrameType | None = None) -> None:
 
 
 def is_command() -> bool:
-    """Says whether this process was started as `python -m c2d_fast...`: not as a worker, and not by who imports the package."""
+    """Says whether this process was started as `python -m c2d_fast...`, or by the program's script.
+
+    Not so as a worker, or by who imports the package.
+    """
     words = [*sys.orig_argv[1:], ""]
+    if os.path.basename(next(word for word in words if not word.startswith("-"))) == "c2d-fast":
+        return True
     places = [place for place, word in enumerate(words) if word.startswith("-m")]
     name = (words[places[0]].removeprefix("-m") or words[places[0] + 1]) if places else ""
     return name.split(".")[0] == "c2d_fast"

@@ -219,7 +219,7 @@ def test_a_recipe_without_clips_is_refused(exported, tmp_path):
 def test_a_missing_package_is_named(exported, tmp_path, monkeypatch):
     _, folder, _ = exported
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"do not import: onnxruntime \(.*\); pip install onnxruntime$"):
+    with pytest.raises(UserError, match=r"do not import: onnxruntime \(.*\); pip install 'c2d-fast\[export\]'$"):
         run("--checkpoint", folder / "best.pt", "--out", tmp_path / "x.onnx")
     run("--checkpoint", folder / "best.pt", "--out", tmp_path / "x.safetensors")
 

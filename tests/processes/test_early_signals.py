@@ -174,6 +174,8 @@ def test_who_imports_the_package_keeps_its_signals():
         (["python", "-m", "c2d_fast.train", "--pipe", "-m"], True),
         (["python", "-u", "-mc2d_fast.test"], True),
         (["python", "-m", "c2d_fast"], True),
+        (["python", "-I", "/usr/bin/c2d-fast", "train"], True),
+        (["python", "other.py", "c2d-fast"], False),
         (["python", "-m", "pytest", "-m", "c2d_fast.train"], False),
         (["python", "-c", "from multiprocessing.spawn import spawn_main"], False),
         (["python", "train.py"], False),

@@ -1,0 +1,51 @@
+"""Without the packages of the extra `export`: ONNX is refused in one line, and all else works."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from c2d_fast.model.onnx_file import _PACKAGES
+from conftest import ROOT
+from runs import one_line
+
+import c2d_fast
+
+
+@pytest.fixture
+def without(tmp_path):
+    """The environment of a machine that lacks the packages."""
+    folder = tmp_path / "blocked"
+    folder.mkdir()
+    for name in _PACKAGES:
+        (folder / f"{name}.py").write_text(f"raise ImportError(\"No module named '{name}'\")\n")
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+
+
+def export(env, folder, *words):
+    command = [sys.executable, "-m", "c2d_fast.export", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env, timeout=120, check=False)
+
+
+def test_onnx_is_refused_before_anything_is_read(without, tmp_path):
+    done = export(without, tmp_path, "--checkpoint", "nowhere.pt", "--out", "x.onnx")
+    one_line(done, 2, "error: --out x.onnx: ", "packages that do not import: onnx (", "; pip install 'c2d-fast[export]'\n")
+    assert done.stdout == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["blocked"]
+
+
+def test_safetensors_is_written_without_them(without, tmp_path):
+    pytest.importorskip("safetensors")
+    torch.save(c2d_fast.load_model("demo", device="cpu").state_dict(), tmp_path / "x.pth")
+    done = export(without, tmp_path, "--pipe", "demo", "--checkpoint", "x.pth", "--to", "safetensors")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert c2d_fast.load_model("demo", tmp_path / "x.safetensors", "cpu").state_dict().keys()
+
+
+def test_nothing_else_imports_them(without, tmp_path):
+    code = "from c2d_fast.commands import run_train, run_test, run_predict, run_info, run_export"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=without, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,85 @@
+"""Shipped recipes by their names: --pipe k400_8x8."""
+
+import hashlib
+import json
+
+import pytest
+from conftest import ROOT
+from runs import last, one_line, train
+
+import c2d_fast
+from c2d_fast.errors import UserError
+from c2d_fast.recipe import find_pipe, load_pipe, shipped_pipes
+
+NAMES = ["demo", "k400_16x4", "k400_8x8", "k400_8x8_nonlocal", "k400_8x8_nopool", "k400_8x8_nopool_r101"]
+
+
+def test_all_shipped_recipes_have_their_files_names():
+    assert sorted(shipped_pipes()) == NAMES
+    for name in NAMES:
+        pipe = load_pipe(name)
+        assert pipe.recipe.name == name
+        assert pipe.path.samefile(ROOT / f"dali_pipes/{name}.py")
+        assert pipe.recorded_path == f"dali_pipes/{name}.py"
+    assert sum(p.numel() for p in c2d_fast.load_model("demo", device="cpu").parameters()) > 10_000_000
+
+
+def test_a_file_of_that_name_comes_first_and_a_folder_does_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    assert find_pipe("demo") == shipped_pipes()["demo"]
+    (tmp_path / "demo").rmdir()
+    (tmp_path / "demo").write_text("RECIPE = 1\n")
+    assert str(find_pipe("demo")) == "demo"
+    with pytest.raises(UserError, match=r"--pipe demo: is not a Python file; a pipe file ends in \.py"):
+        load_pipe("demo")
+    for path in ("./k400_8x8", "elsewhere/k400_8x8", "k400_8x8.py"):  # a path is a path
+        with pytest.raises(UserError, match=f"--pipe {path}: no such file"):
+            load_pipe(path)
+
+
+def test_a_users_file_is_recorded_as_it_was_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text((ROOT / "dali_pipes/demo.py").read_text())
+    assert load_pipe("mine.py").recorded_path == "mine.py"
+    assert load_pipe(tmp_path / "mine.py").recorded_path == str(tmp_path / "mine.py")
+
+
+def test_an_unknown_name_lists_the_shipped_ones(run_command):
+    done = run_command("train", "--pipe", "k400_8x9")
+    one_line(
+        done, 2, "error: --pipe k400_8x9: no such file; give the path of a pipe file, or the name of a shipped one: demo, "
+    )
+    assert done.stderr.endswith(": " + ", ".join(sorted(NAMES)) + "\n")
+    one_line(run_command("info", "--pipe", "dali_pipes"), 2, "--pipe dali_pipes: is a folder; give the path")
+
+
+def test_a_run_goes_on_by_name_or_by_path(eight_videos, tmp_path, monkeypatch, capsys):
+    out, path = tmp_path / "run", ROOT / "dali_pipes/demo.py"
+    given = ["--train-list", eight_videos, "--num-classes", 2, "--out", out, "--batch-size", 4, "--workers", 1]
+    train("--pipe", "demo", *given, "--epochs", 1, monkeypatch=monkeypatch)
+    config, text = json.loads((out / "config.json").read_text()), path.read_text()
+    assert config["flags"]["pipe"] == "demo"
+    recorded = {"path": "dali_pipes/demo.py", "sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text}
+    assert config["pipe_file"] == last(out)["pipe_file"] == recorded
+    for epochs, pipe in ((2, path), (3, "demo")):
+        capsys.readouterr()
+        train("--pipe", pipe, *given, "--epochs", epochs, "--resume", "auto", monkeypatch=monkeypatch)
+        printed = capsys.readouterr().out
+        assert f"after epoch {epochs - 1}" in printed
+        assert "note: it" not in printed
+        assert last(out)["progress"]["epoch"] == epochs
+    assert last(out)["pipe_file"] == recorded
+
+
+def test_no_shipped_recipe_is_written_over(eight_videos, tmp_path, run_command):
+    path = shipped_pipes()["demo"]
+    before = path.read_bytes()
+    for name in ("x.npz", "x.onnx"):
+        (tmp_path / name).symlink_to(path)
+    for words in (
+        ["browse", "--pipe", "demo", "--list", eight_videos, "--num-classes", 2, "--npz", tmp_path / "x.npz"],
+        ["export", "--pipe", "demo", "--checkpoint", "none.pt", "--out", tmp_path / "x.onnx"],
+    ):
+        one_line(run_command(*words), 2, f"{words[-1]}: is {path}, which is only read; give another file")
+    assert path.read_bytes() == before
