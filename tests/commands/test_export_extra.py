@@ -6,11 +6,11 @@ import sys
 
 import pytest
 import torch
-from c2d_fast.model.onnx_file import _PACKAGES
 from conftest import ROOT
 from runs import one_line
 
 import c2d_fast
+from c2d_fast.model.onnx_file import _PACKAGES
 
 
 @pytest.fixture
