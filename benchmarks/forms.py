@@ -12,7 +12,6 @@ import argparse
 import dataclasses
 import json
 import statistics
-import subprocess
 import sys
 import time
 from fractions import Fraction
@@ -25,6 +24,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from generated import make_videos
 from machine import describe_machine
+from subprocesses import run_python
 
 from c2d_fast.commands.dataset import choose_device
 from c2d_fast.formats.packet_table import rows_of
@@ -132,11 +132,7 @@ def make(args: argparse.Namespace, name: str, flags: list[str] | None) -> Path:
     else:
         manifest = folder / name / f"{args.list.stem}.npz"
         command = ["transcode", "--list", args.list, "--out", folder / name, *root, *flags]
-    done = subprocess.run(
-        [sys.executable, "-m", "c2d_fast.prepare", *map(str, command)], check=False, capture_output=True, text=True
-    )
-    if done.returncode:
-        sys.exit(done.stderr)
+    run_python("-m", "c2d_fast.prepare", *command)
     return manifest
 
 

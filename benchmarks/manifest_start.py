@@ -15,11 +15,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 from machine import describe_machine
+from subprocesses import end_group, run_python
 
 from c2d_fast.formats.manifest_file import ManifestFile
 from c2d_fast.lists.listing import read_list
@@ -30,6 +32,7 @@ from c2d_fast.video.facts import DTYPE, Facts, to_table
 
 FORMAT = "c2d_fast.benchmark.manifest_start/1"
 PIPE = Path(__file__).parents[1] / "dali_pipes" / "k400_8x8.py"
+_START_LIMIT_S = 1800.0
 
 
 def main() -> None:
@@ -51,8 +54,8 @@ def main() -> None:
         small = Path(folder, "small.npz")
         make_manifest(small, 64)
         for number in range(args.rounds):
-            command = [sys.executable, __file__, "--only-read", str(manifest)]
-            alone = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            command = [__file__, "--only-read", str(manifest)]
+            alone = json.loads(run_python(*command))
             rounds.append(alone | train(manifest, Path(folder, f"run{number}"), ""))
             rounds[-1] |= train(small, Path(folder, f"small{number}"), "_of_64_videos")
             print(", ".join(f"{name} {value:.2f}" for name, value in rounds[-1].items()))
@@ -116,18 +119,23 @@ def train(manifest: Path, out: Path, name: str) -> dict[str, float]:
     """Starts a training run and ends it where its first step would begin; name ends the results' names."""
     command = [sys.executable, "-m", "c2d_fast.train", "--pipe", str(PIPE), "--train-list", str(manifest), "--out", str(out)]
     started_s = time.perf_counter()
-    process = subprocess.Popen([*command, "--weights", "none"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("training ") and "run folder" in line:
-            seconds = time.perf_counter() - started_s
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            process.kill()
-            process.wait()
-            kilobytes = next(int(row.split()[1]) for row in status.splitlines() if row.startswith("VmHWM"))
-            return {f"train_start{name}_s": seconds, f"train_start{name}_mb": kilobytes * 1024 / 1e6}
-    assert process.stderr is not None
-    sys.exit(f"error: the run ended before it began: {process.stderr.read()}")
+    # What it says on stderr goes into the same pipe: one that nobody reads would fill up.
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen([*command, "--weights", "none"], text=True, process_group=0, **pipes)  # type: ignore[call-overload]
+    limit, said = threading.Timer(_START_LIMIT_S, end_group, [process]), []
+    limit.start()
+    try:
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("training ") and "run folder" in line:
+                seconds = time.perf_counter() - started_s
+                status = Path(f"/proc/{process.pid}/status").read_text()
+                kilobytes = next(int(row.split()[1]) for row in status.splitlines() if row.startswith("VmHWM"))
+                return {f"train_start{name}_s": seconds, f"train_start{name}_mb": kilobytes * 1024 / 1e6}
+    finally:
+        limit.cancel()
+        end_group(process)
+    sys.exit(f"error: the run ended before it began, or did not within {_START_LIMIT_S:.0f} s: {''.join(said[-5:])}")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ file, and scale, crop, resize and flip with OpenCV as MMAction2 does; they diffe
 import contextlib
 import io
 import json
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from subprocesses import end_group
 
 
 def decode_with_decord(path: str, frames: Any) -> Any:
@@ -153,51 +152,50 @@ def batches_per_s(step: Callable[[], object], steps: int, workers: int) -> float
 class Peer:
     """A peer's process. missing says why there is none."""
 
-    def __init__(self, name: str):
-        self.name, self.missing = name, ""
+    def __init__(self, name: str, limit_s: float = ANSWER_LIMIT_S):
+        """Starts it.
+
+        Args:
+            name: of DECODERS.
+            limit_s: in which it must take a request and answer it.
+        """
+        self.name, self.missing, self._limit_s = name, "", limit_s
+        # What a library prints on stderr, and be it a traceback for each video, is of no use here: in a pipe it would fill up.
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen([sys.executable, __file__, name], text=True, process_group=0, **pipes)
-        self._hear()
+        self._ask(None)
 
     def measure(self, request: dict[str, Any]) -> float | None:
         """Returns clips a second; None once it is missing."""
-        if self.missing:
-            return None
-        assert self._process.stdin is not None
-        try:
-            print(json.dumps(request), file=self._process.stdin, flush=True)
-        except BrokenPipeError:
-            self.missing = "its process has ended"
-            return None
-        return self._hear()
+        return None if self.missing else self._ask(request)
 
     def close(self) -> None:
         """Ends the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._kill()
-        self._process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        end_group(self._process)
+        self._process.stdout.close()
 
-    def _hear(self) -> float | None:
-        assert self._process.stdout is not None
-        started_s, timer = time.monotonic(), threading.Timer(ANSWER_LIMIT_S, self._kill)
+    def _ask(self, request: dict[str, Any] | None) -> float | None:
+        """Sends a request, and returns the answer. A process that is stopped takes neither: it is ended at the limit."""
+        started_s, timer = time.monotonic(), threading.Timer(self._limit_s, end_group, [self._process])
         timer.start()
         try:
-            for line in self._process.stdout:
-                if line.startswith("{"):  # libraries print, too
-                    answer = json.loads(line)
-                    self.missing = answer.get("missing", "")
-                    return answer.get("clips_per_s")
+            with contextlib.suppress(BrokenPipeError):
+                if request is not None:
+                    print(json.dumps(request), file=self._process.stdin, flush=True)
+                for line in self._process.stdout:
+                    if line.startswith("{"):  # libraries print, too
+                        answer = json.loads(line)
+                        self.missing = answer.get("missing", "")
+                        return answer.get("clips_per_s")
         finally:
             timer.cancel()
-        hangs = time.monotonic() - started_s > ANSWER_LIMIT_S
-        self.missing = f"gave no answer for {ANSWER_LIMIT_S:.0f} s" if hangs else f"its process ended ({self._process.wait()})"
+        hangs = time.monotonic() - started_s > self._limit_s
+        end_group(self._process)
+        code = self._process.returncode
+        self.missing = f"gave no answer for {self._limit_s:.0f} s" if hangs else f"its process has ended ({code})"
         return None
-
-    def _kill(self) -> None:
-        """Ends the process and its workers, which would hold its output open."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def main() -> None:

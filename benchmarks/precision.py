@@ -11,14 +11,13 @@ import argparse
 import json
 import platform
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from machine import dali_versions, version
+from subprocesses import run_python
 
 from c2d_fast.prepare.demo_data import CLASSES, make_demo_data
 
@@ -77,8 +76,7 @@ def train(args: argparse.Namespace, precision: str, seed: int) -> dict[str, Any]
     lists = ["--data-root", args.data, "--train-list", args.data / "train.txt", "--val-list", args.data / "val.txt"]
     options = ["--precision", precision, "--seed", seed, "--epochs", args.epochs, "--out", folder]
     started_s = time.perf_counter()
-    command = [sys.executable, "-m", "c2d_fast.train", "--pipe", PIPE, *lists, *options]
-    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL, cwd=Path.cwd())
+    run_python("-m", "c2d_fast.train", "--pipe", PIPE, *lists, *options)
     seconds = time.perf_counter() - started_s
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     last = [line for line in lines if line["kind"] == "val"][-1]

@@ -8,7 +8,6 @@ Writes benchmarks/results/recording-cpu.json (or -gpu.json), which docs/seeing.m
 import argparse
 import json
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import torch
 from machine import describe_machine
+from subprocesses import run_python
 
 ROOT = Path(__file__).parents[1]
 FORMAT = "c2d_fast.benchmark.recording/1"
@@ -41,15 +41,13 @@ def main() -> None:
 def measure(epochs: int, flags: list[str]) -> dict[str, Any]:
     """Trains the demo; returns what it says of recording, and the seconds that it took."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "c2d_fast.train", "--pipe", "dali_pipes/demo.py", "--epochs", str(epochs)]
+        command = ["-m", "c2d_fast.train", "--pipe", "dali_pipes/demo.py", "--epochs", epochs]
         started_s = time.monotonic()
-        done = subprocess.run(
-            [*command, "--out", f"{folder}/run", *flags], cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        out = run_python(*command, "--out", f"{folder}/run", *flags, cwd=ROOT)
         elapsed_s = time.monotonic() - started_s
-    found = _LINE.search(done.stdout)
-    if done.returncode or not found:
-        sys.exit(f"error: the run failed: {done.stderr}")
+    found = _LINE.search(out)
+    if not found:
+        sys.exit(f"error: the run does not say what recording took: {out}")
     percent, spent_ms, step_ms = found.groups()
     return {
         "recording_percent": float(percent),

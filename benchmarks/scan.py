@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from typing import Any
 
 from generated import make_videos
 from machine import describe_machine
+from subprocesses import run
 
 from c2d_fast.formats.manifest_file import read_manifest_file
 from c2d_fast.lists.listing import read_list
@@ -70,11 +70,6 @@ def main() -> None:
     write(args.out, listing.summary(), frames, jobs, seconds)
 
 
-def run(command: list[Any]) -> None:
-    """Runs a command that must succeed."""
-    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
-
-
 def timed(function: Any) -> float:
     """Returns the seconds that a call takes."""
     started_s = time.perf_counter()
@@ -85,7 +80,7 @@ def timed(function: Any) -> float:
 def write(path: Path, summary: str, frames: int, jobs: int, seconds: dict[str, list[float]]) -> None:
     """Writes the result and prints it."""
     rates = {name: frames / statistics.median(values) for name, values in seconds.items()}
-    version = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout.split()[2]
+    version = run(["ffmpeg", "-version"]).split()[2]
     result = {
         "format": FORMAT,
         "date": time.strftime("%Y-%m-%d"),

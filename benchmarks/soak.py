@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from subprocesses import LIMIT_S, end_group
 
 HERE = Path(__file__).parent
 FORMAT = "c2d_fast.benchmark.soak/1"
@@ -58,17 +59,17 @@ def measure(steps: int, folder: Path) -> dict[str, Any]:
     command += ["--epochs", str(steps // _STEPS_PER_EPOCH), "--checkpoint-steps", "200"]
     samples: list[tuple[int, float, int]] = []
     with (folder / "log.txt").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, process_group=0,
+                                   env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
         try:
             began_s = time.monotonic()
-            while process.poll() is None:
+            while process.poll() is None and time.monotonic() - began_s < LIMIT_S:
                 time.sleep(2)
                 step = _last_step(run)
                 if step > (samples[-1][0] if samples else 0):
                     samples.append((step, *held_by(process.pid, "Rss")))
         finally:
-            process.kill()
-            process.wait()
+            end_group(process)
     if process.returncode != 0:
         sys.exit(f"error: the run ended with exit code {process.returncode}; see {folder / 'log.txt'}")
     kept = [sample for sample in samples if 0.2 * steps <= sample[0] < steps]

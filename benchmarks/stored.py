@@ -1,12 +1,11 @@
 """The videos that the benchmark of throughput reads, in the forms that it compares."""
 
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from generated import make_videos
+from subprocesses import run_python
 
 from c2d_fast.lists.listing import read_list
 from c2d_fast.manifest.manifest import Manifest, read_manifest
@@ -79,9 +78,5 @@ def _make(args: Any, source: Path, root: Path | None, form: str) -> Path:
 
 
 def _prepare(manifest: Path, *command: Any) -> Path:
-    done = subprocess.run(
-        [sys.executable, "-m", "c2d_fast.prepare", *map(str, command)], check=False, capture_output=True, text=True
-    )
-    if done.returncode:
-        sys.exit(done.stderr.strip())
+    run_python("-m", "c2d_fast.prepare", *command)
     return manifest

@@ -9,13 +9,12 @@ validation videos are both transcoded.
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from machine import describe_machine
+from subprocesses import run_python
 
 from c2d_fast.prepare.demo_data import make_demo_data
 
@@ -71,7 +70,7 @@ def train(args: argparse.Namespace, form: str, lists: list[Path], seed: int) -> 
 
 def command(*parts: Any) -> None:
     """Runs a command of the project that must succeed."""
-    subprocess.run([sys.executable, "-m", f"c2d_fast.{parts[0]}", *map(str, parts[1:])], check=True, stdout=subprocess.DEVNULL)
+    run_python("-m", f"c2d_fast.{parts[0]}", *parts[1:])
 
 
 if __name__ == "__main__":

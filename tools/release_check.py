@@ -17,6 +17,8 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+LIMIT_S = 3600.0
+"""For the longest command: an installation of torch and DALI over a slow line."""
 OUT = ROOT / "build" / "release"
 PACKAGES = ("c2d_fast", "dali_pipes")
 NOT_COPIED = (".*", "build", "dist", "data", "runs", "shared", "*.egg-info", "__pycache__")
@@ -148,7 +150,8 @@ def run(what: str, words: list[str | Path], place: Path, *, code: int = 0, **mor
     """
     begun, command = time.monotonic(), list(map(str, words))
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))} | more
-    done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
+                          timeout=LIMIT_S)  # fmt: skip
     if done.returncode != code:
         text = f"{' '.join(command)}\n{done.stdout}{done.stderr}"
         raise CheckError(f"{what}: ended with exit code {done.returncode} in place of {code}: {text}")

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from subprocesses import end_group
+
 from stages.card import NVIDIA, smi
 from stages.stage import Stage
 
@@ -86,7 +88,7 @@ def _heard(stage: Stage, what: str, process: "subprocess.Popen[str]") -> dict[st
     try:
         out, said = process.communicate(timeout=max(stage.left_s, 0.1))
     except subprocess.TimeoutExpired:
-        process.kill()
+        end_group(process)
         out, said = process.communicate()
         stage.leave_out(what)
     lines = [line for line in out.splitlines() if line.startswith("{")]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,33 @@ def test_peers_are_measured_or_named_as_missing(measured):
         "c2d-fast, crops by DALI on the CPU",
         "c2d-fast, whole files and crops by DALI",
     }
+
+
+@pytest.mark.parametrize(
+    ("number", "why"), [(signal.SIGSTOP, "gave no answer for 3 s"), (signal.SIGKILL, "its process has ended (-9)")]
+)
+def test_a_peer_that_stops_or_dies_costs_a_line(here, number, why):
+    from peers import Peer
+
+    peer = Peer("pyav", limit_s=3)
+    assert peer.missing == ""
+    os.kill(peer._process.pid, number)
+    # More than a pipe holds: one who is stopped does not take it.
+    assert peer.measure({"clips": ["x" * 2**20]}) is None
+    assert (peer.missing, peer.measure({})) == (why, None)
+    peer.close()
+
+
+def test_what_a_command_prints_is_read_and_its_time_is_limited(here):
+    from subprocesses import run, run_python
+
+    flood = "import sys; sys.stderr.write('x' * 2**21); sys.stdout.write('y' * 2**21)"
+    assert len(run_python("-c", flood)) == 2**21
+    with pytest.raises(SystemExit, match="no such thing"):
+        run_python("-c", "import sys; sys.exit('no such thing')")
+    # Its child would hold the pipes open.
+    with pytest.raises(SystemExit, match="took longer than 1 s, and was ended"):
+        run(["bash", "-c", "sleep 60 & sleep 60"], limit_s=1)
 
 
 def test_a_sweep_has_every_combination(measured):
