@@ -1,6 +1,5 @@
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -40,9 +39,7 @@ def run_command():
     def run(name, *args, **kwargs):
         command = [sys.executable, "-m", f"c2d_fast.{name}", *map(str, args)]
         env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""} | kwargs.pop("env", {})
-        if not kwargs and fork_server.can_run(env):
-            return fork_server.run(command[2], command[3:], env=env, timeout=600)
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600, check=False, env=env, **kwargs)
+        return fork_server.run(command, env, timeout=600, **kwargs)
 
     return run
 

@@ -1,8 +1,8 @@
-"""Runs `python -m c2d_fast.NAME` as a fork of a process that has imported what commands import: seconds less for each.
+"""Starts `python -m c2d_fast.NAME` as a fork of a process that has imported what commands import: seconds less for each.
 
-The fork is a process of its own, with its own arguments, environment, streams and exit code, and it starts workers as any other
-does. What only a new interpreter does it does not do: see can_run(). The server has no thread but its own, so that its forks
-are sound.
+The fork is a process of its own, with its own arguments, environment, streams, signals and exit code, and it starts workers as
+any other does. What only a new interpreter does it does not do: see can_start(). The server has no thread of Python's but its
+own, so that its forks are sound.
 """
 
 import atexit
@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 # Nothing reads these before a command runs. Others are read by Python or a library when it is loaded.
 _READ_LATE = {"XDG_CACHE_HOME", "FAULT", "COLUMNS", "PYTEST_CURRENT_TEST", "TORCH_HOME"}
 _READ_LATE |= {"LOCAL_RANK", "LOCAL_WORLD_SIZE", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+_OF_SERVER = ("OMP_NUM_THREADS", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
 _COMMANDS = ("train", "test", "predict", "browse", "analyze", "export", "info")
 _OTHERS = ("prepare.scan", "prepare.transcode", "prepare.findings", "commands.machine_facts", "loading.loader")
 _START_LIMIT_S = 120
@@ -31,124 +33,189 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _servers: dict = {}
 
 
-def _kept(env):
-    return {name: value for name, value in env.items() if name not in _READ_LATE}
-
-
-def can_run(env):
-    """Says whether a fork will do: nothing in the environment is new that an interpreter reads when it starts.
-
-    But for the number of threads and the path of modules: there is a server for each of these.
-    """
-    own = {"OMP_NUM_THREADS", "PYTHONPATH", "CUDA_VISIBLE_DEVICES"}
-    same = [{name: value for name, value in _kept(some).items() if name not in own} for some in (env, os.environ)]
-    # A folder before the tests' own is there to put other modules in the place of the real ones.
-    return same[0] == same[1] and env.get("PYTHONPATH", "") in ("", os.environ.get("PYTHONPATH", ""), with_tests())
-
-
 def with_tests():
     """Returns a PYTHONPATH with the tests' folder before what is there."""
     return os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
 
 
-def run(module, words, *, env, timeout):
-    """Runs a command from the project's root; returns a subprocess.CompletedProcess with its output as text.
+def can_start(command, env, more):
+    """Says whether a fork will do: nothing is asked of it that happens when an interpreter starts.
 
-    Raises:
-        subprocess.TimeoutExpired: it took longer. It has been killed, and its children end with it.
+    There is a server for each number of threads and each path of modules. A folder before the tests' own is there to put other
+    modules in the place of the real ones.
     """
-    key = tuple(env.get(name, "") for name in ("OMP_NUM_THREADS", "PYTHONPATH", "CUDA_VISIBLE_DEVICES"))
+    own = {*_OF_SERVER, *_READ_LATE}
+    fixed = [{name: value for name, value in some.items() if name not in own} for some in (env, os.environ)]
+    paths = ("", os.environ.get("PYTHONPATH", ""), with_tests())
+    is_command = command[:2] == [sys.executable, "-m"] and command[2].startswith("c2d_fast.")
+    return is_command and fixed[0] == fixed[1] and env.get("PYTHONPATH", "") in paths and not more
+
+
+def start(command, env, **more):
+    """As subprocess.Popen(command, env=env, cwd=ROOT, **more), by a fork where that will do."""
+    session = more.pop("start_new_session", False)
+    known = {name: more.pop(name) for name in ("stdin", "stdout", "stderr", "text") if name in more}
+    if can_start(command, env, more):
+        return _Fork(command, env=env, start_new_session=session, **known)
+    return subprocess.Popen(command, env=env, cwd=ROOT, start_new_session=session, **known, **more)
+
+
+def run(command, env, timeout, **more):
+    """As subprocess.run(command, env=env, cwd=ROOT, timeout=timeout, capture_output=True, text=True), likewise."""
+    with start(command, env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more) as process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+class _Fork(subprocess.Popen):
+    """A command that the server has forked: all of Popen, but for how it is started and waited for."""
+
+    def _execute_child(self, args, executable, preexec_fn, close_fds, pass_fds, cwd, env, startupinfo, creationflags, shell,
+                       p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite, restore_signals, gid, gids, uid, umask,
+                       start_new_session, process_group):  # fmt: skip
+        with open(os.devnull) as nothing:
+            # Where no stream is given a command has the tests' own, as with Popen.
+            given = zip((p2cread, c2pwrite, errwrite), (nothing.fileno(), 1, 2), strict=True)
+            fds = [fd if fd != -1 else other for fd, other in given]
+            self._server = _server_for(env)
+            self.pid = self._server.fork({"command": args[2:], "env": env, "session": start_new_session}, fds)
+        self._child_created = True
+        self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
+
+    def _try_wait(self, wait_flags):
+        status = self._server.status(self.pid, wait=not wait_flags & os.WNOHANG)
+        return (0, 0) if status is None else (self.pid, status)
+
+    def _internal_poll(self, _deadstate=None, **_):
+        if self.returncode is None:
+            pid, status = self._try_wait(os.WNOHANG)
+            if pid == self.pid:
+                self._handle_exitstatus(status)
+        return self.returncode
+
+
+def _server_for(env):
+    key = tuple(env.get(name, "") for name in _OF_SERVER)
     if key not in _servers:
-        _servers[key] = _Server(_kept(env))
-    return _servers[key].run(module, words, env, timeout)
+        _servers[key] = _Server({name: value for name, value in env.items() if name not in _READ_LATE})
+    return _servers[key]
 
 
 class _Server:
+    """The server's process, and what it has said: "pid" of each fork, then "pid status" when it has ended."""
+
     def __init__(self, env):
         self._socket, theirs = socket.socketpair()
         command = [sys.executable, __file__, str(theirs.fileno())]
         self._process = subprocess.Popen(command, cwd=ROOT, env=env, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         theirs.close()
         atexit.register(self._end)
+        self._text, self._begun, self._status = b"", [], {}
         self._hear(_START_LIMIT_S)
 
     def _end(self):
-        self._socket.close()
         self._process.kill()
         self._process.wait()
+        self._socket.close()
 
-    def run(self, module, words, env, timeout):
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as asked:
-            asked.write(json.dumps({"module": module, "words": words, "env": env}).encode())
-            asked.flush()
-            socket.send_fds(self._socket, [b"x"], [asked.fileno(), out.fileno(), err.fileno()])
-            pid, code = self._hear(_START_LIMIT_S), None
-            with contextlib.suppress(TimeoutError):
-                code = self._hear(timeout)
-            if code is None:
-                os.kill(pid, signal.SIGKILL)
+    def fork(self, asked, fds):
+        """Has a command started; returns its process."""
+        with tempfile.TemporaryFile() as file:
+            file.write(json.dumps(asked).encode())
+            file.flush()
+            socket.send_fds(self._socket, [b"x"], [file.fileno(), *fds])
+            self._begun.clear()
+            while not self._begun:
                 self._hear(_START_LIMIT_S)
-                raise subprocess.TimeoutExpired([module, *words], timeout)
-            texts = []
-            for file in (out, err):
-                file.seek(0)
-                texts.append(file.read().decode())
-        return subprocess.CompletedProcess([sys.executable, "-m", module, *words], code, *texts)
+        return self._begun.pop()
+
+    def status(self, pid, *, wait):
+        """Returns with what a fork has ended, as waitpid says it; None while it goes on."""
+        while pid not in self._status:
+            try:
+                self._hear(None if wait else 0)
+            except (TimeoutError, BlockingIOError):
+                return None
+        return self._status[pid]
 
     def _hear(self, timeout):
-        # A file object of a socket is of no use any more once a time limit has struck: a line is read by hand.
         self._socket.settimeout(timeout)
-        line = b""
-        while not line.endswith(b"\n"):
-            more = self._socket.recv(1)
-            assert more, "the server has ended"
-            line += more
-        return int(line)
+        more = self._socket.recv(4096)
+        assert more, "the server has ended"
+        *lines, self._text = (self._text + more).split(b"\n")
+        for line in lines:
+            pid, *status = map(int, line.split())
+            if status:
+                self._status[pid] = status[0]
+            else:
+                self._begun.append(pid)
 
 
-def serve(link):
-    """Forks for each request: in the child returns, in the server never."""
-    with socket.socket(fileno=link) as mine:
-        mine.sendall(b"0\n")  # ready
-        while True:
-            message, fds, _, _ = socket.recv_fds(mine, 1, 3)
+def _serve(link):
+    """Forks for each request: in the child returns what is asked, in the server never."""
+    ended, bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.set_wakeup_fd(bell)
+    link.sendall(b"0\n")  # ready
+    while True:
+        ready, _, _ = select.select([link, ended], [], [])
+        if ended in ready:
+            os.read(ended, 4096)
+            with contextlib.suppress(ChildProcessError):
+                while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                    link.sendall(b"%d %d\n" % found)
+        if link in ready:
+            message, fds, _, _ = socket.recv_fds(link, 1, 4)
             if not message:
                 os._exit(0)
-            pid = os.fork()
-            if not pid:
-                ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-                break
-            for fd in fds:
+            if pid := os.fork():
+                for fd in fds:
+                    os.close(fd)
+                link.sendall(b"%d\n" % pid)
+                continue
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for fd in (ended, bell):
                 os.close(fd)
-            mine.sendall(b"%d\n" % pid)
-            _, status = os.waitpid(pid, 0)
-            mine.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
-    with open(fds[0], "rb") as file:
-        file.seek(0)
-        asked = json.load(file)
-    for target, fd in ((1, fds[1]), (2, fds[2])):
-        os.dup2(fd, target)
-        os.close(fd)
-    return asked
+            link.close()
+            with open(fds[0], "rb") as file:
+                file.seek(0)
+                asked = json.load(file)
+            for target, fd in enumerate(fds[1:]):
+                os.dup2(fd, target)
+                os.close(fd)
+            return asked
 
 
-def main():
+def _main():
     """Is the server, and in each fork the command. Each ends with its parent."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     sys.path[0] = str(ROOT)  # as -m has it; it was this file's folder
     for name in (*(f"commands.run_{command}" for command in _COMMANDS), *_OTHERS):
         importlib.import_module(f"c2d_fast.{name}")
     assert threading.active_count() == 1  # beside those of OpenBLAS, which stops them for a fork
-    asked = serve(int(sys.argv[1]))
+    asked = _serve(socket.socket(fileno=int(sys.argv[1])))
+    if asked["session"]:
+        os.setsid()
+    # As an interpreter makes them: what kind of file is behind them is found out when they are opened.
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
     os.environ.clear()
     os.environ.update(asked["env"])
-    sys.argv[1:] = asked["words"]
-    sys.orig_argv[1:] = ["-m", asked["module"], *asked["words"]]
+    module, *words = asked["command"]
+    sys.argv[1:] = words
+    sys.orig_argv[1:] = ["-m", module, *words]
     from c2d_fast.processes import first_signals
 
     first_signals.listen()
-    runpy._run_module_as_main(asked["module"])
+    runpy._run_module_as_main(module)
 
 
 if __name__ == "__main__":
-    main()
+    _main()

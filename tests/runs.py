@@ -79,13 +79,7 @@ def environment(**more):
 
 def run(*words, ranks=1, restarts=0, timeout=240, env=None):
     """Runs the command in processes of its own."""
-    env = environment(**(env or {}))
-    if ranks == 1 and fork_server.can_run(env):
-        return fork_server.run("c2d_fast.train", list(map(str, words)), env=env, timeout=timeout)
-    return subprocess.run(
-        command(*words, ranks=ranks, restarts=restarts),
-        capture_output=True, text=True, cwd=ROOT, timeout=timeout, check=False, env=env,
-    )  # fmt: skip
+    return fork_server.run(command(*words, ranks=ranks, restarts=restarts), environment(**(env or {})), timeout)
 
 
 def last(folder, name="last.pt"):
@@ -126,8 +120,8 @@ def one_line(done, code, *parts):
 
 def start(*words, **env):
     """Begins the command in a process group of its own."""
-    return subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-                            env=environment(**env), start_new_session=True)  # fmt: skip
+    return fork_server.start(command(*words), environment(**env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             start_new_session=True)  # fmt: skip
 
 
 def wait_for_steps(process, out, number):
