@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from c2d_fast.dataset import choose_device
 from measure import Setting, loader_round, open_loader, stage_costs
 from rounds import Rounds, timed
 from stored import Form, read_form
@@ -14,6 +13,7 @@ from sweep import Shares, changed, loader_row
 from together import transfer_cost
 from trained import Trained, both_rounds, cached_batch
 
+from c2d_fast.commands.dataset import choose_device
 from c2d_fast.recipe import PipeFile, load_pipe
 from stages.model_jobs import tidy, timed_rounds
 

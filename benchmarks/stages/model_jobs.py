@@ -5,11 +5,11 @@ import math
 from typing import Any
 
 import torch
-from c2d_fast.cuda_waits import sleep_in_waits
 from recipes import load_recipe
 from rounds import timed
 from trained import Trained, cached_batch, model_rounds
 
+from c2d_fast.training.cuda_waits import sleep_in_waits
 from stages.ways import Way
 
 WARMUP, ROUNDS = 5, 3
@@ -55,7 +55,7 @@ def timed_rounds(trained: Trained, batch_size: int, round_s: float) -> dict[str,
 
 
 def run_device() -> torch.device:
-    """Returns the device as a run has it: see c2d_fast.dataset.choose_device, which imports DALI."""
+    """Returns the device as a run has it: see c2d_fast.commands.dataset.choose_device, which imports DALI."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     sleep_in_waits(0)
