@@ -115,7 +115,9 @@ class _Server:
         theirs.close()
         atexit.register(self._end)
         self._text, self._begun, self._status = b"", [], {}
+        self._lock = threading.RLock()
         self._hear(_START_LIMIT_S)
+        self._begun.clear()
 
     def _end(self):
         self._process.kill()
@@ -127,20 +129,24 @@ class _Server:
         with tempfile.TemporaryFile() as file:
             file.write(json.dumps(asked).encode())
             file.flush()
-            socket.send_fds(self._socket, [b"x"], [file.fileno(), *fds])
-            self._begun.clear()
-            while not self._begun:
-                self._hear(_START_LIMIT_S)
-        return self._begun.pop()
+            with self._lock:
+                self._socket.settimeout(_START_LIMIT_S)
+                socket.send_fds(self._socket, [b"x"], [file.fileno(), *fds])
+                while not self._begun:
+                    self._hear(_START_LIMIT_S)
+                return self._begun.pop()
 
     def status(self, pid, *, wait):
-        """Returns with what a fork has ended, as waitpid says it; None while it goes on."""
-        while pid not in self._status:
-            try:
-                self._hear(None if wait else 0)
-            except (TimeoutError, BlockingIOError):
+        """Returns with what a fork has ended, as waitpid says it; None while it goes on. Any thread may ask."""
+        while True:
+            with self._lock:
+                if pid in self._status:
+                    return self._status[pid]
+                with contextlib.suppress(TimeoutError, BlockingIOError):
+                    self._hear(0.05 if wait else 0)
+                    continue
+            if not wait:
                 return None
-        return self._status[pid]
 
     def _hear(self, timeout):
         self._socket.settimeout(timeout)

@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fork_server
@@ -77,9 +79,42 @@ def environment(**more):
     return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": fork_server.with_tests(), **more}
 
 
-def run(*words, ranks=1, restarts=0, timeout=240, env=None):
-    """Runs the command in processes of its own."""
-    return fork_server.run(command(*words, ranks=ranks, restarts=restarts), environment(**(env or {})), timeout)
+def run(*words, ranks=1, restarts=0, torchrun=False, timeout=240, env=None):
+    """Runs the command in processes of its own, one for each rank; with restarts, or where it is asked for, under torchrun."""
+    env = environment(**(env or {}))
+    if ranks == 1 or restarts or torchrun:
+        return fork_server.run(command(*words, ranks=ranks, restarts=restarts), env, timeout)
+    return _run_ranks(command(*words), ranks, env, timeout)
+
+
+def _run_ranks(words, ranks, env, timeout):
+    """Does what torchrun does: starts the ranks, ends all when one fails, and returns 1 then; what they say is put together."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    env = env | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    env |= {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
+    processes = [
+        fork_server.start(words, env | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True)
+        for rank in range(ranks)
+    ]  # fmt: skip
+
+    def ended(process):
+        said = process.communicate(timeout=timeout)
+        if process.returncode:
+            for other in processes:
+                other.terminate()
+        return said
+
+    try:
+        with ThreadPoolExecutor(ranks) as pool:
+            outs, errs = zip(*pool.map(ended, processes), strict=True)
+    finally:
+        for process in processes:
+            process.kill()
+    failed = any(process.returncode for process in processes)
+    return subprocess.CompletedProcess(words, int(failed), "".join(outs), "".join(errs))
 
 
 def last(folder, name="last.pt"):

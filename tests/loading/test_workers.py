@@ -89,7 +89,7 @@ def test_a_source_that_hangs_is_ended_by_the_watchdog(eight_videos, tmp_path):
 @pytest.mark.slow
 def test_a_rank_that_hangs_ends_all_ranks(eight_videos, tmp_path):
     words = flags(eight_videos, tmp_path / "run", "--pipe", FAULTY, "--stall-minutes", 0.1)
-    done = run(*words, ranks=2, env={"FAULT": json.dumps({"kind": "hang", "video": 3})})
+    done = run(*words, ranks=2, torchrun=True, env={"FAULT": json.dumps({"kind": "hang", "video": 3})})
     assert done.returncode == 1
     assert "exitcode  : 75" in done.stderr
     assert "no progress for 6 s" in done.stderr

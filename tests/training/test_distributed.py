@@ -1,4 +1,4 @@
-"""Several ranks over Gloo, started by torchrun as users do."""
+"""Several ranks over Gloo, started as torchrun does it, and by torchrun itself where that is what counts."""
 
 import json
 import signal

@@ -204,7 +204,7 @@ def until_it_waits(process):
 @contextlib.contextmanager
 def run_that_waits(videos, out, away, *more):
     """A run in whose midst the data folder has gone, and which has said so."""
-    process = start(*flags(videos, out, *more), PYTHONUNBUFFERED="1")
+    process = start(*flags(videos, out, *more))
     try:
         wait_for_steps(process, out, 1)
         videos.parent.rename(away)
@@ -242,7 +242,7 @@ def test_a_run_is_resumed_though_its_data_folder_is_gone_for_now(own_videos, who
     out, away = tmp_path / "run", tmp_path / "away"
     assert run(*flags(own_videos, out, epochs=1)).returncode == 0
     (tmp_path / gone).rename(away)
-    process = start(*flags(own_videos, out, "--resume", "auto"), PYTHONUNBUFFERED="1")
+    process = start(*flags(own_videos, out, "--resume", "auto"))
     try:
         until_it_waits(process)
         time.sleep(seconds)
@@ -261,9 +261,7 @@ def test_a_run_is_resumed_though_its_data_folder_is_gone_for_now(own_videos, who
 def test_errors_of_a_storage_are_waited_out(own_videos, whole_run, tmp_path, number, when):
     out, mark = tmp_path / "run", tmp_path / "mark"
     fault = {"kind": "storage", "errno": number, "when": when, "root": str(own_videos.parent), "mark": str(mark)}
-    process = start(
-        *flags(own_videos, out, "--pipe", FAULTY, "--checkpoint-steps", 1), FAULT=json.dumps(fault), PYTHONUNBUFFERED="1"
-    )
+    process = start(*flags(own_videos, out, "--pipe", FAULTY, "--checkpoint-steps", 1), FAULT=json.dumps(fault))
     try:
         wait_for_steps(process, out, 1)
         mark.touch()
