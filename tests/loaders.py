@@ -21,7 +21,7 @@ GRAPH_CROPS = load_pipe(Path(__file__).parent / "graph_crops.py")
 CROP = PIPE.recipe.crop
 
 
-def options(decoder="ffmpeg", workers=2):
+def options(decoder="ffmpeg", workers=1):
     return LoaderOptions(device=torch.device("cpu"), decoder=decoder, workers=workers, decoder_threads=2)
 
 
@@ -30,7 +30,7 @@ def dataset(folder, **kwargs):
     return BadVideos(read_manifest(listing, allow_missing=False, jobs=2), (100.0, True), "mend them")
 
 
-def train_loader(bad, decoder="ffmpeg", workers=2, **kwargs):
+def train_loader(bad, decoder="ffmpeg", workers=1, **kwargs):
     plan = TrainPlan(videos=bad.manifest.videos(), clip=CLIP, crop=CROP, seed=1, batch_size=2, **kwargs)
     return TrainLoader(PIPE.train_pipe, plan, options(decoder, workers), bad), plan
 

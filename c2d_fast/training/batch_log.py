@@ -26,23 +26,27 @@ class BatchLog:
         self.steps_per_epoch, self.clips_per_step = source.steps_per_epoch, source.clips_per_step
         self.name = source.name
         self._path = folder / f"batches-rank{rank}.jsonl"
-        try:
-            self._file: TextIO = self._path.open("a", buffering=1)
-        except OSError as error:
-            raise self._problem(error) from error
+        self._open().close()
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yields the source's batches; steps that a resumed run takes again are written again."""
-        for number, batch in enumerate(self._source.epoch(epoch, first_step)):
-            step, part = divmod(number, self._accumulate)
-            digest = hashlib.sha256(batch.clip.cpu().numpy().tobytes()).hexdigest()
-            videos = [self.name(index) for index in batch.index.tolist()]
-            line = {"epoch": epoch + 1, "step": first_step + step + 1, "part": part, "videos": videos, "sha256": digest}
-            try:
-                self._file.write(json.dumps(line) + "\n")
-            except OSError as error:
-                raise self._problem(error) from error
-            yield batch
+        with self._open() as file:
+            for number, batch in enumerate(self._source.epoch(epoch, first_step)):
+                step, part = divmod(number, self._accumulate)
+                digest = hashlib.sha256(batch.clip.cpu().numpy().tobytes()).hexdigest()
+                videos = [self.name(index) for index in batch.index.tolist()]
+                line = {"epoch": epoch + 1, "step": first_step + step + 1, "part": part, "videos": videos, "sha256": digest}
+                try:
+                    file.write(json.dumps(line) + "\n")
+                except OSError as error:
+                    raise self._problem(error) from error
+                yield batch
+
+    def _open(self) -> TextIO:
+        try:
+            return self._path.open("a", buffering=1)
+        except OSError as error:
+            raise self._problem(error) from error
 
     def _problem(self, error: OSError) -> UserError:
         return UserError(f"--log-batches: {self._path} cannot be written ({error.strerror}); make room, or leave it out")

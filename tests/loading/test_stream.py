@@ -19,7 +19,7 @@ from c2d_fast.errors import UserError
 @pytest.mark.parametrize("damage", ["gone", "spoilt", "changed"])
 def test_a_video_that_breaks_during_training_is_replaced_as_if_it_had_never_been_there(tmp_path, decoder, damage, capsys):
     bad = dataset(tmp_path, codec="h264" if decoder == "ffmpeg" else "vp9", count=6)
-    victim = train_loader(bad, decoder)[1].index(1, 1)  # second batch
+    victim = train_loader(bad, decoder, workers=2)[1].index(1, 1)  # second batch
     expected = [b.clip for b in train_loader(bad, decoder, quarantined=frozenset({victim}))[0].epoch(0)]
     file = bad.manifest.listing.file(victim)
     if damage == "gone":
@@ -28,7 +28,7 @@ def test_a_video_that_breaks_during_training_is_replaced_as_if_it_had_never_been
         spoil(file)
     else:
         file.write_text("no video")
-    loader, _ = train_loader(bad, decoder)
+    loader, _ = train_loader(bad, decoder, workers=2)
     batches = list(loader.epoch(0))
     assert len(batches) == len(expected)
     assert all(torch.equal(batch.clip, clip) for batch, clip in zip(batches, expected, strict=True))
@@ -60,7 +60,7 @@ from pathlib import Path
 sys.path.insert(0, "tests")
 import loaders as t
 if __name__ == "__main__":
-    loader, _ = t.train_loader(t.dataset(Path(sys.argv[1]), count=4))
+    loader, _ = t.train_loader(t.dataset(Path(sys.argv[1]), count=4), workers=2)
     next(loader.epoch(0))
     workers = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     print(*[w for w in workers if b"spawn_main" in Path(f"/proc/{w}/cmdline").read_bytes()], flush=True)
