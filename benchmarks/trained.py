@@ -101,7 +101,7 @@ def cached_batch(recipe: Recipe, batch_size: int, device: torch.device) -> Batch
         clip=torch.randint(0, 256, shape, dtype=torch.uint8, device=device),
         label=torch.randint(0, recipe.model.num_classes, (batch_size,), device=device),
         index=torch.arange(batch_size, device=device),
-        real=torch.ones(batch_size, dtype=torch.bool, device=device),
+        valid=torch.ones(batch_size, dtype=torch.bool, device=device),
     )
 
 

@@ -44,7 +44,7 @@ class Quarantine:
         broken = {entry.path for entry in entries if entry.list == "train" and not entry.unread}
         gone, before = set(train.gone()), set(train.places(broken).tolist())
         self.known = frozenset(gone | before)
-        """Training videos that have been replaced before, or have broken since, by their place in the plan."""
+        """Training videos that have been replaced before, or have broken since, by their index in the plan."""
         if self.known:
             print(f"{len(self.known)} training videos broke after the run had begun ({self._path}): they stay replaced")
             train.learn(self.known, len(before - gone))  # those that can be seen to be broken have been counted

@@ -107,8 +107,10 @@ def _rows(batches: Iterator[Batch], bad: BadVideos) -> Iterator[tuple[Any, dict[
     seen: Counter[int] = Counter()
     for batch in batches:
         clips = batch.clip.cpu().numpy()
-        for clip, label, index, real in zip(clips, *(x.tolist() for x in (batch.label, batch.index, batch.real)), strict=True):
-            if real:
+        for clip, label, index, valid in zip(
+            clips, *(x.tolist() for x in (batch.label, batch.index, batch.valid)), strict=True
+        ):
+            if valid:
                 place = int(bad.manifest.kept[index])
                 facts = {"path": bad.manifest.listing.videos[place], "label": label, "index": place, "view": seen[index]}
                 yield clip.copy(), facts | {"planned": index}  # the batch's memory is the loader's

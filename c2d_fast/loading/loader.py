@@ -46,7 +46,7 @@ class TrainLoader:
             yield _batch(clip, index, self._labels, np.ones(len(index), bool), self._device)
 
     def name(self, index: int) -> str:
-        """Says which video has a place in the plan."""
+        """Says which video has an index in the plan."""
         return self._where(index)
 
     def awaited(self) -> list[int]:
@@ -69,7 +69,7 @@ class EvalLoader:
         self.num_videos = len(plan.videos)
 
     def name(self, index: int) -> str:
-        """Says which video has a place in the plan."""
+        """Says which video has an index in the plan."""
         return self._where(index)
 
     def awaited(self) -> list[int]:
@@ -104,7 +104,7 @@ class EvalLoader:
             ((crops, _),), index = self._stream.read(step)
             plan = dataclasses.replace(self._plan, quarantined=self._stream.plan.quarantined)
             for slot in range(plan.batch_size):
-                if plan.is_real(step, slot):
+                if plan.is_valid(step, slot):
                     positions = _to_device(self._plan.positions(int(index[slot])), self._device)
                     views = from_dlpack(crops[slot])[:, positions]
                     yield views.flatten(0, 1), int(index[slot])
@@ -128,10 +128,10 @@ def _batch(
     clip: Tensor,
     index: np.ndarray[Any, np.dtype[np.int64]],
     labels: np.ndarray[Any, np.dtype[np.int64]],
-    real: np.ndarray[Any, np.dtype[np.bool_]],
+    valid: np.ndarray[Any, np.dtype[np.bool_]],
     device: torch.device,
 ) -> Batch:
-    small = [_to_device(array, device) for array in (labels[index], index, real)]
+    small = [_to_device(array, device) for array in (labels[index], index, valid)]
     return Batch(clip, *small)
 
 

@@ -152,14 +152,14 @@ class EvalPlan:
         """Batches in a round; the same on all ranks."""
         return -(-len(self.videos) // (self.world * self.batch_size))
 
-    def is_real(self, step: int, slot: int) -> bool:
-        """Says whether this place holds a video that counts; the others are padding."""
+    def is_valid(self, step: int, slot: int) -> bool:
+        """Says whether this slot holds a video that counts; the others are padding."""
         position = self._position(step, slot)
         return position < len(self.videos) and position not in self.quarantined
 
     def index(self, step: int, slot: int) -> int:
         """Returns the video at a place of a step's batch: its own, or for padding any that decodes."""
-        if self.is_real(step, slot):
+        if self.is_valid(step, slot):
             return self._position(step, slot)
         return next(i for i in range(len(self.videos)) if i not in self.quarantined)
 

@@ -1,4 +1,4 @@
-"""What a loader's worker processes run: from a place in the plan to one video's bytes or frames. No torch, no DALI."""
+"""What a loader's worker processes run: from a slot of the plan to one video's bytes or frames. No torch, no DALI."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -75,7 +75,7 @@ class ClipSource:
     first_step: int = 0
     """The plan's step that the pipeline's first sample is of."""
     first_slot: int = 0
-    """That sample's place in the plan's batch."""
+    """That sample's slot in the plan's batch."""
     inbox: str = ""
     """Where workers write their stacks to when asked, see worker_stacks.py."""
     counts: str = ""

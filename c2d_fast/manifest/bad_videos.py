@@ -41,7 +41,7 @@ class BadVideos:
     found: list[str] = field(default_factory=list)
     """One line each: `list.txt:12: path.mp4 reason`."""
     late: list[tuple[int, str]] = field(default_factory=list)
-    """Place in the plan and reason of those found while reading, until they are taken."""
+    """Index in the plan and reason of those found while reading, until they are taken."""
     heard: set[int] = field(default_factory=set)
     """Videos that other ranks have found: to be replaced here, too."""
     _known: set[int] = field(default_factory=set)
@@ -119,7 +119,7 @@ class BadVideos:
         self.manifest = dataclasses.replace(self.manifest, kept=rows[~np.isin(rows, left_out)])
 
     def gone(self) -> list[int]:
-        """Returns the videos that are broken though they are kept, by their place in the plan."""
+        """Returns the videos that are broken though they are kept, by their index in the plan."""
         return [place for place, row in enumerate(self.manifest.kept.tolist()) if row in self.manifest.broken]
 
     def left_out(self) -> list[int]:
@@ -128,7 +128,7 @@ class BadVideos:
         return [int(row) for row in rows[~np.isin(rows, self.manifest.kept)]]
 
     def places(self, paths: Set[str]) -> NDArray[np.int64]:
-        """Returns the usable videos with these paths, as they stand in the list, by their place in the plan."""
+        """Returns the usable videos with these paths, as they stand in the list, by their index in the plan."""
         videos = self.manifest.listing.videos
         return np.array([place for place, row in enumerate(self.manifest.kept.tolist()) if videos[row] in paths], np.int64)
 

@@ -25,7 +25,7 @@ class Shown:
     label_scores: list[float]
     """Probability of each label, 0..1."""
     indices: list[int]
-    """The videos' places in the plan."""
+    """The videos' indices in the plan."""
 
 
 class Gallery:
@@ -65,7 +65,7 @@ class Gallery:
             probabilities = logits.detach().float().softmax(1)
             of_label = probabilities.gather(1, batch.label[:, None])[:, 0]
             best = probabilities.max(1)
-            badness = torch.where(batch.real, 1 - of_label, -1.0)
+            badness = torch.where(batch.valid, 1 - of_label, -1.0)
             columns: tuple[Tensor, ...] = (badness, batch.clip, batch.label, batch.index, best.indices, best.values, of_label)
             if self._kept:
                 columns = tuple(torch.cat(pair) for pair in zip(self._kept, columns, strict=True))
@@ -82,8 +82,8 @@ class Gallery:
         if torch.cuda.is_available():
             torch.cuda.current_stream().synchronize()  # copies that are on their way
         badness, clips, labels, indices, guesses, scores, of_label = (column.cpu() for column in kept)
-        real = badness >= 0  # padding is never shown
+        valid = badness >= 0  # padding is never shown
         return Shown(
-            clips[real].numpy(),
-            *(column[real].tolist() for column in (labels, guesses, scores, of_label, indices)),
+            clips[valid].numpy(),
+            *(column[valid].tolist() for column in (labels, guesses, scores, of_label, indices)),
         )

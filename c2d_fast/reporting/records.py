@@ -142,7 +142,7 @@ class Records:
             kind: train or val.
             step: optimizer steps taken.
             gallery: has seen them; its time is recording's, too.
-            name: says which video has a place in the plan.
+            name: says which video has an index in the plan.
         """
 
         def draw() -> None:

@@ -55,7 +55,7 @@ def evaluate(
         if gallery:
             gallery.see(batch, logits)
         scores = logits.softmax(1) if average_probabilities else logits
-        counted = batch.real.to(scores.dtype)
+        counted = batch.valid.to(scores.dtype)
         sums.index_add_(0, batch.index, scores * counted[:, None])
         views.index_add_(0, batch.index, counted)
         labels[batch.index] = batch.label

@@ -33,7 +33,7 @@ class Outcome:
     losses: Tensor
     """Mean loss of each of this rank's batches, on the device."""
     indices: list[Tensor]
-    """Of each of them the videos' places in the plan, on the device."""
+    """Of each of them the videos' indices in the plan, on the device."""
 
 
 @dataclass(kw_only=True)

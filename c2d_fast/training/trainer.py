@@ -85,7 +85,7 @@ class Trainer:
     group: Group
     signals: StopSignals
     val_name: Callable[[int], str] = str
-    """Says which video of the validation list has a place in the plan."""
+    """Says which video of the validation list has an index in the plan."""
     problems: Problems | None = None
     beat: Callable[[str], None] = lambda doing: None
     """Called whenever the run gets on, with what it does next."""

@@ -44,7 +44,7 @@ def test_a_training_step_does_not_wait_for_the_gpu(cuda, tmp_path):
     trainer.step.optimizer = make_optimizer(trainer.model, trainer.training, 0.01)
     assert trainer.step.optimizer.defaults["fused"]
     batches = [
-        type(b)(*(getattr(b, name).to(cuda) for name in ("clip", "label", "index", "real"))) for b in trainer.source.epoch(0)
+        type(b)(*(getattr(b, name).to(cuda) for name in ("clip", "label", "index", "valid"))) for b in trainer.source.epoch(0)
     ]
     tally = Tally(cuda)
     trainer.step.gallery = Gallery(4)
@@ -69,7 +69,7 @@ def test_a_bad_step_changes_nothing_on_the_gpu(cuda, tmp_path):
     trainer.model.to(cuda)
     trainer.step.optimizer = make_optimizer(trainer.model, trainer.training, 0.01)
     (batch,) = (b for b, _ in zip(trainer.source.epoch(0), range(1), strict=False))
-    batch = type(batch)(*(getattr(batch, name).to(cuda) for name in ("clip", "label", "index", "real")))
+    batch = type(batch)(*(getattr(batch, name).to(cuda) for name in ("clip", "label", "index", "valid")))
     before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
     handle = trainer.model.fc.register_forward_hook(lambda module, inputs, output: output * float("nan"))
     bad = trainer.step(iter([batch]), 1, Tally(cuda))

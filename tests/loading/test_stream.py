@@ -51,7 +51,7 @@ def test_a_video_that_breaks_before_scoring_is_left_out(tmp_path):
     bad.manifest.listing.file(3).unlink()
     loader, _ = eval_loader(bad)
     batches = list(loader.views())
-    assert [i for b in batches for i in b.index[b.real].tolist()] == [0, 1, 2, 4]
+    assert [i for b in batches for i in b.index[b.valid].tolist()] == [0, 1, 2, 4]
 
 
 KILLED = """

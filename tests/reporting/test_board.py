@@ -192,11 +192,11 @@ def test_pictures_do_not_change_what_is_learnt(eight_videos, tmp_path, monkeypat
 def test_the_gallery_keeps_the_worst_and_no_padding():
     gallery = Gallery(3)
     label = torch.tensor([0, 1, 0, 1])
-    real = torch.tensor([True, True, True, False])
+    valid = torch.tensor([True, True, True, False])
     for number in range(2):
         clip = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1, 1).expand(4, 2, 4, 4, 3) + 10 * number
         logits = torch.tensor([[2.0, 0], [2, 0], [0, 0.5], [9, 0]]) - number
-        gallery.see(Batch(clip, label, torch.arange(4) + 10 * number, real), logits + torch.tensor([number, 0.0]))
+        gallery.see(Batch(clip, label, torch.arange(4) + 10 * number, valid), logits + torch.tensor([number, 0.0]))
     shown = gallery.take()
     # Of each batch videos 0 and 2 are of class 0, 1 of class 1, and 3 is padding.
     assert set(shown.indices) == {1, 11, 2}
