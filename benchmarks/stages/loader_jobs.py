@@ -13,7 +13,7 @@ from sweep import Shares, changed, loader_row
 from together import transfer_cost
 from trained import Trained, both_rounds, cached_batch
 
-from c2d_fast.dataset import choose_device
+from c2d_fast.commands.dataset import choose_device
 from c2d_fast.recipe import PipeFile, load_pipe
 from stages.model_jobs import tidy, timed_rounds
 

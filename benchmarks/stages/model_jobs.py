@@ -9,7 +9,7 @@ from recipes import load_recipe
 from rounds import timed
 from trained import Trained, cached_batch, model_rounds
 
-from c2d_fast.cuda_waits import sleep_in_waits
+from c2d_fast.training.cuda_waits import sleep_in_waits
 from stages.ways import Way
 
 WARMUP, ROUNDS = 5, 3

@@ -37,7 +37,7 @@ def training_videos(
     allow_missing, patience = args.allow_missing, patience_of(args)
     manifest = read_manifest(listing, allow_missing=allow_missing, jobs=_jobs(), patience=patience, goes_on=goes_on)
     bad = BadVideos(manifest, limit, "mend or remove them, or raise --max-bad-videos")
-    bad.add_from_manifest(missing_count=goes_on and not allow_missing)
+    bad.add_from_manifest(count_missing=goes_on and not allow_missing)
     return bad
 
 
@@ -52,8 +52,8 @@ def scored_videos(listing: Listing, args: argparse.Namespace, *, goes_on: bool =
     allow_missing, patience = args.allow_missing, patience_of(args)
     manifest = read_manifest(listing, allow_missing=allow_missing, jobs=_jobs(), patience=patience, goes_on=goes_on)
     limit = _ANY_BAD if args.allow_missing else _NO_BAD
-    bad = BadVideos(manifest, limit, "mend or remove them, or score the others with --allow-missing", judged_at_end=True)
-    bad.add_from_manifest(missing_count=True)
+    bad = BadVideos(manifest, limit, "mend or remove them, or score the others with --allow-missing", check_at_end=True)
+    bad.add_from_manifest(count_missing=True)
     return bad
 
 

@@ -103,7 +103,7 @@ def prepare_data(args: argparse.Namespace, group: Group) -> RunData:
     train = group.one_by_node(lambda: training_videos(train_list, args, limit, goes_on=goes_on))
     val = group.one_by_node(lambda: scored_videos(val_list, args, goes_on=goes_on)) if val_list else None
     if isinstance(rows, list):
-        train.keep_all_but(rows)
+        train.exclude_only(rows)
     data = RunData(
         pipe=pipe,
         recipe=recipe,

@@ -157,7 +157,7 @@ def _score(
     args: argparse.Namespace, pipe: PipeFile, recipe: Recipe, model: C2D, manifest: Manifest, problems: dict[int, str]
 ) -> Scores:
     """Returns the scores; videos that turn out to be broken are added to the problems, by their place in the list."""
-    bad = BadVideos(manifest, (100.0, True), "", judged_at_end=True)
+    bad = BadVideos(manifest, (100.0, True), "", check_at_end=True)
     device, num_clips = choose_device(), VIEWS[args.views]
     options = loader_options(bad, args, device, recipe, batch_size=args.batch_size or recipe.training.clips_per_gpu)
     options = dataclasses.replace(options, workers=min(options.workers, len(manifest.kept)))
@@ -175,11 +175,11 @@ def _score(
     try:
         scores = _evaluate(args, recipe, model, source, device)
     except UserError:
-        if len(bad.late) < len(videos):
+        if len(bad.pending) < len(videos):
             raise
         nothing = torch.zeros(len(videos), recipe.model.num_classes)  # none of them decodes
         scores = Scores(nothing, nothing[:, 0] > 0, nothing[:, 0].long())
-    problems.update((int(manifest.kept[index]), problem) for index, problem in bad.take_late())
+    problems.update((int(manifest.kept[index]), problem) for index, problem in bad.pop_pending())
     return scores
 
 

@@ -82,8 +82,8 @@ def _test(args: argparse.Namespace, group: Group) -> None:
         group=group,
     )
     assert scores is not None  # nothing asks it to give up
-    for rank, late in enumerate(group.share(bad.take_late())):
-        bad.hear(rank, late if rank != group.rank else [])
+    for rank, pending in enumerate(group.share(bad.pop_pending())):
+        bad.add_from_rank(rank, pending if rank != group.rank else [])
     decoder = f"hybrid {options.hybrid_share:g}" if options.decoder == "hybrid" else options.decoder
     how = {"views": args.views, "decoder": decoder, "precision": precision.name, "device": str(device)}
     result = _result(scores, listing.facts(), how)
@@ -97,7 +97,7 @@ def _test(args: argparse.Namespace, group: Group) -> None:
         share = scores.share()
         console.result(f"list {listing.summary()}; views {args.views}; decoder {decoder}; precision {precision.name}{share}")
         _print_scores(result, recipe, args.views, share)
-    group.together(bad.check_late)
+    group.together(bad.check_all_scored)
 
 
 def _result(scores: Scores, listing: dict[str, Any], how: dict[str, Any]) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def _train(args: argparse.Namespace, group: Group) -> None:
         left_out=data.train.found + (data.val.found if data.val else []),
     )
     parts = ("recipe", "pipe_file", "versions", "lists", "videos", "classes", "used")
-    identity = {key: config[key] for key in parts} | {"seed": args.seed, "left_out_rows": data.train.left_out()}
+    identity = {key: config[key] for key in parts} | {"seed": args.seed, "left_out_rows": data.train.excluded_rows()}
     if content:
         note_changes(content, identity)
     ranks = f", {group.world} ranks" if group.world > 1 else ""
@@ -274,7 +274,7 @@ def _run(trainer: Trainer, epochs: int, quarantine: Quarantine) -> None:
         raise EndedError(f"{ended}; {trainer.rescue()}", ended.exit_code) from ended
     finally:
         if trainer.group.world == 1:  # what ended the run may have been a broken video too many
-            quarantine.write_own()
+            quarantine.write_pending()
         quarantine.close()
         records.close(finished=finished)
 
@@ -296,4 +296,4 @@ def _finish(trainer: Trainer, data: RunData) -> None:
         console.result(f"best validation top-1 {progress.best_top1:.1f} % after epoch {epoch}: {folder / 'best.pt'}")
     print(f"look at it: tensorboard --logdir {folder.parent}")
     if data.val:
-        trainer.group.together(data.val.check_late)
+        trainer.group.together(data.val.check_all_scored)

@@ -24,7 +24,7 @@ class TrainLoader:
     def __init__(self, graph: Graph, plan: TrainPlan, options: LoaderOptions, bad: BadVideos):
         self._stream = Stream(graph, plan, options, bad)
         self._labels, self._device, self._accumulate = plan.videos.labels, options.device, plan.accumulate
-        self._where, self._heard = bad.manifest.where, bad.heard
+        self._where, self._found_by_others = bad.manifest.where, bad.found_by_others
         self.steps_per_epoch, self.clips_per_step = plan.steps_per_epoch, plan.clips_per_step
 
     def start(self, epoch: int, first_step: int = 0) -> None:
@@ -38,7 +38,7 @@ class TrainLoader:
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yields the batches of an epoch from an optimizer step on."""
         # Within an epoch no other rank meets a video again, and starting anew takes seconds.
-        self._stream.leave_out(self._heard)
+        self._stream.exclude(self._found_by_others)
         steps = range(epoch * self.steps_per_epoch + first_step, (epoch + 1) * self.steps_per_epoch)
         for step in range(steps.start * self._accumulate, steps.stop * self._accumulate):
             parts, index = self._stream.read(step)

@@ -71,7 +71,7 @@ class Stream:
         """Sees to it that the next outputs are those of a step."""
         self._start(step * self.plan.batch_size)
 
-    def leave_out(self, indices: Set[int]) -> None:
+    def exclude(self, indices: Set[int]) -> None:
         """Replaces videos from the next step on that is read."""
         if not indices <= self.plan.quarantined:
             self.plan = dataclasses.replace(self.plan, quarantined=self.plan.quarantined | indices)

@@ -31,8 +31,8 @@ class Votes(NamedTuple):
     stop: int
     """The signal that asks for an end, 0 without."""
     save: bool
-    news: bool
-    """Whether a rank has found broken videos."""
+    exchange: bool
+    """Whether a rank has found broken videos that the others do not know yet."""
 
 
 class Group:
@@ -103,8 +103,8 @@ class Group:
         if before is None:
             return Votes(0, False, False)
         before[1].wait()
-        stop, save, news = before[0].tolist()
-        return Votes(stop, bool(save), bool(news))
+        stop, save, exchange = before[0].tolist()
+        return Votes(stop, bool(save), bool(exchange))
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Adds up a tensor over the ranks, in place."""

@@ -40,7 +40,7 @@ class Problems(Protocol):
     """What a rank has found broken and the others do not know yet."""
 
     @property
-    def has_news(self) -> bool:
+    def has_pending(self) -> bool:
         """Says whether there is any."""
         ...
 
@@ -190,11 +190,11 @@ class Trainer:
 
     def _agree(self, pace: Pace, *, last: bool) -> int:
         """Does what any rank asks for; returns a signal that came with an epoch's last step, which is saved elsewhere."""
-        news = self.problems is not None and self.problems.has_news
+        pending = self.problems is not None and self.problems.has_pending
         save = self.group.is_first and not self._save_is_voted and self.checkpoints.is_overdue()
         self._save_is_voted = self._save_is_voted or save
-        votes = self.group.vote(Votes(self.signals.received, save, news))
-        if votes.news and self.problems:
+        votes = self.group.vote(Votes(self.signals.received, save, pending))
+        if votes.exchange and self.problems:
             self.problems.exchange()
         if last:
             self._judge(pace.rest())
