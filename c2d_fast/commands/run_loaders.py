@@ -72,7 +72,7 @@ def make_scorer(
 
     def score(asked_to_stop: Callable[[], bool], gallery: Gallery | None) -> Scores | None:
         def gives_up() -> bool:
-            watchdog.beat("while validating")
+            watchdog.heartbeat("while validating")
             return asked_to_stop()
 
         return evaluate(
@@ -90,7 +90,7 @@ def make_scorer(
     return score
 
 
-def videos_in_work(source: TrainLoader, val_source: EvalLoader | None) -> list[str]:
+def videos_being_read(source: TrainLoader, val_source: EvalLoader | None) -> list[str]:
     """Returns which videos the workers read, and which the loop waits for."""
     loaders = {"train": source} | ({"eval": val_source} if val_source else {})
     lines = [
@@ -101,11 +101,11 @@ def videos_in_work(source: TrainLoader, val_source: EvalLoader | None) -> list[s
     return [*lines, "the last training batch asked for:", *(f"  {source.name(index)}" for index in source.awaited())]
 
 
-def beat_or_end(beat: Callable[[str], None], signals: StopSignals) -> Callable[[str], None]:
+def heartbeat_or_end(heartbeat: Callable[[str], None], signals: StopSignals) -> Callable[[str], None]:
     """Returns what is called while a storage is waited for: a signal ends the run there, with no step to be finished first."""
 
     def call(doing: str) -> None:
-        beat(doing)
+        heartbeat(doing)
         if signals.received:
             raise EndedError(word_for(signals.received), exit_code(signals.received))
 

@@ -15,7 +15,7 @@ from c2d_fast.commands.dataset import choose_device, loader_options
 from c2d_fast.commands.quarantine import Quarantine
 from c2d_fast.commands.resume import note_changes, restore
 from c2d_fast.commands.run_data import RunData, prepare_data
-from c2d_fast.commands.run_loaders import beat_or_end, make_scorer, make_train_loader, make_val_loader, videos_in_work
+from c2d_fast.commands.run_loaders import heartbeat_or_end, make_scorer, make_train_loader, make_val_loader, videos_being_read
 from c2d_fast.errors import EndedError, UserError
 from c2d_fast.loading.loader import EvalLoader, LoaderOptions, TrainLoader
 from c2d_fast.model.c2d import C2D, compile_model
@@ -216,12 +216,12 @@ def _watchdog(
         60 * args.stall_minutes,
         data.folder,
         trainer.group.rank,
-        samples=lambda: videos_in_work(source, val_source),
-        rescue=trainer.rescue,
+        videos_being_read=lambda: videos_being_read(source, val_source),
+        emergency_save=trainer.emergency_save,
     )
-    trainer.beat = watchdog.beat
+    trainer.heartbeat = watchdog.heartbeat
     for loader in (source, val_source) if val_source else (source,):
-        loader.beat_while_waiting(beat_or_end(watchdog.beat, trainer.signals))
+        loader.set_heartbeat(heartbeat_or_end(watchdog.heartbeat, trainer.signals))
     return watchdog
 
 
@@ -271,7 +271,7 @@ def _run(trainer: Trainer, epochs: int, quarantine: Quarantine) -> None:
         records.say(f"{last} holds step {trainer.progress.step}; go on from there with --resume auto --out {last.parent}")
         raise EndedError(word_for(stopped.number), exit_code(stopped.number)) from None
     except EndedError as ended:  # by what is none of the run's faults: what has been computed is kept
-        raise EndedError(f"{ended}; {trainer.rescue()}", ended.exit_code) from ended
+        raise EndedError(f"{ended}; {trainer.emergency_save()}", ended.exit_code) from ended
     finally:
         if trainer.group.world == 1:  # what ended the run may have been a broken video too many
             quarantine.write_pending()

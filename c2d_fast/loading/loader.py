@@ -53,9 +53,9 @@ class TrainLoader:
         """Returns the videos of the batch that is read now, or was read last."""
         return _videos_of(self._stream)
 
-    def beat_while_waiting(self, beat: Callable[[str], None]) -> None:
+    def set_heartbeat(self, heartbeat: Callable[[str], None]) -> None:
         """Takes what is called again and again while a storage is waited for, with what is done."""
-        self._stream.second_look.beat = beat
+        self._stream.second_look.heartbeat = heartbeat
 
 
 class EvalLoader:
@@ -76,9 +76,9 @@ class EvalLoader:
         """Returns the videos of the batch that is read now, or was read last."""
         return _videos_of(self._stream)
 
-    def beat_while_waiting(self, beat: Callable[[str], None]) -> None:
+    def set_heartbeat(self, heartbeat: Callable[[str], None]) -> None:
         """Takes what is called again and again while a storage is waited for, with what is done."""
-        self._stream.second_look.beat = beat
+        self._stream.second_look.heartbeat = heartbeat
 
     def views(self) -> Iterator[Batch]:
         """Yields all views of all videos in the list's order, crop-major for each; the last batch is padded."""

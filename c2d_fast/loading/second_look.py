@@ -19,12 +19,12 @@ class SecondLook:
         self._patience = patience
         self._failed: set[int] = set()  # videos that have not decoded once
         self._tries = 0  # at files that can be read, and then were not
-        self.beat: Callable[[str], None] = lambda doing: None
+        self.heartbeat: Callable[[str], None] = lambda doing: None
         """Called again and again while a storage is waited for."""
         self._new_wait()
 
     def _new_wait(self) -> None:
-        self._wait = Wait(self._patience, lambda: self.beat("while it waited for the storage"))
+        self._wait = Wait(self._patience, lambda: self.heartbeat("while it waited for the storage"))
 
     def verdicts(self, problems: Mapping[Place, str], source_at: Callable[[Place], ClipSource]) -> dict[Place, str]:
         """Returns what is wrong with samples that really cannot be used; the others are to be read again.

@@ -44,10 +44,10 @@ class Meter:
         self._step_waited_s = self._waited_s = 0.0
         self._started_s = time.perf_counter()
 
-    def waiting(self, batches: Iterator[Batch], beat: Callable[[str], None]) -> Iterator[Batch]:
+    def waiting(self, batches: Iterator[Batch], heartbeat: Callable[[str], None]) -> Iterator[Batch]:
         """Yields the batches, counting the time until each is there; says so before and after."""
         while True:
-            beat("while waiting for a batch")
+            heartbeat("while waiting for a batch")
             before_s = time.perf_counter()
             batch = next(batches, None)
             waited_s = time.perf_counter() - before_s
@@ -55,7 +55,7 @@ class Meter:
             self._waited_s += waited_s
             if batch is None:
                 return
-            beat("while computing a step")
+            heartbeat("while computing a step")
             yield batch
 
     def step(self, clips: int) -> float:

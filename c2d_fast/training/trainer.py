@@ -87,7 +87,7 @@ class Trainer:
     val_name: Callable[[int], str] = str
     """Says which video of the validation list has an index in the plan."""
     problems: Problems | None = None
-    beat: Callable[[str], None] = lambda doing: None
+    heartbeat: Callable[[str], None] = lambda doing: None
     """Called whenever the run gets on, with what it does next."""
     profile: StepProfile | None = None
     """Records some of the first steps; open while the run goes on."""
@@ -142,7 +142,7 @@ class Trainer:
         if not self.group.first(self.checkpoints.best.exists()):  # resumed into another folder: its best is still to come
             self.progress.best_top1, self.progress.best_epoch = -1.0, 0
 
-    def rescue(self) -> str:
+    def emergency_save(self) -> str:
         """Saves what can be saved while the run hangs, called by another thread; says what it has done."""
         if not self.group.is_first:
             return "the first rank saves"
@@ -168,7 +168,7 @@ class Trainer:
         self.step.forward.train()
         self.step.gallery = gallery
         first = self._steps_taken()
-        batches = meter.waiting(self.source.epoch(epoch, first), self.beat)
+        batches = meter.waiting(self.source.epoch(epoch, first), self.heartbeat)
         for step_in_epoch in range(first + 1, per_epoch + 1):
             outcome = self.step(batches, progress.step + 1, self._tally)
             progress.step, progress.clips = progress.step + 1, step_in_epoch * self.source.clips_per_step
@@ -266,7 +266,7 @@ class Trainer:
 
     def _save(self, *, best: bool = False) -> None:
         """Every rank calls it after the same step; the first one writes."""
-        self.beat("while a checkpoint was written")
+        self.heartbeat("while a checkpoint was written")
         rows = self.group.gather(self.step.statistics.vector())
         content = self._content(self._tally.sums(self.group))
         if self.group.world > 1:

@@ -11,7 +11,7 @@ import av.container
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast.processes.watched_threads import beat
+from c2d_fast.processes.watched_threads import heartbeat
 from c2d_fast.video.container_bytes import locate_packets, missing_bytes
 from c2d_fast.video.decoded_order import count_frames, gives_order
 from c2d_fast.video.facts import DEPTHS, MOST_BYTES, Facts
@@ -90,7 +90,7 @@ class _Decoded:
 def examine(
     path: Path,
     depth: str = "packets",
-    tick: Callable[[], object] = beat,
+    tick: Callable[[], object] = heartbeat,
     *,
     must_be_whole: bool = False,
     locate: bool = False,

@@ -39,14 +39,14 @@ DEFAULT_PATIENCE = Patience()
 class Wait:
     """Waits for a storage, longer and longer each time."""
 
-    def __init__(self, patience: Patience, beat: Callable[[], object] = lambda: None):
+    def __init__(self, patience: Patience, heartbeat: Callable[[], object] = lambda: None):
         """Prepares a wait; it begins with the first pause.
 
         Args:
             patience: how long.
-            beat: called again and again while it waits.
+            heartbeat: called again and again while it waits.
         """
-        self.patience, self._beat = patience, beat
+        self.patience, self._heartbeat = patience, heartbeat
         self._began_s, self._pauses_s, self._said = 0.0, iter([0.0]), False
 
     @property
@@ -80,9 +80,9 @@ class Wait:
             tqdm.write(f"waiting for storage: {on_one_line(str(path))}: {why}")
         until_s = time.monotonic() + min(next(self._pauses_s), left_s)
         while (rest_s := until_s - time.monotonic()) > 0:
-            self._beat()
+            self._heartbeat()
             time.sleep(min(rest_s, _SLICE_S))
-        self._beat()
+        self._heartbeat()
 
     def over(self) -> None:
         """Says that reading goes on, if it was said that it does not. The next pause begins another wait."""

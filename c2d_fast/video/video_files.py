@@ -11,7 +11,7 @@ import av
 
 from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.processes.children import Lost
-from c2d_fast.processes.watched_threads import beat, run_in_threads
+from c2d_fast.processes.watched_threads import heartbeat, run_in_threads
 from c2d_fast.video.reader import DecodeError, open_video, reason, video_stream
 
 _VIDEOS = (
@@ -129,7 +129,7 @@ def _problem(path: Path) -> str:
             frames = 0
             with closing(container.demux(stream)) as packets:  # type: ignore[type-var]  # see packets.from_container
                 for packet in packets:
-                    beat()
+                    heartbeat()
                     frames += len(packet.decode())
                     if frames > 1:
                         return ""

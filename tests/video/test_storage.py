@@ -89,15 +89,15 @@ def test_a_folder_that_is_gone_is_waited_for(tmp_path, videos, capsys):
     files = list(map(str, videos))
     os.rename(tmp_path / "data", tmp_path / "away")
     later(1.0, lambda: os.rename(tmp_path / "away", tmp_path / "data"))
-    wait, beats = Wait(Patience(60.0)), []
-    wait._beat = lambda: beats.append(1)
+    wait, heartbeats = Wait(Patience(60.0)), []
+    wait._heartbeat = lambda: heartbeats.append(1)
     assert wait_for({files[0]: "x", files[1]: "x"}, lambda: files, wait) == {}
     wait.over()
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"waiting for storage: {files[0]}: cannot be read (No such file or directory)"
     assert said[1].startswith("storage is back after ")
     assert len(said) == 2
-    assert len(beats) > 2
+    assert len(heartbeats) > 2
 
 
 def test_one_file_that_is_gone_is_not_waited_for_long(videos, monkeypatch, capsys):
@@ -129,18 +129,18 @@ def test_batches_are_the_same_after_the_storage_was_gone(tmp_path, decoder, caps
     ):
         expected = [batch.clip.clone() for batch in read(make())]
         (tmp_path / "data").rename(tmp_path / "away")
-        beats = []
+        heartbeats = []
 
-        def beat(doing, beats=beats):
-            beats.append(doing)
-            if len(beats) == 5:
+        def heartbeat(doing, heartbeats=heartbeats):
+            heartbeats.append(doing)
+            if len(heartbeats) == 5:
                 (tmp_path / "away").rename(tmp_path / "data")
 
         loader = make()
-        loader.beat_while_waiting(beat)
+        loader.set_heartbeat(heartbeat)
         found = [batch.clip.clone() for batch in read(loader)]
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-        assert set(beats) == {"while it waited for the storage"}
+        assert set(heartbeats) == {"while it waited for the storage"}
     assert bad.found == []
     told = capsys.readouterr().out
     assert told.count("waiting for storage: ") == told.count("storage is back after ") == 2
