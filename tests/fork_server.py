@@ -144,9 +144,9 @@ def main():
     os.environ.update(asked["env"])
     sys.argv[1:] = asked["words"]
     sys.orig_argv[1:] = ["-m", asked["module"], *asked["words"]]
-    from c2d_fast.processes import first_signals
+    from c2d_fast.processes import early_signals
 
-    first_signals.listen()
+    early_signals.exit_on_signals()
     runpy._run_module_as_main(asked["module"])
 
 

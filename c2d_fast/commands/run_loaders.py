@@ -12,9 +12,9 @@ from c2d_fast.loading.loader import EvalLoader, LoaderOptions, TrainLoader
 from c2d_fast.loading.plan import EvalPlan, TrainPlan
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.model.precision import Precision
-from c2d_fast.processes.first_signals import word_for
+from c2d_fast.processes.early_signals import exit_message
 from c2d_fast.processes.signals import StopSignals, exit_code
-from c2d_fast.processes.worker_stacks import shown
+from c2d_fast.processes.worker_stacks import current_videos
 from c2d_fast.recipe import Recipe
 from c2d_fast.reporting.gallery import Gallery
 from c2d_fast.reporting.scores import Scores
@@ -95,7 +95,7 @@ def videos_being_read(source: TrainLoader, val_source: EvalLoader | None) -> lis
     loaders = {"train": source} | ({"eval": val_source} if val_source else {})
     lines = [
         f"worker {pid} reads or has read last ({kind}): {loaders[kind].name(index)}"
-        for pid, (kind, index) in shown().items()
+        for pid, (kind, index) in current_videos().items()
         if kind in loaders
     ]
     return [*lines, "the last training batch asked for:", *(f"  {source.name(index)}" for index in source.awaited())]
@@ -107,6 +107,6 @@ def heartbeat_or_end(heartbeat: Callable[[str], None], signals: StopSignals) -> 
     def call(doing: str) -> None:
         heartbeat(doing)
         if signals.received:
-            raise EndedError(word_for(signals.received), exit_code(signals.received))
+            raise EndedError(exit_message(signals.received), exit_code(signals.received))
 
     return call

@@ -22,7 +22,7 @@ from c2d_fast.model.c2d import C2D, compile_model
 from c2d_fast.model.model_file import of_checkpoint
 from c2d_fast.model.precision import Precision
 from c2d_fast.model.weights import load_checkpoint, load_weights
-from c2d_fast.processes.first_signals import word_for
+from c2d_fast.processes.early_signals import exit_message
 from c2d_fast.processes.signals import StopSignals, exit_code
 from c2d_fast.recipe import Recipe
 from c2d_fast.reporting.gauges import Gauges
@@ -269,7 +269,7 @@ def _run(trainer: Trainer, epochs: int, quarantine: Quarantine) -> None:
         finished = True
     except StoppedError as stopped:
         records.say(f"{last} holds step {trainer.progress.step}; go on from there with --resume auto --out {last.parent}")
-        raise EndedError(word_for(stopped.number), exit_code(stopped.number)) from None
+        raise EndedError(exit_message(stopped.number), exit_code(stopped.number)) from None
     except EndedError as ended:  # by what is none of the run's faults: what has been computed is kept
         raise EndedError(f"{ended}; {trainer.emergency_save()}", ended.exit_code) from ended
     finally:

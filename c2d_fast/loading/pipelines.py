@@ -12,7 +12,7 @@ import torch
 from c2d_fast.errors import TRAIN_FLAGS, UserError
 from c2d_fast.loading.source import ClipSource
 from c2d_fast.loading.worker_pool import pool_of
-from c2d_fast.processes.signals import ASK_TO_STOP
+from c2d_fast.processes.signals import STOP_SIGNALS
 from c2d_fast.video.storage_wait import DEFAULT_PATIENCE, Patience
 
 Graph = Callable[..., Any]
@@ -61,7 +61,7 @@ def build(graph: Graph, source: ClipSource, options: LoaderOptions, *, workers: 
         os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [warnings, _QUIET]))
     signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # which would end the tracker
     resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_BLOCK, ASK_TO_STOP)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         pipeline = graph(
             source,

@@ -15,7 +15,7 @@ from c2d_fast.loading.kept_images import KeptCrops, KeptRegions, in_order
 from c2d_fast.loading.plan import EvalPlan, Sample, TrainPlan
 from c2d_fast.loading.sample_info import SampleInfo, SingleSample
 from c2d_fast.manifest.videos import Videos
-from c2d_fast.processes import worker_life, worker_notes, worker_stacks
+from c2d_fast.processes import worker_notes, worker_process, worker_stacks
 from c2d_fast.video import storage
 from c2d_fast.video.crops import why_no_opencv
 from c2d_fast.video.facts import is_cropped
@@ -86,7 +86,7 @@ class ClipSource:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrives in a worker process, which from now on ends with its parent, and not by signals that are meant for it."""
         self.__dict__.update(state)
-        worker_life.settle(self.inbox, self.counts, self.notes)
+        worker_process.init_worker(self.inbox, self.counts, self.notes)
 
     @property
     def crops_on_cpu(self) -> bool:
@@ -153,8 +153,8 @@ class ClipSource:
     def __call__(self, info: SampleInfo) -> tuple[NDArray[Any], ...]:
         """Reads the sample that is asked for; see the class for what it returns."""
         sample, problem = self.sample(*self.place(info.iteration, info.idx_in_batch)), _NO_PROBLEM
-        if worker_life.is_worker():
-            worker_stacks.show("train" if self.flips else "eval", sample.index)
+        if worker_process.is_worker():
+            worker_stacks.set_thread_name("train" if self.flips else "eval", sample.index)
         try:
             read = storage.read_at_once(lambda: self._read(sample), self.plan.videos.file(sample.index))
         except (DecodeError, OSError) as error:

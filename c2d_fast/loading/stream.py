@@ -160,7 +160,7 @@ class Stream:
             first_step=step,
             first_slot=slot,
             inbox=worker_stacks.inbox(),
-            counts=worker_counts.board(),
+            counts=worker_counts.counts_path(),
             notes=worker_notes.inbox(),
         )
 

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from c2d_fast.loading.sample_info import Place
 from c2d_fast.loading.sample_memory import Layout, SampleMemory
-from c2d_fast.processes.first_signals import held
-from c2d_fast.processes.signals import ASK_TO_STOP
+from c2d_fast.processes.early_signals import signals_deferred
+from c2d_fast.processes.signals import STOP_SIGNALS
 
 _CONTEXT = multiprocessing.get_context("spawn")  # a forked child of a process that uses CUDA or threads may hang
 _AHEAD = 2  # batches that are read ahead of what DALI has taken
@@ -52,7 +52,7 @@ class _Worker:
     def __init__(self, read: bytes, memory: SampleMemory, batch_size: int):
         self.pipe, theirs = _CONTEXT.Pipe()
         self.process: BaseProcess = _CONTEXT.Process(target=_work, args=(read, memory, batch_size, theirs), daemon=True)
-        with held():
+        with signals_deferred():
             self.process.start()
         theirs.close()  # its end of the pipe ends with it
         self.runs: deque[range] = deque()
@@ -168,7 +168,7 @@ class WorkerPool:
 
     def _serve(self) -> None:
         # Processes that are started from here inherit it, as they do from pipelines.build: signals are for this process.
-        signal.pthread_sigmask(signal.SIG_BLOCK, ASK_TO_STOP)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             while not self._closing.is_set():
                 self._hand_out()

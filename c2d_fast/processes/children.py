@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from c2d_fast.processes.first_signals import held
+from c2d_fast.processes.early_signals import signals_deferred
 
 _CONTEXT = multiprocessing.get_context("spawn")  # a forked child of a process with threads may hang
 _CHECK_EVERY_S = 0.5
@@ -90,7 +90,7 @@ class _Child:
         resource_tracker.ensure_running()  # which Python would start in between, letting the signal through
         signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            with held():
+            with signals_deferred():
                 self.process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, signals)

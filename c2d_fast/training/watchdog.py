@@ -19,7 +19,7 @@ _SAVE_LIMIT_S = 60.0
 
 
 class Watchdog:
-    """A thread that waits for heartbeats. Without one for too long it writes stall-*.txt, saves what it can, ends the process."""
+    """A thread that waits for heartbeats. Without one for too long it writes stall-*.txt, saves and ends the process."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Watchdog:
             file.write(f"\nThreads of this process ({os.getpid()}):\n")
             file.flush()
             faulthandler.dump_traceback(file, all_threads=True)
-            file.write("\nWorkers:\n" + worker_stacks.collect())
+            file.write("\nWorkers:\n" + worker_stacks.collect_stacks())
 
     def _write_videos(self, file: TextIO) -> None:
         for line in self._videos_being_read():
