@@ -21,36 +21,36 @@ from c2d_fast.recipe import Recipe
 from c2d_fast.training.cuda_waits import sleep_in_waits
 from c2d_fast.training.distributed import Group
 from c2d_fast.video.crops import SCALED_ABOVE, can_scale, why_no_opencv
-from c2d_fast.video.storage_wait import DEFAULT_PATIENCE, Patience
+from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY, WaitPolicy
 
 _NO_BAD, _ANY_BAD = (0.0, False), (100.0, True)
 _DECODED_BYTES = 512 * 2**20  # of a batch of videos; DALI and the workers' shared memory hold about five
 
 
 def training_videos(
-    listing: Listing, args: argparse.Namespace, limit: tuple[float, bool], *, goes_on: bool = False
+    listing: Listing, args: argparse.Namespace, limit: tuple[float, bool], *, is_resumed: bool = False
 ) -> BadVideos:
     """Reads the manifest of a training list; broken videos are left out, up to the limit of --max-bad-videos.
 
     Where a run goes on, missing ones are waited for first, and then likewise.
     """
-    allow_missing, patience = args.allow_missing, patience_of(args)
-    manifest = read_manifest(listing, allow_missing=allow_missing, jobs=_jobs(), patience=patience, goes_on=goes_on)
+    allow_missing, wait_policy = args.allow_missing, wait_policy_of(args)
+    manifest = read_manifest(listing, allow_missing=allow_missing, jobs=_jobs(), wait_policy=wait_policy, is_resumed=is_resumed)
     bad = BadVideos(manifest, limit, "mend or remove them, or raise --max-bad-videos")
-    bad.add_from_manifest(count_missing=goes_on and not allow_missing)
+    bad.add_from_manifest(count_missing=is_resumed and not allow_missing)
     return bad
 
 
-def patience_of(args: argparse.Namespace) -> Patience:
+def wait_policy_of(args: argparse.Namespace) -> WaitPolicy:
     """Returns how long a command waits for a storage: training as long as for anything else (--stall-minutes)."""
     stall_minutes = getattr(args, "stall_minutes", None)
-    return Patience(60 * stall_minutes, start_again(vars(args).keys())) if stall_minutes else DEFAULT_PATIENCE
+    return WaitPolicy(60 * stall_minutes, start_again(vars(args).keys())) if stall_minutes else DEFAULT_WAIT_POLICY
 
 
-def scored_videos(listing: Listing, args: argparse.Namespace, *, goes_on: bool = False) -> BadVideos:
+def scored_videos(listing: Listing, args: argparse.Namespace, *, is_resumed: bool = False) -> BadVideos:
     """Reads the manifest of a list that is scored: any broken video is an error unless --allow-missing."""
-    allow_missing, patience = args.allow_missing, patience_of(args)
-    manifest = read_manifest(listing, allow_missing=allow_missing, jobs=_jobs(), patience=patience, goes_on=goes_on)
+    allow_missing, wait_policy = args.allow_missing, wait_policy_of(args)
+    manifest = read_manifest(listing, allow_missing=allow_missing, jobs=_jobs(), wait_policy=wait_policy, is_resumed=is_resumed)
     limit = _ANY_BAD if args.allow_missing else _NO_BAD
     bad = BadVideos(manifest, limit, "mend or remove them, or score the others with --allow-missing", check_at_end=True)
     bad.add_from_manifest(count_missing=True)
@@ -109,7 +109,7 @@ def loader_options(
         clear_cropping=not args.whole_files,  # a whole file's stays, and there must be one kind only
         decode_batch=together,
         flags=frozenset(vars(args)),
-        patience=patience_of(args),
+        wait_policy=wait_policy_of(args),
     )
     if decoder != "hybrid":
         return options

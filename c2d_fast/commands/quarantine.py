@@ -8,7 +8,7 @@ from c2d_fast.formats.journal import Journal
 from c2d_fast.formats.schemas import QuarantineEntry, quarantine_entry
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.training.distributed import Group
-from c2d_fast.video.storage import is_unread
+from c2d_fast.video.storage import is_storage_error
 
 FILE = "quarantine.jsonl"
 _HEADER = {"format": "c2d_fast.quarantine/1"}
@@ -90,7 +90,7 @@ class Quarantine:
             self._written.add((kind, index))
             path = manifest.listing.videos[int(manifest.kept[index])]
             entry: dict[str, Any] = {"list": kind, "path": path, "where": manifest.where(index), "reason": reason}
-            entry |= {"unread": True} if is_unread(reason) else {}
+            entry |= {"unread": True} if is_storage_error(reason) else {}
             self._open().add(entry | {"time": time.strftime("%F %T")})
 
     def _read(self, *, forget: bool) -> list[QuarantineEntry]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from c2d_fast.commands.data_flags import label_names, training_lists, with_classes
-from c2d_fast.commands.dataset import patience_of, scored_videos, training_videos
+from c2d_fast.commands.dataset import scored_videos, training_videos, wait_policy_of
 from c2d_fast.commands.resume import check_classes, known_paths, read_resumed, same_lists
 from c2d_fast.errors import UserError
 from c2d_fast.lists.listing import Listing
@@ -92,16 +92,16 @@ def prepare_data(args: argparse.Namespace, group: Group) -> RunData:
     resumed = group.by_first(lambda: read_resumed(source))
     if resumed:  # what it has read before is there, or will be again
         given = (args.train_list, args.val_list, args.data_root, args.val_root)
-        group.together(lambda: wait_for_paths(known_paths(resumed, given), patience_of(args)))
+        group.together(lambda: wait_for_paths(known_paths(resumed, given), wait_policy_of(args)))
     if args.resume:
         names, recipe = group.together(read_classes)
     train_list, val_list = group.one_by_node(lambda: training_lists(args, recipe, names))
     group.by_first(lambda: check_folder(folder))
     group.by_first(lambda: check_classes(resumed, train_list) if resumed else None)
     rows = resumed.get("left_out_rows") if resumed and same_lists(resumed, train_list) else None
-    goes_on = isinstance(rows, list)
-    train = group.one_by_node(lambda: training_videos(train_list, args, limit, goes_on=goes_on))
-    val = group.one_by_node(lambda: scored_videos(val_list, args, goes_on=goes_on)) if val_list else None
+    is_resumed = isinstance(rows, list)
+    train = group.one_by_node(lambda: training_videos(train_list, args, limit, is_resumed=is_resumed))
+    val = group.one_by_node(lambda: scored_videos(val_list, args, is_resumed=is_resumed)) if val_list else None
     if isinstance(rows, list):
         train.exclude_only(rows)
     data = RunData(

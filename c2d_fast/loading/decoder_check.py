@@ -19,7 +19,7 @@ from c2d_fast.manifest.videos import Videos
 from c2d_fast.video.orientation import turned
 from c2d_fast.video.packets import WHOLE
 from c2d_fast.video.reader import DecodeError, decode_frames, read_clip
-from c2d_fast.video.storage import read_at_once
+from c2d_fast.video.storage import read_with_retry
 
 MEAN_TOLERANCE, BT709_TOLERANCE = 16.0, 32.0
 """Levels of 255 by which a frame may differ from FFmpeg's on average: decoders convert colours differently (real clips differ
@@ -81,10 +81,10 @@ def _both(
     path, stored, last = Path(videos.file(index)), stored_of(videos, index), int(videos.num_frames[index]) - 1
     frames = np.unique(np.linspace(min(1, last), min(last, _REACH), _FRAMES).astype(np.int64))
     around = np.clip(frames[:, None] + np.array([0, -1, 1]), 0, last)
-    expected = read_at_once(partial(decode_frames, path, around.reshape(-1), 1, stored), path)
+    expected = read_with_retry(partial(decode_frames, path, around.reshape(-1), 1, stored), path)
     clears = decoder == "nvdec" and not whole_files
     read = partial(read_clip, path, frames, WHOLE if whole_files else stored, clear_cropping=clears)
-    file = read_at_once(read, path)
+    file = read_with_retry(read, path)
     device_id = (device.index or 0) if device.type == "cuda" else None
     (decoded,) = decode_files([file], decoder, threads=1, device_id=device_id)
     if clears:

@@ -13,7 +13,7 @@ from c2d_fast.errors import TRAIN_FLAGS, UserError
 from c2d_fast.loading.source import ClipSource
 from c2d_fast.loading.worker_pool import pool_of
 from c2d_fast.processes.signals import STOP_SIGNALS
-from c2d_fast.video.storage_wait import DEFAULT_PATIENCE, Patience
+from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY, WaitPolicy
 
 Graph = Callable[..., Any]
 """train_pipe or eval_pipe of a pipe file: makes a DALI pipeline of a ClipSource."""
@@ -43,7 +43,7 @@ class LoaderOptions:
     that is shown changes."""
     flags: frozenset[str] = TRAIN_FLAGS
     """Of the command that reads: messages name only those as remedies."""
-    patience: Patience = DEFAULT_PATIENCE
+    wait_policy: WaitPolicy = DEFAULT_WAIT_POLICY
     """With a storage that is gone."""
 
 

@@ -8,15 +8,15 @@ from c2d_fast.loading.sample_info import SingleSample
 from c2d_fast.loading.sample_problems import Place
 from c2d_fast.loading.source import ClipSource
 from c2d_fast.manifest.videos import Videos
-from c2d_fast.video.storage import is_unread
-from c2d_fast.video.storage_wait import MOST_TRIES, Patience, Wait, wait_for
+from c2d_fast.video.storage import is_storage_error
+from c2d_fast.video.storage_wait import MOST_TRIES, StorageWait, WaitPolicy, wait_for
 
 
 class SecondLook:
     """What becomes of the samples of one batch that could not be read, until all of it can."""
 
-    def __init__(self, patience: Patience):
-        self._patience = patience
+    def __init__(self, wait_policy: WaitPolicy):
+        self._wait_policy = wait_policy
         self._failed: set[int] = set()  # videos that have not decoded once
         self._tries = 0  # at files that can be read, and then were not
         self.heartbeat: Callable[[str], None] = lambda doing: None
@@ -24,7 +24,7 @@ class SecondLook:
         self._new_wait()
 
     def _new_wait(self) -> None:
-        self._wait = Wait(self._patience, lambda: self.heartbeat("while it waited for the storage"))
+        self._wait = StorageWait(self._wait_policy, lambda: self.heartbeat("while it waited for the storage"))
 
     def verdicts(self, problems: Mapping[Place, str], source_at: Callable[[Place], ClipSource]) -> dict[Place, str]:
         """Returns what is wrong with samples that really cannot be used; the others are to be read again.
@@ -42,10 +42,10 @@ class SecondLook:
         videos = {place: source.plan.index(*place) for place, source in sources.items()}
         for place, problem in problems.items():
             text = problem
-            if not is_unread(text) and videos[place] not in self._failed:
+            if not is_storage_error(text) and videos[place] not in self._failed:
                 self._failed.add(videos[place])
                 text = text_of(sources[place](SingleSample())[-1])
-            if is_unread(text):
+            if is_storage_error(text):
                 unread[place] = text
             elif text:
                 found[place] = text
@@ -60,7 +60,7 @@ class SecondLook:
         if self._tries > 1:
             self._wait.pause(*next(iter(suspects.items())))
         too_often = self._tries > MOST_TRIES
-        left = wait_for(suspects, lambda: map(listed.file, range(len(listed))), self._wait, readable_too=too_often)
+        left = wait_for(suspects, lambda: map(listed.file, range(len(listed))), self._wait, count_readable=too_often)
         if left:  # the storage is there, but for these files
             self._tries = 0
             self._new_wait()

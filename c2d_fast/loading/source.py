@@ -156,11 +156,11 @@ class ClipSource:
         if worker_process.is_worker():
             worker_stacks.set_thread_name("train" if self.flips else "eval", sample.index)
         try:
-            read = storage.read_at_once(lambda: self._read(sample), self.plan.videos.file(sample.index))
+            read = storage.read_with_retry(lambda: self._read(sample), self.plan.videos.file(sample.index))
         except (DecodeError, OSError) as error:
             # An exception would end the pipeline without naming the video; the loader reads this instead.
-            beside = lambda: self._beside(sample.index)  # noqa: E731
-            text = storage.why_unread(error, self.plan.videos.file(sample.index), beside) or str(error)
+            nearby = lambda: self._nearby_files(sample.index)  # noqa: E731
+            text = storage.storage_problem(error, self.plan.videos.file(sample.index), nearby) or str(error)
             problem = np.frombuffer(text.encode(), np.uint8)
             # All of the tiny images: a graph is given no box without a pixel.
             read = _Read(self._no_images(), np.tile(np.array([0, 0, 1, 1], np.float32), (len(sample.boxes), 1)))
@@ -214,10 +214,10 @@ class ClipSource:
         x0, y0, x1, y1 = sample.boxes[0] * np.array([width, height, width, height])
         return np.maximum(np.rint([y1 - y0, x1 - x0]), 1).astype(np.float32)
 
-    def _beside(self, index: int) -> list[str]:
+    def _nearby_files(self, index: int) -> list[str]:
         """Returns some of the list's files that lie near a video."""
         videos = self.plan.videos
-        return storage.beside(videos.file(index), map(videos.file, range(len(videos))))
+        return storage.nearby_files(videos.file(index), map(videos.file, range(len(videos))))
 
     def _no_images(self) -> NDArray[np.uint8]:
         """Returns images of the right number of dimensions, and nothing in them."""

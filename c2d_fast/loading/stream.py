@@ -22,7 +22,7 @@ from c2d_fast.loading.source import ClipSource
 from c2d_fast.loading.worker_pool import SampleLostError, pool_of
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.processes import worker_counts, worker_notes, worker_stacks
-from c2d_fast.video.storage import is_unread, text_of_error, unreadable
+from c2d_fast.video.storage import is_storage_error, read_error, text_of_error
 
 _FAILURES_IN_A_ROW = 3
 _NO_MEMORY = ("out of memory", "OUT_OF_MEMORY", "MemoryAllocation", "bad_alloc")
@@ -63,7 +63,7 @@ class Stream:
         self._next = -1  # place of the first sample that the pipeline gives next
         self._built_at = -1  # and of the first that it gave
         self._failures = 0
-        self.second_look = SecondLook(options.patience)
+        self.second_look = SecondLook(options.wait_policy)
         weakref.finalize(self, shut_down, self._pipelines)
         self._outputs: list[_Outputs] = []  # the one in hand last, and before it those that a GPU may still be working on
 
@@ -197,7 +197,7 @@ class Stream:
         texts, lost = sample_problems.by_reading(self._source(first), [place], jobs=1)
         # A process may also hang for the storage's sake.
         file = self.plan.videos.file(self.plan.index(*place))
-        if lost and (problem := unreadable(file)):
+        if lost and (problem := read_error(file)):
             return {place: text_of_error(problem)}, {}
         if texts or lost:
             return texts, lost
@@ -221,8 +221,8 @@ class Stream:
         # What the workers have decoded cannot fail any more.
         files = {at: source for at, source in sources.items() if source.is_file(source.sample(*at))}
         found = sample_problems.by_decoding(self._graph, files, self._options, by_graph=self._failures > 0)
-        problems = {at: text for at, text in found.items() if is_unread(text)}
-        verdicts = {at: text for at, text in found.items() if not is_unread(text)}
+        problems = {at: text for at, text in found.items() if is_storage_error(text)}
+        verdicts = {at: text for at, text in found.items() if not is_storage_error(text)}
         if verdicts:
             self._check_decoder({self.plan.index(*at) for at in verdicts})
         return problems, verdicts

@@ -25,8 +25,8 @@ from c2d_fast.video.examine import examine
 from c2d_fast.video.facts import DTYPE, Facts, for_reading, to_table
 from c2d_fast.video.file_states import file_states
 from c2d_fast.video.reader import DecodeError
-from c2d_fast.video.storage import beside, is_unread, why_unread
-from c2d_fast.video.storage_wait import DEFAULT_PATIENCE, Patience, read_in_rounds
+from c2d_fast.video.storage import is_storage_error, nearby_files, storage_problem
+from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY, WaitPolicy, read_in_rounds
 
 _SAVE_EVERY_S = 60.0
 _TIME_LIMIT_S = 60.0
@@ -87,7 +87,7 @@ class Manifest:
 
 
 def read_manifest(
-    listing: Listing, *, allow_missing: bool, jobs: int, patience: Patience = DEFAULT_PATIENCE, goes_on: bool = False
+    listing: Listing, *, allow_missing: bool, jobs: int, wait_policy: WaitPolicy = DEFAULT_WAIT_POLICY, is_resumed: bool = False
 ) -> Manifest:
     """Looks up every video of a list, reading through those that are new or have changed; of a scanned list, none.
 
@@ -95,9 +95,9 @@ def read_manifest(
         listing: the list.
         allow_missing: report missing files as broken instead of refusing the list.
         jobs: files read at a time.
-        patience: with a storage that is gone.
-        goes_on: whether a run goes on that has read these files: then missing ones, too, are waited for; those that are missing
-            for good are reported as broken.
+        wait_policy: with a storage that is gone.
+        is_resumed: whether a run goes on that has read these files: then missing ones, too, are waited for; those that
+            are missing for good are reported as broken.
 
     Raises:
         UserError: a file is missing and allow_missing is false.
@@ -106,10 +106,10 @@ def read_manifest(
     if listing.scanned:
         return _from_scan(listing)
     files = [listing.file(i) for i in range(len(listing))]
-    found = file_states(files, patience, missing_too=goes_on and not allow_missing, all_missing_too=goes_on)
+    found = file_states(files, wait_policy, wait_for_missing=is_resumed and not allow_missing, wait_for_all_missing=is_resumed)
     states = {i: state for i, state in enumerate(found) if state}
     missing = [i for i in range(len(listing)) if i not in states]
-    if missing and not (allow_missing or goes_on):
+    if missing and not (allow_missing or is_resumed):
         more = f" (and {len(missing) - 1} more of the list's {len(listing)})" if len(missing) > 1 else ""
         raise UserError(
             f"{listing.where(missing[0])}: no such file below {listing.root}{more}; correct the list or the data root, "
@@ -118,7 +118,7 @@ def read_manifest(
     cache = _Cache(listing.root)
     entries: dict[int, Facts | str] = dict.fromkeys(missing, MISSING)
     entries |= {i: facts for i, state in states.items() if (facts := cache.get(listing.videos[i], state))}
-    entries |= _read_all(listing, {i: state for i, state in states.items() if i not in entries}, jobs, cache, patience)
+    entries |= _read_all(listing, {i: state for i, state in states.items() if i not in entries}, jobs, cache, wait_policy)
     good = {i: entry for i, entry in sorted(entries.items()) if isinstance(entry, Facts)}
     broken = {i: entry for i, entry in sorted(entries.items()) if isinstance(entry, str)}
     _note_cut(listing, good)
@@ -159,15 +159,15 @@ def _read(path: Path, files: Callable[[], Iterable[str]]) -> Facts | str:
         try:
             return examine(path).facts
         except DecodeError as error:
-            problem = why_unread(error, path, lambda: beside(str(path), files()))
-            if is_unread(problem):
+            problem = storage_problem(error, path, lambda: nearby_files(str(path), files()))
+            if is_storage_error(problem):
                 break
             problem = str(error)
     return problem
 
 
 def _read_all(
-    listing: Listing, unread: dict[int, tuple[int, int]], jobs: int, cache: "_Cache", patience: Patience
+    listing: Listing, unread: dict[int, tuple[int, int]], jobs: int, cache: "_Cache", wait_policy: WaitPolicy
 ) -> dict[int, Facts | str]:
     if not unread:
         return {}
@@ -187,7 +187,7 @@ def _read_all(
                     yield i, result.reason if isinstance(result, Lost) else result
 
         reason = lambda entry: entry if isinstance(entry, str) else ""  # noqa: E731
-        results = read_in_rounds(read, unread, path=listing.file, reason=reason, patience=patience)
+        results = read_in_rounds(read, unread, path=listing.file, reason=reason, wait_policy=wait_policy)
         saved = time.monotonic()
         for i, entry in tqdm(results, total=len(unread), unit="video", disable=not shows_bars(), leave=False):
             entries[i] = entry

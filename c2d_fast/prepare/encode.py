@@ -20,7 +20,7 @@ from c2d_fast.video.examine import examine
 from c2d_fast.video.file_states import file_state
 from c2d_fast.video.orientation import MIRRORED, QUARTER_TURNS, TRANSPOSED, UPSIDE_DOWN
 from c2d_fast.video.reader import DecodeError, frame_orientation, open_video, reason, video_stream
-from c2d_fast.video.storage import in_folder, why_unread
+from c2d_fast.video.storage import sibling_files, storage_problem
 
 PARTIAL = ".c2d_fast-partial.mp4"
 """How the names of unfinished files end."""
@@ -120,7 +120,7 @@ def encode_one(item: EncodeItem, tick: Callable[[], None]) -> Encoded:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(errno.ENOSPC, "the disk is full") from error
         is_of_target = str(item.target.parent) in str(getattr(error, "filename", None))
-        unread = "" if is_of_target else why_unread(error, item.source, lambda: in_folder(item.source))
+        unread = "" if is_of_target else storage_problem(error, item.source, lambda: sibling_files(item.source))
         return Encoded(state, (-1, -1), None, unread or (str(error) if isinstance(error, DecodeError) else reason(error)))
     packets = (rows_of(examined).tobytes(), examined.extradata)
     return Encoded(state, file_state(item.target) or (-1, -1), dataclasses.astuple(facts), "", packets)

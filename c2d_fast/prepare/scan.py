@@ -35,8 +35,8 @@ from c2d_fast.video.examine import examine
 from c2d_fast.video.facts import DEPTHS, DTYPE
 from c2d_fast.video.file_states import file_state, file_states
 from c2d_fast.video.reader import DecodeError
-from c2d_fast.video.storage import in_folder, why_unread
-from c2d_fast.video.storage_wait import DEFAULT_PATIENCE, read_in_rounds
+from c2d_fast.video.storage import sibling_files, storage_problem
+from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY, read_in_rounds
 
 _FORMAT = "c2d_fast.scan/3"
 _SAY_EVERY_S = 30.0
@@ -91,7 +91,7 @@ def run_scan(args: argparse.Namespace) -> None:
         store = stack.enter_context(PacketStore(out, before)) if args.packets else None
         known = _known(journal, before, store)
         videos = list(dict.fromkeys(listing.videos))
-        states = dict(zip(videos, file_states([listing.root / video for video in videos], DEFAULT_PATIENCE), strict=True))
+        states = dict(zip(videos, file_states([listing.root / video for video in videos], DEFAULT_WAIT_POLICY), strict=True))
         depth = DEPTHS.index(args.depth)
         done = {
             video: entry
@@ -135,7 +135,7 @@ def examine_one(item: ScanItem, tick: Any) -> Found:
     try:
         examined = examine(item.path, item.depth, tick, must_be_whole=True, locate=item.packets)
     except DecodeError as error:
-        reason = why_unread(error, item.path, lambda: in_folder(item.path)) or str(error)
+        reason = storage_problem(error, item.path, lambda: sibling_files(item.path)) or str(error)
         return Found(*state, depth, None, reason, None)
     except MemoryError:
         return Found(*state, depth, None, "needs more memory than there is", None)
@@ -164,7 +164,7 @@ def in_watched_rounds(
         items,
         path=path,
         reason=lambda result: result.reason,
-        patience=DEFAULT_PATIENCE,
+        wait_policy=DEFAULT_WAIT_POLICY,
     )
 
 
