@@ -28,7 +28,7 @@ from c2d_fast.recipe import PipeFile, Recipe, load_pipe
 from c2d_fast.reporting.overlay import write_overlay
 from c2d_fast.reporting.scores import Scores
 from c2d_fast.training.evaluate import evaluate
-from c2d_fast.video.video_files import LeftOut, names_below, videos_among
+from c2d_fast.video.video_files import SkippedFiles, files_below, filter_videos
 
 _KINETICS_400 = 400
 _INK = (255, 255, 255)
@@ -99,13 +99,13 @@ def _videos(given: Sequence[Path]) -> list[Path]:
     paths: list[Path] = []
     for path in given:
         if os.path.isdir(path):
-            left_out = LeftOut()
-            below = videos_among(names_below(path), path, left_out)
+            skipped = SkippedFiles()
+            below = filter_videos(files_below(path), path, skipped)
             if not below:
-                found = f", of {left_out}" if str(left_out) else ""
+                found = f", of {skipped}" if str(skipped) else ""
                 raise UserError(f"{path}: holds no video{found}; give files, or another folder")
-            if str(left_out):
-                print(f"note: left out of {path}: {left_out}")
+            if str(skipped):
+                print(f"note: left out of {path}: {skipped}")
             paths += (path / name for name in below)
         elif os.path.exists(path):
             paths.append(path)

@@ -12,7 +12,7 @@ import numpy as np
 
 from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.formats.manifest_file import ManifestFile, is_manifest, read_manifest_file, table_path
-from c2d_fast.lists.file_places import FilePlaces
+from c2d_fast.lists.file_finder import FileFinder
 from c2d_fast.lists.label_map import class_key, decode_text, sorted_classes
 from c2d_fast.lists.list_shapes import Row, folder_rows, list_rows
 from c2d_fast.video.facts import for_reading
@@ -142,7 +142,7 @@ def _scanned_list(path: Path, root: str | Path | None, num_classes: int | None, 
     root = Path(scanned.root if root is None else root)
     _check_root(root, path)
     # A label map holds for all videos of a class: one of each stands for them.
-    known, firsts, places = np.unique(scanned.labels, return_index=True, return_inverse=True)
+    known, firsts, indices = np.unique(scanned.labels, return_index=True, return_inverse=True)
     rows = [
         Row(0, (scanned.videos[first],), scanned.classes[label] if scanned.classes else label)
         for label, first in zip(known.tolist(), firsts.tolist(), strict=True)
@@ -152,7 +152,7 @@ def _scanned_list(path: Path, root: str | Path | None, num_classes: int | None, 
         path=path,
         root=root,
         videos=scanned.videos,
-        labels=tuple(map(labels.__getitem__, places.tolist())),
+        labels=tuple(map(labels.__getitem__, indices.tolist())),
         lines=(0,) * len(scanned.videos),
         sha256=scanned.list_sha256,
         classes=classes,
@@ -211,9 +211,9 @@ def _derived_classes(names: Iterable[str], path: Path, num_classes: int | None) 
 
 def _videos(rows: list[Row], root: Path) -> tuple[str, ...]:
     """Returns where each row's file is; of one that is nowhere, where it is likeliest to be."""
-    places = FilePlaces(root)
+    finder = FileFinder(root)
     is_open = (row.any_suffix or len(row.paths) > 1 for row in rows)
-    return tuple((places.find(row) if look else None) or row.paths[0] for row, look in zip(rows, is_open, strict=True))
+    return tuple((finder.find(row) if look else None) or row.paths[0] for row, look in zip(rows, is_open, strict=True))
 
 
 def _note_repeats(listing: Listing) -> None:

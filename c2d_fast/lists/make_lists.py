@@ -9,7 +9,7 @@ import numpy as np
 
 from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.files import check_writable, written_whole
-from c2d_fast.lists.file_places import FilePlaces
+from c2d_fast.lists.file_finder import FileFinder
 from c2d_fast.lists.label_map import class_key, decode_text, read_label_map, sorted_classes
 from c2d_fast.lists.list_shapes import Row, folder_rows, list_rows
 from c2d_fast.lists.listing import read_list
@@ -91,14 +91,14 @@ def make_lists(
     missing: list[str] = []
     for source in sources:
         found[source.name] = []
-        places = FilePlaces(source.root)
+        finder = FileFinder(source.root)
         for row in rows[source.name]:
             label = numbers.get(class_key(str(row.label)))
             if label is None:
                 raise UserError(
                     f"{source.path}: class {row.label!r} is not among the {len(labels)} known ones; give them with --label-map"
                 )
-            path = places.find(row)
+            path = finder.find(row)
             if path is None or not os.path.isfile(source.root / path):
                 missing.append(row.paths[0])
             else:

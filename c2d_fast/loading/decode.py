@@ -102,7 +102,7 @@ def _by_dali(source: ClipSource, streams: dict[str, Any]) -> Any:
 
 
 def _upright(clip: Any, streams: dict[str, Any]) -> Any:
-    """Turns the frames as their containers say: orientation.turned, sample by sample."""
+    """Turns the frames as their containers say: orientation.apply_orientation, sample by sample."""
     parted: Any = fn._conditional  # type: ignore[attr-defined]  # see _by_either
     sideways, others = parted.split(clip, predicate=streams["transposed"])
     sideways = fn.transpose(sideways, perm=[0, 2, 1, 3], transpose_layout=False)

@@ -16,7 +16,7 @@ from c2d_fast.loading.decode import decode_files
 from c2d_fast.loading.pipelines import last_line
 from c2d_fast.loading.source import stored_of
 from c2d_fast.manifest.videos import Videos
-from c2d_fast.video.orientation import turned
+from c2d_fast.video.orientation import apply_orientation
 from c2d_fast.video.packets import WHOLE
 from c2d_fast.video.reader import DecodeError, decode_frames, read_clip
 from c2d_fast.video.storage import read_with_retry
@@ -90,7 +90,7 @@ def _both(
     if clears:
         width, height = stored.size
         decoded = decoded[:, :height, :width]
-    decoded = np.stack([turned(image, stored.orientation or 0) for image in decoded])
+    decoded = np.stack([apply_orientation(image, stored.orientation or 0) for image in decoded])
     return decoded, expected.reshape(*around.shape, *expected.shape[1:])
 
 

@@ -40,7 +40,7 @@ _SHOWN = 3
 
 
 @dataclass
-class LeftOut:
+class SkippedFiles:
     """Files that are no videos."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -64,7 +64,7 @@ class LeftOut:
         return on_one_line(f"{count} file{'s' if count > 1 else ''} ({kinds}), first {', '.join(self.first)}{more}")
 
 
-def videos_among(names: Iterable[str], folder: Path, left_out: LeftOut) -> list[str]:
+def filter_videos(names: Iterable[str], folder: Path, skipped: SkippedFiles) -> list[str]:
     """Returns those files below a folder that are videos, in the order given; the others are counted.
 
     Known suffixes decide. A file of an unknown one, or of none, is a video if two frames of it decode.
@@ -72,7 +72,7 @@ def videos_among(names: Iterable[str], folder: Path, left_out: LeftOut) -> list[
     Args:
         names: of the files, relative to folder. Those are hidden of which any part begins with a dot.
         folder: where they are.
-        left_out: gets the others.
+        skipped: gets the others.
     """
     kinds = {name: _kind(name) for name in names}
     unknown = [name for name, kind in kinds.items() if kind == _UNKNOWN]
@@ -86,11 +86,11 @@ def videos_among(names: Iterable[str], folder: Path, left_out: LeftOut) -> list[
         if kind == _VIDEO or (kind == _UNKNOWN and not problems[name]):
             videos.append(name)
         else:
-            left_out.add(name, kind, problems.get(name, ""))
+            skipped.add(name, kind, problems.get(name, ""))
     return videos
 
 
-def names_below(folder: Path, part: str = "") -> list[str]:
+def files_below(folder: Path, part: str = "") -> list[str]:
     """Returns the files below a part of a folder, also through links to folders: paths relative to the folder, sorted.
 
     Raises:
