@@ -42,7 +42,7 @@ DOORS = {"cli", "program", "completion", "__main__", "__init__", "decode", "samp
 LIGHT_ROOMS = ("processes", "video", "formats", "lists", "manifest", "prepare")
 LIGHT = {name for name in MODULES if name.split(".")[0] in (*LIGHT_ROOMS, "cli", "program", "completion", *COMMANDS, *BASE)}
 LIGHT |= {
-    f"loading.{name}" for name in ("sampler", "plan", "source", "kept_images", "sample_info", "sample_memory", "worker_pool")
+    f"loading.{name}" for name in ("sampler", "plan", "source", "crop_buffers", "sample_info", "sample_memory", "worker_pool")
 }
 LIGHT |= {
     f"reporting.{name}" for name in ("sheet", "clip_pictures", "clip_archive", "overlay", "confusion", "charts", "curves")

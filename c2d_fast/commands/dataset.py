@@ -13,7 +13,7 @@ from c2d_fast.loading.decode import choose_decoder
 from c2d_fast.loading.decoder_check import check_decoder
 from c2d_fast.loading.hybrid import measure_share
 from c2d_fast.loading.loader import LoaderOptions
-from c2d_fast.loading.loader_defaults import clips_together, num_threads, num_workers, workers_in_memory
+from c2d_fast.loading.loader_defaults import decode_batch_size, num_threads, num_workers, workers_in_memory
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.manifest.manifest import Manifest, read_manifest
 from c2d_fast.manifest.videos import Videos
@@ -99,7 +99,7 @@ def loader_options(
             print(f"note: {workers} workers: the frames of so large videos that more would decode at once take too much memory")
     clip_bytes = int(recipe.clip.num_frames * 3 * (videos.width * videos.height).mean())
     on_gpu = device.type == "cuda"
-    together = getattr(args, "decode_batch", None) or (clips_together(decoder, batch_size, clip_bytes) if on_gpu else 0)
+    together = getattr(args, "decode_batch", None) or (decode_batch_size(decoder, batch_size, clip_bytes) if on_gpu else 0)
     options = LoaderOptions(
         device=device,
         decoder=decoder,

@@ -98,7 +98,7 @@ def videos_being_read(source: TrainLoader, val_source: EvalLoader | None) -> lis
         for pid, (kind, index) in current_videos().items()
         if kind in loaders
     ]
-    return [*lines, "the last training batch asked for:", *(f"  {source.name(index)}" for index in source.awaited())]
+    return [*lines, "the last training batch asked for:", *(f"  {source.name(index)}" for index in source.current_videos())]
 
 
 def heartbeat_or_end(heartbeat: Callable[[str], None], signals: StopSignals) -> Callable[[str], None]:

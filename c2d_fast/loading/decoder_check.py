@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from c2d_fast.loading.decode import decode_files
-from c2d_fast.loading.pipelines import last_line
+from c2d_fast.loading.pipelines import error_summary
 from c2d_fast.loading.source import stored_of
 from c2d_fast.manifest.videos import Videos
 from c2d_fast.video.orientation import apply_orientation
@@ -35,7 +35,7 @@ _FRAMES, _REACH = 5, 40
 
 
 def check_decoder(
-    videos: Videos, decoder: str, device: torch.device, *, whole_files: bool = False, but: Set[int] = frozenset()
+    videos: Videos, decoder: str, device: torch.device, *, whole_files: bool = False, exclude: Set[int] = frozenset()
 ) -> str:
     """Decodes a clip of each codec of a list with DALI and with FFmpeg.
 
@@ -44,20 +44,20 @@ def check_decoder(
         decoder: nvdec or dali.
         device: the GPU of nvdec.
         whole_files: as in LoaderOptions.
-        but: videos that are not to be tried.
+        exclude: videos that are not to be tried.
 
     Returns:
         "" where the frames are the same or nothing can be compared, otherwise what is wrong.
     """
     for codec in np.unique(videos.stored["codec"][videos.num_frames > 0]):
         problem = ""
-        for index in _candidates(videos, codec, but):
+        for index in _candidates(videos, codec, exclude):
             try:
                 found = _compare(*_both(videos, index, decoder, device, whole_files), videos.stored["matrix"][index] == _BT709)
             except DecodeError:  # the video's fault
                 continue
             except RuntimeError as error:
-                found = f"which FFmpeg decodes, fails: {last_line(error)}"
+                found = f"which FFmpeg decodes, fails: {error_summary(error)}"
             if not found:
                 problem = ""
                 break
@@ -67,9 +67,9 @@ def check_decoder(
     return ""
 
 
-def _candidates(videos: Videos, codec: bytes, but: Set[int]) -> Iterator[int]:
+def _candidates(videos: Videos, codec: bytes, exclude: Set[int]) -> Iterator[int]:
     of_codec = np.flatnonzero((videos.stored["codec"] == codec) & (videos.num_frames > 0))
-    some = [index for index in of_codec[: _LOOKED_AT + len(but)].tolist() if index not in but]
+    some = [index for index in of_codec[: _LOOKED_AT + len(exclude)].tolist() if index not in exclude]
     some.sort(key=lambda index: int(videos.width[index] * videos.height[index]))
     yield from some[:_TRIED]
 

@@ -49,13 +49,13 @@ class TrainLoader:
         """Says which video has an index in the plan."""
         return self._where(index)
 
-    def awaited(self) -> list[int]:
+    def current_videos(self) -> list[int]:
         """Returns the videos of the batch that is read now, or was read last."""
-        return _videos_of(self._stream)
+        return _current_videos(self._stream)
 
     def set_heartbeat(self, heartbeat: Callable[[str], None]) -> None:
         """Takes what is called again and again while a storage is waited for, with what is done."""
-        self._stream.second_look.heartbeat = heartbeat
+        self._stream.read_retry.heartbeat = heartbeat
 
 
 class EvalLoader:
@@ -72,13 +72,13 @@ class EvalLoader:
         """Says which video has an index in the plan."""
         return self._where(index)
 
-    def awaited(self) -> list[int]:
+    def current_videos(self) -> list[int]:
         """Returns the videos of the batch that is read now, or was read last."""
-        return _videos_of(self._stream)
+        return _current_videos(self._stream)
 
     def set_heartbeat(self, heartbeat: Callable[[str], None]) -> None:
         """Takes what is called again and again while a storage is waited for, with what is done."""
-        self._stream.second_look.heartbeat = heartbeat
+        self._stream.read_retry.heartbeat = heartbeat
 
     def views(self) -> Iterator[Batch]:
         """Yields all views of all videos in the list's order, crop-major for each; the last batch is padded."""
@@ -114,8 +114,8 @@ class EvalLoader:
         return _batch(clip, padded, self._plan.videos.labels, np.arange(len(clip)) < len(owners), self._device)
 
 
-def _videos_of(stream: Stream) -> list[int]:
-    return [stream.plan.index(stream.reading, slot) for slot in range(stream.plan.batch_size)]
+def _current_videos(stream: Stream) -> list[int]:
+    return [stream.plan.index(stream.current_step, slot) for slot in range(stream.plan.batch_size)]
 
 
 def _joined(parts: list[Part]) -> Tensor:

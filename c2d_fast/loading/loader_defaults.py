@@ -75,7 +75,7 @@ def even_share(clips: int, most: int) -> int:
     return math.ceil(clips / math.ceil(clips / most))
 
 
-def clips_together(decoder: str, batch_size: int, clip_bytes: int) -> int:
+def decode_batch_size(decoder: str, batch_size: int, clip_bytes: int) -> int:
     """Returns how many training clips are decoded together, whatever the model's batch; 0: as many as that has.
 
     Args:

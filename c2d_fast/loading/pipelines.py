@@ -75,7 +75,7 @@ def build(graph: Graph, source: ClipSource, options: LoaderOptions, *, workers: 
         if pool := pool_of(pipeline):
             pool.start()
     except Exception as error:  # DALI raises many kinds for a graph that is wrong
-        raise UserError(f"{name_of(graph)} of the pipe file does not build: {last_line(error)}") from error
+        raise UserError(f"{graph_name(graph)} of the pipe file does not build: {error_summary(error)}") from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
     return pipeline
@@ -90,12 +90,12 @@ def shut_down(pipelines: list[Any]) -> None:
             pool.close()
 
 
-def name_of(graph: Graph) -> str:
+def graph_name(graph: Graph) -> str:
     """Returns a graph's name, for messages."""
     return getattr(graph, "__name__", "a graph")
 
 
-def last_line(error: Exception) -> str:
+def error_summary(error: Exception) -> str:
     """Returns what DALI's many lines of an error come down to."""
     lines = [line.strip() for line in str(error).splitlines()]
     telling = [line for line in lines if line and not line.startswith(("C++ context", "Current pipeline", "Critical error"))]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
 from c2d_fast.formats.packet_table import REMEDY, PacketTable, TableError, open_table
-from c2d_fast.loading.kept_images import KeptCrops, KeptRegions, in_order
+from c2d_fast.loading.crop_buffers import CropBuffer, RegionBuffer, in_order
 from c2d_fast.loading.plan import EvalPlan, Sample, TrainPlan
 from c2d_fast.loading.sample_info import SampleInfo, SingleSample
 from c2d_fast.manifest.videos import Videos
@@ -135,14 +135,14 @@ class ClipSource:
         """Whether samples come with a flip."""
         return isinstance(self.plan, TrainPlan)
 
-    def place(self, iteration: int, sample: int) -> tuple[int, int]:
+    def step_and_slot(self, iteration: int, sample: int) -> tuple[int, int]:
         """Returns the plan's step and slot of a sample of the pipeline's batch."""
         size = self.plan.batch_size
         first = self.first_step * size + self.first_slot
         return divmod(first + iteration * (self.clips_at_a_time or size) + sample, size)
 
     def sample(self, step: int, slot: int) -> Sample:
-        """Returns the sample at a place of the plan."""
+        """Returns the sample in a slot of the plan."""
         sample = self.plan.sample(step, slot)
         return replace(sample, lot=self.plan.lot(step, slot)) if self.decoder == "hybrid" else sample
 
@@ -152,7 +152,7 @@ class ClipSource:
 
     def __call__(self, info: SampleInfo) -> tuple[NDArray[Any], ...]:
         """Reads the sample that is asked for; see the class for what it returns."""
-        sample, problem = self.sample(*self.place(info.iteration, info.idx_in_batch)), _NO_PROBLEM
+        sample, problem = self.sample(*self.step_and_slot(info.iteration, info.idx_in_batch)), _NO_PROBLEM
         if worker_process.is_worker():
             worker_stacks.set_thread_name("train" if self.flips else "eval", sample.index)
         try:
@@ -191,13 +191,13 @@ class ClipSource:
         if self.is_file(sample):
             clears = self.clear_cropping and self.file_decoder == "nvdec"
             return _Read(self._no_images(), sample.boxes, *read_clip(path, sample.frames, stored, clear_cropping=clears))
-        wanted, places = np.unique(sample.frames, return_inverse=True)
+        wanted, indices = np.unique(sample.frames, return_inverse=True)
         if not self.cuts_crops:
             # An evaluation's crops are of scaled frames in any case; a training graph scales by itself.
-            regions = KeptRegions(len(wanted), sample.boxes, scaled_to=0 if self.flips else self.plan.short_side)
+            regions = RegionBuffer(len(wanted), sample.boxes, scaled_to=0 if self.flips else self.plan.short_side)
             order = np.array(decode_images(path, wanted, self.decoder_threads, stored, regions))
-            return _Read(in_order(regions.images, order[places], 0), regions.boxes)
-        crops = KeptCrops(
+            return _Read(in_order(regions.images, order[indices], 0), regions.boxes)
+        crops = CropBuffer(
             len(wanted),
             sample.boxes,
             self.crop_size,
@@ -206,7 +206,7 @@ class ClipSource:
             scaled=self.plan.scaled_size(sample.index) if self.scales_first else None,
         )
         order = np.array(decode_images(path, wanted, self.decoder_threads, stored, crops))
-        images = in_order(crops.images, order[places], 1)
+        images = in_order(crops.images, order[indices], 1)
         return _Read(images[0] if self.flips else images, sample.boxes)
 
     def _scaled(self, sample: Sample) -> NDArray[np.float32]:
@@ -273,11 +273,11 @@ def stored_of(videos: Videos, index: int, *, whole_files: bool = False) -> Store
     )
     if not videos.packet_table:
         return stored
-    table, place = _open_table(videos.packet_table, videos.table_identity), int(videos.table_places[index])
+    table, number = _open_table(videos.packet_table, videos.table_identity), int(videos.table_indices[index])
     if table is None:
         return stored
     try:
-        rows, extradata = table.read(place, int(videos.size[index]))
+        rows, extradata = table.read(number, int(videos.size[index]))
     except TableError as error:  # not the video's fault: it is read through, as videos without a table are
         worker_notes.tell(
             videos.packet_table,

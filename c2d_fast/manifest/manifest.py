@@ -78,7 +78,7 @@ class Manifest:
             mtime_ns=self.mtime_ns[self.kept],
             packet_table=str(table),
             table_identity=identity,
-            table_places=self.kept,
+            table_indices=self.kept,
         )
 
     def where(self, index: int) -> str:

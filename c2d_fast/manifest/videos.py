@@ -39,7 +39,7 @@ class Videos:
     packet_table: str = ""
     """The file that says where each packet lies, if there is one, and the identity of the manifest that it belongs to."""
     table_identity: str = ""
-    table_places: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    table_indices: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     """Each video's place in that table."""
 
     def __len__(self) -> int:

@@ -46,7 +46,7 @@ class ModelFile:
     prefix: str = ""
     """Before all names of the file, because of what it was saved from."""
 
-    def name_of(self, key: str) -> str:
+    def key_in_file(self, key: str) -> str:
         """Returns what a parameter of ours is called in the file, or would be called."""
         return self.names.get(key) or self.prefix + (published_name(key) if self.form == "published" else key)
 

@@ -43,7 +43,7 @@ def file_states(
         some = dict(list(suspects.items())[:: -(-len(suspects) // _LOOKED_AT)])
         if wait_for(some, lambda: map(str, files), wait, whole=False):  # these are gone, and not the storage
             break
-    wait.over()
+    wait.finish()
     return [states.get(i) for i in range(len(files))]
 
 

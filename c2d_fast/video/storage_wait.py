@@ -84,7 +84,7 @@ class StorageWait:
             time.sleep(min(rest_s, _SLICE_S))
         self._heartbeat()
 
-    def over(self) -> None:
+    def finish(self) -> None:
         """Says that reading goes on, if it was said that it does not. The next pause begins another wait."""
         if self._said:
             tqdm.write(f"storage is back after {self.elapsed_s:.0f} s")
@@ -146,7 +146,7 @@ def wait_for_paths(paths: Iterable[str], wait_policy: WaitPolicy) -> None:
     for path in paths:
         while problem := read_error(path):
             wait.pause(path, text_of_error(problem))
-    wait.over()
+    wait.finish()
 
 
 def _max_wait_s(problem: OSError | None) -> float:
@@ -197,4 +197,4 @@ def read_in_rounds(
         todo = [item for item, _ in unread if str(path(item)) not in left]
         if left:
             wait = StorageWait(wait_policy)
-    wait.over()
+    wait.finish()

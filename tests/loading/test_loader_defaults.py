@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from c2d_fast.loading.loader_defaults import clips_together, even_share, num_threads, num_workers
+from c2d_fast.loading.loader_defaults import decode_batch_size, even_share, num_threads, num_workers
 from c2d_fast.training.determinism import make_deterministic, tune_kernels
 
 
@@ -36,14 +36,14 @@ def test_threads_by_decoder():
 
 def test_nvdec_decodes_several_batches_together_where_memory_allows():
     clip = 8 * 340 * 256 * 3
-    assert clips_together("nvdec", 32, clip) == 64
-    assert clips_together("nvdec", 24, clip) == 72
-    assert clips_together("hybrid", 8, clip) == 64
-    assert clips_together("nvdec", 64, clip) == clips_together("nvdec", 100, clip) == 0
-    assert clips_together("ffmpeg", 8, clip) == clips_together("dali", 8, clip) == 0
+    assert decode_batch_size("nvdec", 32, clip) == 64
+    assert decode_batch_size("nvdec", 24, clip) == 72
+    assert decode_batch_size("hybrid", 8, clip) == 64
+    assert decode_batch_size("nvdec", 64, clip) == decode_batch_size("nvdec", 100, clip) == 0
+    assert decode_batch_size("ffmpeg", 8, clip) == decode_batch_size("dali", 8, clip) == 0
     large = 8 * 1920 * 1080 * 3
-    assert clips_together("nvdec", 32, large) == 0
-    assert clips_together("nvdec", 8, large) == 40
+    assert decode_batch_size("nvdec", 32, large) == 0
+    assert decode_batch_size("nvdec", 8, large) == 40
     assert 40 * large < 2 * 2**30
 
 

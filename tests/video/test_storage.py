@@ -94,7 +94,7 @@ def test_a_folder_that_is_gone_is_waited_for(tmp_path, videos, capsys):
     wait, heartbeats = StorageWait(WaitPolicy(60.0)), []
     wait._heartbeat = lambda: heartbeats.append(1)
     assert wait_for({files[0]: "x", files[1]: "x"}, lambda: files, wait) == {}
-    wait.over()
+    wait.finish()
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"waiting for storage: {files[0]}: cannot be read (No such file or directory)"
     assert said[1].startswith("storage is back after ")
@@ -361,6 +361,6 @@ def test_a_signal_of_a_mapped_file_that_is_gone_is_held_against_no_video(monkeyp
     items = [("source", 0, slot) for slot in range(3)]
     ends = [Lost("ends the decoder with signal SIGBUS"), Lost("ends the decoder with signal SIGSEGV"), "does not decode (x)"]
     monkeypatch.setattr(sample_problems, "run_in_children", lambda *args, **kwargs: zip(items, ends, strict=True))
-    texts, lost = sample_problems.by_reading("source", [item[1:] for item in items], jobs=1)
+    texts, lost = sample_problems.find_unreadable("source", [item[1:] for item in items], jobs=1)
     assert texts == {(0, 2): "does not decode (x)"}
     assert lost == {(0, 1): "ends the decoder with signal SIGSEGV"}

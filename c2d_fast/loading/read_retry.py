@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from c2d_fast.loading.sample_info import SingleSample
-from c2d_fast.loading.sample_problems import Place
+from c2d_fast.loading.sample_problems import StepSlot
 from c2d_fast.loading.source import ClipSource
 from c2d_fast.manifest.videos import Videos
 from c2d_fast.video.storage import is_storage_error
 from c2d_fast.video.storage_wait import MOST_TRIES, StorageWait, WaitPolicy, wait_for
 
 
-class SecondLook:
+class ReadRetry:
     """What becomes of the samples of one batch that could not be read, until all of it can."""
 
     def __init__(self, wait_policy: WaitPolicy):
@@ -26,36 +26,38 @@ class SecondLook:
     def _new_wait(self) -> None:
         self._wait = StorageWait(self._wait_policy, lambda: self.heartbeat("while it waited for the storage"))
 
-    def verdicts(self, problems: Mapping[Place, str], source_at: Callable[[Place], ClipSource]) -> dict[Place, str]:
+    def confirm(self, problems: Mapping[StepSlot, str], source_at: Callable[[StepSlot], ClipSource]) -> dict[StepSlot, str]:
         """Returns what is wrong with samples that really cannot be used; the others are to be read again.
 
         Args:
-            problems: why each was not read, by place.
-            source_at: gives a source whose first sample is that of a place.
+            problems: why each was not read, by step and slot.
+            source_at: gives a source whose first sample is that one.
 
         Raises:
             EndedError: the storage does not come back.
         """
-        found: dict[Place, str] = {}
-        unread: dict[Place, str] = {}
-        sources = {place: source_at(place) for place in problems}
-        videos = {place: source.plan.index(*place) for place, source in sources.items()}
-        for place, problem in problems.items():
+        found: dict[StepSlot, str] = {}
+        unread: dict[StepSlot, str] = {}
+        sources = {key: source_at(key) for key in problems}
+        videos = {key: source.plan.index(*key) for key, source in sources.items()}
+        for key, problem in problems.items():
             text = problem
-            if not is_storage_error(text) and videos[place] not in self._failed:
-                self._failed.add(videos[place])
-                text = text_of(sources[place](SingleSample())[-1])
+            if not is_storage_error(text) and videos[key] not in self._failed:
+                self._failed.add(videos[key])
+                text = text_of(sources[key](SingleSample())[-1])
             if is_storage_error(text):
-                unread[place] = text
+                unread[key] = text
             elif text:
-                found[place] = text
+                found[key] = text
         if unread:
             found |= self._still_unread(unread, videos, next(iter(sources.values())).plan.videos)
         return found
 
-    def _still_unread(self, unread: Mapping[Place, str], videos: Mapping[Place, int], listed: Videos) -> dict[Place, str]:
-        paths = {place: listed.file(videos[place]) for place in unread}
-        suspects = {paths[place]: text for place, text in unread.items()}
+    def _still_unread(
+        self, unread: Mapping[StepSlot, str], videos: Mapping[StepSlot, int], listed: Videos
+    ) -> dict[StepSlot, str]:
+        paths = {key: listed.file(videos[key]) for key in unread}
+        suspects = {paths[key]: text for key, text in unread.items()}
         self._tries += 1
         if self._tries > 1:
             self._wait.pause(*next(iter(suspects.items())))
@@ -64,13 +66,13 @@ class SecondLook:
         if left:  # the storage is there, but for these files
             self._tries = 0
             self._new_wait()
-        return {place: left[path] for place, path in paths.items() if path in left}
+        return {key: left[path] for key, path in paths.items() if path in left}
 
-    def over(self) -> None:
+    def finish(self) -> None:
         """Says that all of the batch has been read."""
         self._failed.clear()
         self._tries = 0
-        self._wait.over()
+        self._wait.finish()
 
 
 def text_of(problem: object) -> str:
