@@ -89,7 +89,7 @@ class Quarantine:
                 continue
             self._written.add((kind, index))
             path = manifest.listing.videos[int(manifest.kept[index])]
-            entry: dict[str, Any] = {"list": kind, "path": path, "where": manifest.where(index), "reason": reason}
+            entry: dict[str, Any] = {"list": kind, "path": path, "where": manifest.location(index), "reason": reason}
             entry |= {"unread": True} if is_storage_error(reason) else {}
             self._open().add(entry | {"time": time.strftime("%F %T")})
 

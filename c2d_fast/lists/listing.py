@@ -50,7 +50,7 @@ class Listing:
         """Returns the path of the video on disk."""
         return self.root / self.videos[index]
 
-    def where(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """Returns `list.txt:12: path.mp4`, the way messages name a video."""
         line = f":{self.lines[index]}" if self.lines[index] else ""
         return f"{self.path}{line}: {self.videos[index]}"
@@ -166,7 +166,7 @@ def _check_root(root: str | Path, path: Path) -> None:
         raise UserError(f"data root {root}: is not a folder; give the folder that the paths of {path} are relative to")
 
 
-def _where(row: Row, path: Path) -> str:
+def _location(row: Row, path: Path) -> str:
     return f"{path}:{row.line}" if row.line else f"{path / row.paths[0]}"
 
 
@@ -184,11 +184,11 @@ def _labels(
         label = row.label if isinstance(row.label, int) else numbers.get(class_key(row.label))
         if label is None:
             raise UserError(
-                f"{_where(row, path)}: class {row.label!r} is not in the label map of {len(numbers)} names; correct either"
+                f"{_location(row, path)}: class {row.label!r} is not in the label map of {len(numbers)} names; correct either"
             )
         if label < 0 or (num_classes is not None and label >= num_classes):
             raise UserError(
-                f"{_where(row, path)}: label {label} is out of range; labels go from 0"
+                f"{_location(row, path)}: label {label} is out of range; labels go from 0"
                 + (f" to {num_classes - 1} (change --num-classes or the list)" if num_classes else "")
             )
         labels.append(label)
@@ -228,4 +228,4 @@ def _note_repeats(listing: Listing) -> None:
     if repeats:
         print(f"note: {repeats} of the {len(listing)} lines of {listing.path} name a video that an earlier line names")
     if relabelled:
-        print(on_one_line(f"note: {len(relabelled)} of them give it another label, first {listing.where(relabelled[0])}"))
+        print(on_one_line(f"note: {len(relabelled)} of them give it another label, first {listing.location(relabelled[0])}"))

@@ -24,7 +24,7 @@ class TrainLoader:
     def __init__(self, graph: Graph, plan: TrainPlan, options: LoaderOptions, bad: BadVideos):
         self._stream = Stream(graph, plan, options, bad)
         self._labels, self._device, self._accumulate = plan.videos.labels, options.device, plan.accumulate
-        self._where, self._found_by_others = bad.manifest.where, bad.found_by_others
+        self._location, self._found_by_others = bad.manifest.location, bad.found_by_others
         self.steps_per_epoch, self.clips_per_step = plan.steps_per_epoch, plan.clips_per_step
 
     def start(self, epoch: int, first_step: int = 0) -> None:
@@ -47,7 +47,7 @@ class TrainLoader:
 
     def name(self, index: int) -> str:
         """Says which video has an index in the plan."""
-        return self._where(index)
+        return self._location(index)
 
     def current_videos(self) -> list[int]:
         """Returns the videos of the batch that is read now, or was read last."""
@@ -65,12 +65,12 @@ class EvalLoader:
         self._stream = Stream(graph, plan, options, bad)
         self._plan, self._device, self._views_per_batch = plan, options.device, views_per_batch
         self._first_step = 0
-        self._where = bad.manifest.where
+        self._location = bad.manifest.location
         self.num_videos = len(plan.videos)
 
     def name(self, index: int) -> str:
         """Says which video has an index in the plan."""
-        return self._where(index)
+        return self._location(index)
 
     def current_videos(self) -> list[int]:
         """Returns the videos of the batch that is read now, or was read last."""

@@ -58,7 +58,7 @@ class BadVideos:
             UserError: they are more than the limit, or no video is left.
         """
         listing, broken = self.manifest.listing, self.manifest.broken
-        lines = [f"{listing.where(i)} {reason}" for i, reason in broken.items()]
+        lines = [f"{listing.location(i)} {reason}" for i, reason in broken.items()]
         self.found.extend(lines)
         if broken:
             first = f"{len(broken)} of the {len(listing)} videos of {listing.path} cannot be used, first {lines[0]}"
@@ -80,7 +80,7 @@ class BadVideos:
         """
         if index in self._known:  # another rank has found it in the same epoch
             return
-        line = f"{self.manifest.where(index)} {reason}"
+        line = f"{self.manifest.location(index)} {reason}"
         self._known.add(index)
         self.found.append(line)
         self.pending.append((index, reason))
@@ -93,7 +93,7 @@ class BadVideos:
         """Names and counts what another rank has found; check() says whether they are too many."""
         new = {index: reason for index, reason in found if index not in self._known}
         for index, reason in new.items():
-            line = f"{self.manifest.where(index)} {reason}"
+            line = f"{self.manifest.location(index)} {reason}"
             self.found.append(line)
             tqdm.write(on_one_line(f"broken video (rank {rank}): {line}"))
         self.found_by_others.update(new)

@@ -81,9 +81,9 @@ class Manifest:
             table_indices=self.kept,
         )
 
-    def where(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """Returns `list.txt:12: path.mp4` for a usable video's index."""
-        return self.listing.where(int(self.kept[index]))
+        return self.listing.location(int(self.kept[index]))
 
 
 def read_manifest(
@@ -112,7 +112,7 @@ def read_manifest(
     if missing and not (allow_missing or is_resumed):
         more = f" (and {len(missing) - 1} more of the list's {len(listing)})" if len(missing) > 1 else ""
         raise UserError(
-            f"{listing.where(missing[0])}: no such file below {listing.root}{more}; correct the list or the data root, "
+            f"{listing.location(missing[0])}: no such file below {listing.root}{more}; correct the list or the data root, "
             "or go on without with --allow-missing"
         )
     cache = _Cache(listing.root)
@@ -205,7 +205,7 @@ def _note_cut(listing: Listing, good: dict[int, Facts]) -> None:
     """Says which files lack their end: what is there of them decodes, and is used."""
     cut = [i for i, facts in good.items() if facts.missing_bytes]
     if cut:
-        first = f"first {listing.where(cut[0])} ({good[cut[0]].missing_bytes} bytes or more are missing)"
+        first = f"first {listing.location(cut[0])} ({good[cut[0]].missing_bytes} bytes or more are missing)"
         print(
             f"note: {len(cut)} of the {len(listing)} videos of {listing.path} are cut off, {first}: what is there of them is "
             "used; python -m c2d_fast.prepare scan leaves them out"

@@ -164,7 +164,7 @@ def main() -> None:
         cli.imported()
         run_transcode(args)
     else:
-        from c2d_fast.prepare.findings import run_show
+        from c2d_fast.prepare.show import run_show
 
         cli.imported()
         run_show(args)

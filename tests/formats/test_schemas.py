@@ -27,7 +27,7 @@ from c2d_fast.manifest import cache as cache_file
 from c2d_fast.manifest import manifest
 from c2d_fast.model import checkpoint
 from c2d_fast.model.model_file import read_model_file
-from c2d_fast.prepare.findings import report
+from c2d_fast.prepare.show import report
 from c2d_fast.reporting.history import read_history
 from c2d_fast.reporting.metrics_file import open_without_later_steps
 from c2d_fast.training.schedule import load_moments

@@ -14,7 +14,7 @@ from numpy.lib import format as npy
 from c2d_fast.commands import run_analyze
 from c2d_fast.formats.manifest_file import ManifestFile, read_manifest_file
 from c2d_fast.formats.packet_table import TableError, open_table, write_table
-from c2d_fast.prepare.findings import report
+from c2d_fast.prepare.show import report
 from c2d_fast.reporting.dump_file import read_dump
 from c2d_fast.video.facts import DTYPE
 from c2d_fast.video.packets import DTYPE as PACKETS

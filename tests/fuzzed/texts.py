@@ -76,7 +76,7 @@ class StoredPackets(Reader):
 
     def read(self):
         with PacketStore(self.path, None) as store:
-            place = store.known(self.place)
+            place = store.restore(self.place)
             found = next(iter(store._videos([place]))) if place else None
             assert found in (None, (b"x" * PACKETS.itemsize, b"extradata"))
 

@@ -23,7 +23,7 @@ from c2d_fast.formats.manifest_file import read_manifest_file, table_path
 from c2d_fast.formats.packet_table import open_table
 from c2d_fast.lists.listing import read_list
 from c2d_fast.manifest.manifest import read_manifest
-from c2d_fast.prepare.findings import frames_to_decode
+from c2d_fast.prepare.show import frames_to_decode
 from c2d_fast.video.examine import examine
 from c2d_fast.video.orientation import apply_orientation
 from c2d_fast.video.reader import decode_frames
