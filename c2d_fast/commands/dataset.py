@@ -82,8 +82,8 @@ def loader_options(
         UserError: the decoder asked for does not work here, on any rank.
     """
     group = group or Group()
-    decoder, reason = group.together(lambda: _decoder(bad.manifest, args, device))
-    failed = next((text for name, text in group.share((decoder, reason)) if name == "ffmpeg"), "")
+    decoder, reason = group.run_on_all(lambda: _decoder(bad.manifest, args, device))
+    failed = next((text for name, text in group.all_gather_object((decoder, reason)) if name == "ffmpeg"), "")
     if failed and decoder != "ffmpeg":
         decoder, reason = "ffmpeg", f"another rank: {failed}"
     print(f"decoder for {bad.manifest.listing.path}: {decoder} ({reason})")
@@ -117,7 +117,7 @@ def loader_options(
     if not share and getattr(args, "deterministic", False):
         raise UserError("--decoder hybrid: its share is measured, which --deterministic cannot have: give --hybrid-share S")
     if not share:
-        measured = group.by_first(lambda: measure_share(videos, recipe.clip, recipe.crop, options))
+        measured = group.run_on_first(lambda: measure_share(videos, recipe.clip, recipe.crop, options))
         print(measured.line)
         share = measured.of_dali
     return dataclasses.replace(options, hybrid_share=share)

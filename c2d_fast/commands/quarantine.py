@@ -37,7 +37,7 @@ class Quarantine:
         self._lists = {"train": train} | ({"val": val} if val else {})
         self._journal: Journal | None = None
         self._written: set[tuple[str, int]] = set()
-        entries = group.by_first(lambda: self._read(forget=forget))
+        entries = group.run_on_first(lambda: self._read(forget=forget))
         unread = sum(entry.unread for entry in entries)
         if unread:
             print(f"{unread} videos could not be read before ({self._path}): they are tried again")
@@ -48,7 +48,7 @@ class Quarantine:
         if self.known:
             print(f"{len(self.known)} training videos broke after the run had begun ({self._path}): they stay replaced")
             train.add_known(self.known, len(before - gone))  # those that can be seen to be broken have been counted
-            group.together(train.check)
+            group.run_on_all(train.check)
 
     @property
     def has_pending(self) -> bool:
@@ -67,11 +67,11 @@ class Quarantine:
             UserError: together they are more than --max-bad-videos.
         """
         for kind, bad in self._lists.items():
-            for rank, pending in enumerate(self._group.share(bad.pop_pending())):
+            for rank, pending in enumerate(self._group.all_gather_object(bad.pop_pending())):
                 self._write(kind, pending)
                 if rank != self._group.rank:
                     bad.add_from_rank(rank, pending)
-        self._group.together(self._check)
+        self._group.run_on_all(self._check)
 
     def _check(self) -> None:
         for bad in self._lists.values():

@@ -53,8 +53,8 @@ def _prepare(args: argparse.Namespace) -> tuple[PipeFile, Recipe, C2D, Listing]:
 
 
 def _test(args: argparse.Namespace, group: Group) -> None:
-    pipe, recipe, model, listing = group.one_by_node(lambda: _prepare(args))
-    bad = group.one_by_node(lambda: scored_videos(listing, args))
+    pipe, recipe, model, listing = group.run_leaders_first(lambda: _prepare(args))
+    bad = group.run_leaders_first(lambda: scored_videos(listing, args))
     device = choose_device()
     num_clips = VIEWS[args.views]
     batch_size = args.batch_size or recipe.training.clips_per_gpu
@@ -82,7 +82,7 @@ def _test(args: argparse.Namespace, group: Group) -> None:
         group=group,
     )
     assert scores is not None  # nothing asks it to give up
-    for rank, pending in enumerate(group.share(bad.pop_pending())):
+    for rank, pending in enumerate(group.all_gather_object(bad.pop_pending())):
         bad.add_from_rank(rank, pending if rank != group.rank else [])
     decoder = f"hybrid {options.hybrid_share:g}" if options.decoder == "hybrid" else options.decoder
     how = {"views": args.views, "decoder": decoder, "precision": precision.name, "device": str(device)}
@@ -94,10 +94,10 @@ def _test(args: argparse.Namespace, group: Group) -> None:
             )
             _dump(args.dump, scores, bad.manifest, config)
     finally:  # whatever becomes of the dump, the scores are not lost
-        share = scores.share()
+        share = scores.coverage_text()
         console.result(f"list {listing.summary()}; views {args.views}; decoder {decoder}; precision {precision.name}{share}")
         _print_scores(result, recipe, args.views, share)
-    group.together(bad.check_all_scored)
+    group.run_on_all(bad.check_all_scored)
 
 
 def _result(scores: Scores, listing: dict[str, Any], how: dict[str, Any]) -> dict[str, Any]:

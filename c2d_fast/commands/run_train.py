@@ -59,16 +59,16 @@ def _train(args: argparse.Namespace, group: Group) -> None:
     tune_kernels(device)
     if args.deterministic:
         print(make_deterministic(device))
-    group.together(lambda: _check_flags(args, device, group))
+    group.run_on_all(lambda: _check_flags(args, device, group))
     precision = Precision.choose(args.precision, device)
-    batch_size = group.by_first(lambda: _batch_size(args, data, device, precision, group))
+    batch_size = group.run_on_first(lambda: _batch_size(args, data, device, precision, group))
     quarantine = Quarantine(data.folder, group, data.train, data.val, forget=args.forget_quarantine and not data.restarted)
     options = loader_options(
         data.train, args, device, recipe, batch_size=batch_size, group=group, known_share=_before(data, "hybrid_share")
     )
-    source = group.together(lambda: make_train_loader(args, data, batch_size, options, quarantine.known, group))
+    source = group.run_on_all(lambda: make_train_loader(args, data, batch_size, options, quarantine.known, group))
     val_options = _val_options(args, data, device, batch_size, group)
-    model = group.one_by_node(lambda: _make_model(args, data)).to(device)
+    model = group.run_leaders_first(lambda: _make_model(args, data)).to(device)
     if args.sync_bn:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
     compiled = compile_model(model, args.compile, device)
@@ -129,7 +129,7 @@ def _train(args: argparse.Namespace, group: Group) -> None:
         base_lr=lr,
         source=BatchLog(source, data.folder, group.rank, args.accumulate) if args.log_batches else source,
         validate=None,
-        records=group.together(lambda: _records(data, config, progress, source, epochs, group)),
+        records=group.run_on_all(lambda: _records(data, config, progress, source, epochs, group)),
         checkpoints=Checkpoints(
             data.folder, keep=args.keep, every_steps=args.checkpoint_steps, every_s=60 * args.checkpoint_minutes
         ),
@@ -141,7 +141,7 @@ def _train(args: argparse.Namespace, group: Group) -> None:
         profile=StepProfile(data.folder, device) if args.profile and group.is_first else None,
     )
     if content:
-        group.together(lambda: restore(trainer, content))
+        group.run_on_all(lambda: restore(trainer, content))
     watchdog = _watchdog(args, data, trainer, source, val_source)
     if val_source and data.val:
         trainer.val_name = val_source.name
@@ -296,4 +296,4 @@ def _finish(trainer: Trainer, data: RunData) -> None:
         console.result(f"best validation top-1 {progress.best_top1:.1f} % after epoch {epoch}: {folder / 'best.pt'}")
     print(f"look at it: tensorboard --logdir {folder.parent}")
     if data.val:
-        trainer.group.together(data.val.check_all_scored)
+        trainer.group.run_on_all(data.val.check_all_scored)

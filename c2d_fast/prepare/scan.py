@@ -53,8 +53,8 @@ class ScanResult(NamedTuple):
     reason: str
     """Why it is broken; empty if it is not."""
     packets: Any
-    """Rows of the packet table and the decoder's configuration, as two bytes; or their packet_store.PacketLocation. None if not asked
-    for."""
+    """Rows of the packet table and the decoder's configuration, as two bytes; or their packet_store.PacketLocation. None if not
+    asked for."""
 
 
 @dataclass(frozen=True)

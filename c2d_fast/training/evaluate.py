@@ -60,7 +60,7 @@ def evaluate(
         views.index_add_(0, batch.index, counted)
         labels[batch.index] = batch.label
     model.train(was_training)
-    if any(group.share(stopped)):
+    if any(group.all_gather_object(stopped)):
         return None
     # Of a video that another rank scores a rank has zeros, and no label.
     for sum_ in (sums, views):

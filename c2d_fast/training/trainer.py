@@ -107,7 +107,7 @@ class Trainer:
         """
         self._tally = Tally(self.step.device, self.tally_before if self.group.is_first else ())
         self._skipped_in_a_row, self._save_is_voted = 0, False
-        has_best, has_last = self.group.first((self.checkpoints.best.exists(), self.checkpoints.last.exists()))
+        has_best, has_last = self.group.broadcast((self.checkpoints.best.exists(), self.checkpoints.last.exists()))
         if not (has_best and has_last):
             # A run stopped before its first checkpoint is due can be resumed, too; and the folder has both from the start on.
             self._save(best=not has_best)
@@ -139,7 +139,7 @@ class Trainer:
         rows = content.get("statistics")
         if rows is not None and len(rows) == self.group.world:  # otherwise all go on from the mean, which the model has
             self.step.statistics.set(rows[self.group.rank].to(self.step.device))
-        if not self.group.first(self.checkpoints.best.exists()):  # resumed into another folder: its best is still to come
+        if not self.group.broadcast(self.checkpoints.best.exists()):  # resumed into another folder: its best is still to come
             self.progress.best_top1, self.progress.best_epoch = -1.0, 0
 
     def emergency_save(self) -> str:
@@ -217,8 +217,10 @@ class Trainer:
                 self._skipped_in_a_row = 0
                 continue
             self.progress.skipped += 1
-            losses = self.group.share(outcome.losses.tolist())
-            videos = self.group.share([self.source.name(index) for part in outcome.indices for index in part.tolist()])
+            losses = self.group.all_gather_object(outcome.losses.tolist())
+            videos = self.group.all_gather_object(
+                [self.source.name(index) for part in outcome.indices for index in part.tolist()]
+            )
             ranks = [{"rank": i, "loss": [repr(x) for x in losses[i]], "videos": videos[i]} for i in range(len(losses))]
             self.records.skipped({"step": outcome.step, "epoch": self.progress.epoch + 1, "ranks": ranks})
             self.records.say(
@@ -245,13 +247,13 @@ class Trainer:
         if self.problems:
             self.problems.exchange()
         if scores is None:
-            raise StoppedError(max(self.group.share(self.signals.received)))
+            raise StoppedError(max(self.group.all_gather_object(self.signals.received)))
         top1, top5 = scores.top(1), scores.top(5)
         better = top1 > self.progress.best_top1
         if better:
             self.progress.best_top1, self.progress.best_epoch = top1, epoch + 1
         best = ", best" if better else ""
-        text = f"epoch {epoch + 1}/{epochs}: validation top-1 {top1:.1f} %, top-5 {top5:.1f} %{scores.share()}{best}"
+        text = f"epoch {epoch + 1}/{epochs}: validation top-1 {top1:.1f} %, top-5 {top5:.1f} %{scores.coverage_text()}{best}"
         figures = {
             "loss": scores.loss(),
             "top1": top1,
@@ -267,13 +269,13 @@ class Trainer:
     def _save(self, *, best: bool = False) -> None:
         """Every rank calls it after the same step; the first one writes."""
         self.heartbeat("while a checkpoint was written")
-        rows = self.group.gather(self.step.statistics.vector())
+        rows = self.group.all_gather(self.step.statistics.vector())
         content = self._content(self._tally.sums(self.group))
         if self.group.world > 1:
             # Each rank's own, to go on exactly; the model gets their mean, as at an epoch's end.
             content["statistics"] = rows
             content["model"] = self.step.statistics.put_into(content["model"], rows.mean(0))
-        self.group.together(lambda: self.checkpoints.save(content, best=best) if self.group.is_first else None)
+        self.group.run_on_all(lambda: self.checkpoints.save(content, best=best) if self.group.is_first else None)
         self._save_is_voted = False
         if self.problems:  # also what was found in the last steps before an end
             self.problems.exchange()

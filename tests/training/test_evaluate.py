@@ -63,8 +63,8 @@ def test_a_video_without_views_is_not_scored():
     scores = run(Views(broken=(1,)), True)
     assert scores.scored.tolist() == [True, False, True]
     assert scores.num_scored == 2
-    assert scores.share() == ", 2 of 3 videos"
-    assert run(Views(), True).share() == ""
+    assert scores.coverage_text() == ", 2 of 3 videos"
+    assert run(Views(), True).coverage_text() == ""
 
 
 def test_top_and_loss_count_scored_videos_only():
