@@ -18,7 +18,7 @@ from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.manifest.manifest import Manifest, read_manifest
 from c2d_fast.manifest.videos import Videos
 from c2d_fast.recipe import Recipe
-from c2d_fast.training.cuda_waits import sleep_in_waits
+from c2d_fast.training.blocking_sync import use_blocking_sync
 from c2d_fast.training.distributed import Group
 from c2d_fast.video.crops import SCALED_ABOVE, can_scale, why_no_opencv
 from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY, WaitPolicy
@@ -172,7 +172,7 @@ def choose_device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     rank = int(os.environ.get("LOCAL_RANK", "0"))
-    sleep_in_waits(rank)
+    use_blocking_sync(rank)
     return torch.device("cuda", rank)
 
 

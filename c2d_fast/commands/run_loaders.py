@@ -70,10 +70,10 @@ def make_scorer(
 ) -> Callable[[Callable[[], bool], Gallery | None], Scores | None]:
     """Returns what the trainer calls after each epoch."""
 
-    def score(asked_to_stop: Callable[[], bool], gallery: Gallery | None) -> Scores | None:
-        def gives_up() -> bool:
+    def score(stop_requested: Callable[[], bool], gallery: Gallery | None) -> Scores | None:
+        def should_stop() -> bool:
             watchdog.heartbeat("while validating")
-            return asked_to_stop()
+            return stop_requested()
 
         return evaluate(
             model,
@@ -83,7 +83,7 @@ def make_scorer(
             precision=precision,
             num_listed=len(bad.manifest.listing),
             group=group,
-            gives_up=gives_up,
+            should_stop=should_stop,
             gallery=gallery,
         )
 

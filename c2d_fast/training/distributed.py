@@ -16,7 +16,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from c2d_fast import console
 from c2d_fast.errors import EXIT_START_AGAIN, TRAIN_FLAGS, EndedError, ToldElsewhereError, UserError, start_again
-from c2d_fast.training.cuda_waits import sleep_in_waits
+from c2d_fast.training.blocking_sync import use_blocking_sync
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ class Group:
             # Tensors on a CPU go through Gloo also where GPUs are: what Python decides together never waits for a GPU.
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             if torch.cuda.is_available():
-                sleep_in_waits(self.local_rank)
+                use_blocking_sync(self.local_rank)
                 torch.cuda.set_device(self.local_rank)
             try:
                 store, _, _ = next(rendezvous("env://", self.rank, self.world, timeout=_TIMEOUT))
