@@ -26,7 +26,7 @@ from c2d_fast.processes.early_signals import exit_message
 from c2d_fast.processes.signals import StopSignals, exit_code
 from c2d_fast.recipe import Recipe
 from c2d_fast.reporting.gauges import Gauges
-from c2d_fast.reporting.pictures import Pictures
+from c2d_fast.reporting.picture_schedule import PictureSchedule
 from c2d_fast.reporting.records import NoRecords, Records
 from c2d_fast.training.batch_finder import find_batch_size
 from c2d_fast.training.batch_log import BatchLog
@@ -247,7 +247,7 @@ def _records(
         return NoRecords()
     write_config(data.folder, config)
     left = (epochs - progress.epoch) * source.steps_per_epoch - progress.clips // source.clips_per_step
-    pictures = Pictures(
+    pictures = PictureSchedule(
         epochs=epochs,
         every=config["flags"]["pictures_every"],
         classes=data.classes or (),

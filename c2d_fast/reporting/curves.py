@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast.reporting.charts import FAINT, INK, axes_at, new_figure, readable
+from c2d_fast.reporting.charts import FAINT, INK, axes_at, display_name, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +81,7 @@ def _draw(axes: "Axes", panel: Panel) -> None:
     for height, name in panel.levels:
         axes.axhline(height, color=FAINT, linewidth=1, linestyle="--")
         place = axes.get_yaxis_transform()
-        text = axes.text(0.01, height, readable(name, 60), transform=place, va="bottom", fontsize=8, color=FAINT)
+        text = axes.text(0.01, height, display_name(name, 60), transform=place, va="bottom", fontsize=8, color=FAINT)
         text.set_parse_math(False)
     axes.set_title(panel.title, fontsize=10, color=INK, loc="left", pad=8)
     axes.set_xlabel(panel.x_title, fontsize=9, color=INK)
@@ -114,7 +114,7 @@ def _legend(figure: "Figure", runs: Sequence[str], panels: Sequence[Panel], colu
     handles = [
         Line2D([], [], color=_COLOURS[run % len(_COLOURS)], linestyle=_dashes(run), linewidth=3) for run in range(len(runs))
     ]
-    names = [readable(name, 50) for name in runs]
+    names = [display_name(name, 50) for name in runs]
     if any(line.validation for panel in panels for line in panel.lines):
         handles.append(Line2D([], [], color=INK, linewidth=1))
         handles.append(Line2D([], [], color=INK, linewidth=1.6, marker="o", markersize=4))

@@ -13,7 +13,7 @@ from c2d_fast.reporting.host_copy import to_host
 
 
 @dataclass(frozen=True)
-class Shown:
+class GalleryClips:
     """Clips with what the model says of them, the worst first."""
 
     clips: NDArray[np.uint8]
@@ -43,7 +43,7 @@ class Gallery:
         self.spent_s = 0.0
         """Time that looking has taken."""
 
-    def see(self, batch: Batch, logits: Tensor) -> None:
+    def update(self, batch: Batch, logits: Tensor) -> None:
         """Looks at a batch.
 
         Args:
@@ -74,7 +74,7 @@ class Gallery:
             # Those of a few batches wait for the epoch's end, and not in a GPU's memory.
             self._kept = tuple(map(to_host, kept) if self._left == 0 else kept)
 
-    def take(self) -> Shown | None:
+    def pop(self) -> GalleryClips | None:
         """Returns what was kept, or None if nothing was seen. Waits for the device."""
         if self._kept is None:
             return None
@@ -83,7 +83,7 @@ class Gallery:
             torch.cuda.current_stream().synchronize()  # copies that are on their way
         badness, clips, labels, indices, guesses, scores, of_label = (column.cpu() for column in kept)
         valid = badness >= 0  # padding is never shown
-        return Shown(
+        return GalleryClips(
             clips[valid].numpy(),
             *(column[valid].tolist() for column in (labels, guesses, scores, of_label, indices)),
         )

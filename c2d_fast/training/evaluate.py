@@ -53,7 +53,7 @@ def evaluate(
         with precision.autocast(device):
             logits = model(batch.clip).float()
         if gallery:
-            gallery.see(batch, logits)
+            gallery.update(batch, logits)
         scores = logits.softmax(1) if average_probabilities else logits
         counted = batch.valid.to(scores.dtype)
         sums.index_add_(0, batch.index, scores * counted[:, None])

@@ -108,7 +108,7 @@ class TrainStep:
                 # With several ranks the last backward also averages the gradients over them.
                 self.scaler.scale(loss / self.accumulate).backward()
             if self.gallery:
-                self.gallery.see(batch, logits)
+                self.gallery.update(batch, logits)
             losses.append(loss.detach())
             sums += batch_sums(loss, logits, batch.label)
         self.scaler.unscale_(self.optimizer)

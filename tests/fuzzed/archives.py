@@ -168,7 +168,7 @@ class DumpJson(Reader):
         result = read_dump(self.path)
         names = run_analyze._class_names(result, None, None)
         counts, ranks = run_analyze.confusion_counts(result.labels, result.guesses(), len(names)), result.ranks()
-        confusion = run_analyze.pairs_of(counts)
+        confusion = run_analyze.as_confusion(counts)
         for table in (run_analyze._by_class(result, confusion, ranks, names), run_analyze._hardest(result, names, 3)):
             table.text(), table.csv()
         run_analyze._result_row(result, "name", confusion, ranks)

@@ -55,7 +55,7 @@ def test_a_training_step_does_not_wait_for_the_gpu(cuda, tmp_path):
             trainer.step(iter([batch]), step + 2, metrics)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    shown = trainer.step.gallery.take()
+    shown = trainer.step.gallery.pop()
     assert len(shown.labels) == 4
     assert shown.label_scores == sorted(shown.label_scores)
 

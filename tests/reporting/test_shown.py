@@ -18,7 +18,7 @@ from c2d_fast.console import ShownStream, shown
 from c2d_fast.errors import UserError
 from c2d_fast.lists.label_map import read_label_map
 from c2d_fast.lists.listing import read_list
-from c2d_fast.reporting.board import Board
+from c2d_fast.reporting.tensorboard_writer import TensorBoardWriter
 from c2d_fast.tables import Table, csv_cell
 
 ROOT = Path(__file__).parents[2]
@@ -169,7 +169,7 @@ def test_tables_of_hostile_names_are_harmless(tmp_path, capsys):
 
 
 def test_a_command_with_lines_in_it_opens_no_markdown(tmp_path):
-    board = Board(tmp_path, purge_step=None)
+    board = TensorBoardWriter(tmp_path, purge_step=None)
     board.config({"command": "train --out a\n\n<script>x</script>\n# big\x1b[2J", "classes": ["```\n<script>"]}, ())
     board.close(finished=False)
     events = EventAccumulator(str(tmp_path)).Reload()
