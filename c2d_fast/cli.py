@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from c2d_fast import console
-from c2d_fast.errors import EXIT_USER_ERROR, EndedError, ToldElsewhereError, UserError, on_one_line
+from c2d_fast.errors import EXIT_USER_ERROR, EndedError, ReportedElsewhereError, UserError, on_one_line
 from c2d_fast.processes import early_signals
 
 _EXIT_CODES = "exit codes: 0 done; 2 something that you can mend, said in one line; 128 + N signal N (130 Ctrl-C)"
@@ -229,7 +229,7 @@ def _told(error: Exception) -> int:
     Raises:
         Exception: it is none that was made for the user.
     """
-    if isinstance(error, ToldElsewhereError):
+    if isinstance(error, ReportedElsewhereError):
         return EXIT_USER_ERROR
     if isinstance(error, EndedError):
         _say(on_one_line(str(error)))

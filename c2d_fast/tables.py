@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from c2d_fast.console import shown
+from c2d_fast.console import escape_control
 
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a formula begins with, also in full width."""
@@ -61,7 +61,7 @@ def csv_cell(value: Any) -> Any:
     """Returns a cell for CSV: of names that come from files spreadsheets compute nothing, and terminals obey nothing."""
     if not isinstance(value, str):
         return value
-    text = shown(value).replace("\n", "\\n").replace("\t", "\\t")
+    text = escape_control(value).replace("\n", "\\n").replace("\t", "\\t")
     return f"'{text}" if value.lstrip().startswith(_FORMULA) or value.startswith(("\t", "\r", "\n")) else text
 
 

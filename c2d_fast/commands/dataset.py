@@ -7,7 +7,7 @@ import os
 import numpy as np
 import torch
 
-from c2d_fast.errors import UserError, start_again
+from c2d_fast.errors import UserError, restart_hint
 from c2d_fast.lists.listing import Listing
 from c2d_fast.loading.decode import choose_decoder
 from c2d_fast.loading.decoder_check import check_decoder
@@ -44,7 +44,7 @@ def training_videos(
 def wait_policy_of(args: argparse.Namespace) -> WaitPolicy:
     """Returns how long a command waits for a storage: training as long as for anything else (--stall-minutes)."""
     stall_minutes = getattr(args, "stall_minutes", None)
-    return WaitPolicy(60 * stall_minutes, start_again(vars(args).keys())) if stall_minutes else DEFAULT_WAIT_POLICY
+    return WaitPolicy(60 * stall_minutes, restart_hint(vars(args).keys())) if stall_minutes else DEFAULT_WAIT_POLICY
 
 
 def scored_videos(listing: Listing, args: argparse.Namespace, *, is_resumed: bool = False) -> BadVideos:

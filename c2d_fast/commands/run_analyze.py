@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from c2d_fast import console
 from c2d_fast.errors import UserError
-from c2d_fast.files import written_whole
+from c2d_fast.files import atomic_write
 from c2d_fast.lists.label_map import read_label_map
 from c2d_fast.reporting.charts import class_accuracy_figure, confusion_figure, encode_png
 from c2d_fast.reporting.confusion import MOST_IN_FULL, Confusion, as_confusion, confusion_counts
@@ -77,7 +77,7 @@ class _Folder:
     def write(self, name: str, data: bytes) -> None:
         path = self._path / name
         try:
-            with written_whole(path) as partial:
+            with atomic_write(path) as partial:
                 partial.write_bytes(data)
         except OSError as error:
             raise UserError(f"--out: {path} cannot be written ({error.strerror}); free the disk or give another") from error

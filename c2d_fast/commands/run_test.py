@@ -11,7 +11,7 @@ from c2d_fast import console
 from c2d_fast.commands.data_flags import check_label_map, label_names, one_list, require_list
 from c2d_fast.commands.dataset import choose_device, loader_options, scored_at_a_time, scored_videos
 from c2d_fast.errors import UserError
-from c2d_fast.files import check_writable, written_whole
+from c2d_fast.files import atomic_write, check_writable
 from c2d_fast.formats.schemas import encode
 from c2d_fast.lists.listing import Listing
 from c2d_fast.loading.loader import EvalLoader
@@ -140,7 +140,7 @@ def _dump(path: Path, scores: Scores, manifest: Manifest, config: dict[str, Any]
     summary = path.with_name(path.name + ".summary.json")
     try:
         # The summary gets its name first: there is never a dump without one.
-        with written_whole(path) as partial, written_whole(summary) as partial_summary:
+        with atomic_write(path) as partial, atomic_write(summary) as partial_summary:
             with partial.open("wb") as file:
                 file.writelines(_pickled(_rows(scores, manifest)) if path.suffix == ".pkl" else _json(_rows(scores, manifest)))
             partial_summary.write_text(encode(config, indent=2) + "\n")

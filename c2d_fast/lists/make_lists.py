@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from c2d_fast.errors import UserError, on_one_line
-from c2d_fast.files import check_writable, written_whole
+from c2d_fast.files import atomic_write, check_writable
 from c2d_fast.lists.file_finder import FileFinder
 from c2d_fast.lists.label_map import class_key, decode_text, read_label_map, sorted_classes
 from c2d_fast.lists.list_shapes import Row, folder_rows, list_rows
@@ -205,7 +205,7 @@ def _in_quotes(text: str) -> str:
 def _write_text(path: Path, text: str) -> None:
     check_writable(path, "--out")
     try:
-        with written_whole(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(f"--out {path}: cannot be written ({error.strerror}); give another folder") from error

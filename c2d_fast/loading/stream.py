@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError, smaller_batches, start_again
+from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError, restart_hint, smaller_batches_hint
 from c2d_fast.loading import sample_problems
 from c2d_fast.loading.decoder_check import check_decoder
 from c2d_fast.loading.pipelines import Graph, LoaderOptions, build, error_summary, graph_name, shut_down
@@ -174,7 +174,7 @@ class Stream:
         if any(text in str(error) for text in _NO_MEMORY):
             raise UserError(
                 f"{self._name}: out of memory while decoding and augmenting {self._size} videos at a time: "
-                f"{smaller_batches(self._options.flags)}; DALI: {error_summary(error)}"
+                f"{smaller_batches_hint(self._options.flags)}; DALI: {error_summary(error)}"
             ) from error
         self._tell_of_deaths()
         problems, verdicts = self._find_problems(position)
@@ -203,7 +203,7 @@ class Stream:
             return texts, lost
         raise EndedError(
             f"loader workers ended: {', '.join(error.deaths)}; {len(error.deaths)} times in a row at the same sample, for no "
-            f"fault of its video: lower --workers if memory is short, and {start_again(self._options.flags)}",
+            f"fault of its video: lower --workers if memory is short, and {restart_hint(self._options.flags)}",
             EXIT_START_AGAIN,
         )
 
@@ -236,7 +236,7 @@ class Stream:
         decoder, whole = self._source(0).file_decoder, self._options.whole_files
         reason = check_decoder(self.plan.videos, decoder, self._options.device, exclude=accused, whole_files=whole)
         if reason:
-            again = f"{start_again(self._options.flags)}, with --decoder ffmpeg if it comes again"
+            again = f"{restart_hint(self._options.flags)}, with --decoder ffmpeg if it comes again"
             raise EndedError(f"{decoder} no longer decodes: {reason}; no video is left out for that: {again}", EXIT_START_AGAIN)
 
     def _quarantine(self, problems: dict[StepSlot, str]) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from c2d_fast.errors import UserError
-from c2d_fast.files import written_whole
+from c2d_fast.files import atomic_write
 from c2d_fast.formats.schemas import encode
 from c2d_fast.model.c2d import C2D
 from c2d_fast.model.model_file import CARD_FORMAT
@@ -106,7 +106,7 @@ def write_onnx(
     import onnx
 
     try:
-        with written_whole(path) as partial:
+        with atomic_write(path) as partial:
             onnx.save(proto, partial)
             differences = _check(partial, clips, expected, what)
     except OSError as error:

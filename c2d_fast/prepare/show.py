@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from c2d_fast import console
 from c2d_fast.errors import UserError, on_one_line
-from c2d_fast.files import check_writable, written_whole
+from c2d_fast.files import atomic_write, check_writable
 from c2d_fast.formats.manifest_file import ManifestFile, read_manifest_file, table_path
 from c2d_fast.formats.packet_table import REMEDY, TableError, open_table
 from c2d_fast.tables import csv_cell
@@ -210,7 +210,7 @@ def _gop(length: int) -> str:
 
 def _write_csv(manifest: ManifestFile, path: Path) -> None:
     names = list(DTYPE.names or ())
-    with written_whole(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+    with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file)
         table.writerow(["path", "label", "class", "size", "mtime_ns", "depth", "reason", *names])
         for i, video in enumerate(manifest.videos):

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError, on_one_line
-from c2d_fast.files import written_whole
+from c2d_fast.files import atomic_write
 from c2d_fast.formats.journal import Journal
 from c2d_fast.formats.manifest_file import MISSING, ManifestFile, read_manifest_file
 from c2d_fast.formats.packet_store import PacketStore, store_path
@@ -247,7 +247,7 @@ def _write(job: _Job, out: Path, stem: str) -> None:
         reasons=tuple(result.reason for result in results),
     )
     try:
-        with written_whole(out / f"{stem}.txt") as partial:
+        with atomic_write(out / f"{stem}.txt") as partial:
             partial.write_text(text, encoding="utf-8")
         job.store.write(manifest, [result.packets for result in results])
         manifest.write(out / f"{stem}.npz")

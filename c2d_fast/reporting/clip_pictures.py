@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
-from c2d_fast.files import written_whole
+from c2d_fast.files import atomic_write
 from c2d_fast.reporting.sheet import Tile, draw_sheet, write_png
 from c2d_fast.video.writer import write_video
 
@@ -35,7 +35,7 @@ def write_pages(pages: Sequence[Sequence[Tile]], path: Path, title: str) -> list
     for page, target in zip(pages, paths, strict=True):
         picture = draw_sheet(page, title=title)
         try:
-            with written_whole(target) as partial:
+            with atomic_write(target) as partial:
                 write_png(picture, partial)
         except OSError as error:
             raise UserError(f"--png {target}: cannot be written ({error.strerror}); give another file") from error

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from c2d_fast import console
-from c2d_fast.errors import EXIT_START_AGAIN, TRAIN_FLAGS, EndedError, ToldElsewhereError, UserError, start_again
+from c2d_fast.errors import EXIT_START_AGAIN, TRAIN_FLAGS, EndedError, ReportedElsewhereError, UserError, restart_hint
 from c2d_fast.training.blocking_sync import use_blocking_sync
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Group:
 
     def __init__(self, rank: int = 0, world: int = 1, local_rank: int = 0, local_world: int = 1):
         self.rank, self.world, self.local_rank, self.local_world = rank, world, local_rank, local_world
-        self.remedy = start_again(TRAIN_FLAGS)
+        self.remedy = restart_hint(TRAIN_FLAGS)
         """What to do where another rank is lost."""
         self._control: Any = None
         self._pending: tuple[Tensor, Any] | None = None
@@ -159,7 +159,9 @@ class Group:
         failed = next((rank for rank, text in enumerate(problems) if text), None)
         if failed is None:
             return result  # type: ignore[return-value]
-        raise (UserError if self.is_first else ToldElsewhereError)((f"rank {failed}: " if failed else "") + problems[failed])
+        raise (UserError if self.is_first else ReportedElsewhereError)(
+            (f"rank {failed}: " if failed else "") + problems[failed]
+        )
 
     def run_on_first(self, function: Callable[[], T]) -> T:
         """Calls a function on the first rank, and returns its result on all.
@@ -198,7 +200,7 @@ def group_of_environment(flags: AbstractSet[str] = TRAIN_FLAGS) -> Group:
     if gpus and local_rank >= gpus:
         raise UserError(f"LOCAL_RANK is {local_rank}, but this machine has {gpus} GPUs: lower torchrun's --nproc-per-node")
     group = Group(rank, world, local_rank, _number("LOCAL_WORLD_SIZE", 1))
-    group.remedy = start_again(flags)
+    group.remedy = restart_hint(flags)
     return group
 
 

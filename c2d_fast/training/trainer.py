@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from c2d_fast.errors import ToldElsewhereError, UserError
+from c2d_fast.errors import ReportedElsewhereError, UserError
 from c2d_fast.loading.batch import TrainSource
 from c2d_fast.processes.signals import StopSignals
 from c2d_fast.recipe import Training
@@ -234,7 +234,7 @@ class Trainer:
                     f"{losses[0][0]}): {self.checkpoints.last} is the last good checkpoint; go on from it with another "
                     "learning rate (--no-auto-scale-lr) or --precision fp32, and look into nonfinite.jsonl beside it"
                 )
-                raise problem if self.group.is_first else ToldElsewhereError(str(problem))
+                raise problem if self.group.is_first else ReportedElsewhereError(str(problem))
 
     def _validate_epoch(self, epochs: int, gallery: Gallery | None) -> tuple[bool, Scores | None]:
         """Returns whether the epoch's model is the best so far (without validation each one is), and its scores."""

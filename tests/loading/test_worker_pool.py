@@ -112,7 +112,7 @@ def test_a_sample_that_ends_every_process_is_named(pools, tmp_path):
     check(pool.read_batch(), 0)
     with pytest.raises(SampleLostError) as caught:
         pool.read_batch()
-    assert (caught.value.sample.iteration, caught.value.place.idx_in_batch) == (1, 2)
+    assert (caught.value.sample.iteration, caught.value.sample.idx_in_batch) == (1, 2)
     assert len(caught.value.deaths) == 3
 
 
