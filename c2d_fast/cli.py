@@ -96,7 +96,7 @@ def begin(args: argparse.Namespace, *, quiet: bool = False) -> None:
         console.quieten()
 
 
-def imported() -> None:
+def imports_done() -> None:
     """Called by a command once its imports are done: what it does from now on may have to be tidied up when a signal comes."""
     from c2d_fast.processes.signals import raise_on_signals
 

@@ -15,7 +15,7 @@ from c2d_fast.formats.manifest_file import ManifestFile, is_manifest, read_manif
 from c2d_fast.lists.file_finder import FileFinder
 from c2d_fast.lists.label_map import class_key, decode_text, sorted_classes
 from c2d_fast.lists.list_shapes import Row, folder_rows, list_rows
-from c2d_fast.video.facts import for_reading
+from c2d_fast.video.facts import reading_columns
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _scanned_list(path: Path, root: str | Path | None, num_classes: int | None, 
     """Makes the listing of a manifest without looking at each video: it may have very many."""
     scanned = read_manifest_file(path)
     packet_table = (table, scanned.identity()) if (table := table_path(path)).exists() else None
-    scanned = replace(scanned, facts=for_reading(scanned.facts))
+    scanned = replace(scanned, facts=reading_columns(scanned.facts))
     root = Path(scanned.root if root is None else root)
     _check_root(root, path)
     # A label map holds for all videos of a class: one of each stands for them.

@@ -18,7 +18,7 @@ _SHOWN = 10  # names of missing files
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class SplitSource:
     """One split's videos, as a user has them."""
 
     name: str
@@ -41,7 +41,7 @@ def run_list(args: argparse.Namespace) -> None:
     sources = []
     for name, path in splits.items():
         data_root = (args.val_root if name == "val" else None) or args.data_root or path.parent
-        sources.append(Source(name=name, path=path, root=path if os.path.isdir(path) else data_root))
+        sources.append(SplitSource(name=name, path=path, root=path if os.path.isdir(path) else data_root))
     root = args.data_root or Path(os.path.commonpath([source.root.absolute() for source in sources]))
     if not os.path.isdir(root):
         raise UserError(f"--data-root {root}: is not a folder; give the folder that the videos are in")
@@ -58,7 +58,7 @@ def run_list(args: argparse.Namespace) -> None:
 
 
 def make_lists(
-    sources: list[Source],
+    sources: list[SplitSource],
     root: Path,
     out: Path,
     *,
@@ -110,7 +110,7 @@ def make_lists(
     return _write(found, root, labels, missing, out)
 
 
-def _read(source: Source, video_name: str | None) -> list[Row]:
+def _read(source: SplitSource, video_name: str | None) -> list[Row]:
     if os.path.isdir(source.path):
         rows = folder_rows(source.path)
     else:

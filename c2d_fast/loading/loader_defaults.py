@@ -61,10 +61,10 @@ def num_threads(decoder: str, cpus: int, clips: int) -> int:
     """
     if decoder == "ffmpeg":
         return 1
-    return cpus if decoder == "dali" else even_share(clips, min(cpus, _MOST_THREADS))
+    return cpus if decoder == "dali" else even_num_threads(clips, min(cpus, _MOST_THREADS))
 
 
-def even_share(clips: int, most: int) -> int:
+def even_num_threads(clips: int, most: int) -> int:
     """Returns a number of threads that divides the clips, so that none waits for others at a batch's end.
 
     Where no divisor comes near the most that there may be, it is the smallest number that needs as few rounds.

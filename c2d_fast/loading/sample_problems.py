@@ -7,7 +7,7 @@ from c2d_fast.loading.decode import decode_files
 from c2d_fast.loading.pipelines import Graph, LoaderOptions, build, error_summary, shut_down
 from c2d_fast.loading.sample_info import SingleSample
 from c2d_fast.loading.source import ClipSource, probe
-from c2d_fast.processes.children import Lost, run_in_children
+from c2d_fast.processes.children import LostItem, run_in_children
 
 _TIME_LIMIT_S = 30.0
 
@@ -31,9 +31,9 @@ def find_unreadable(
     items = [(source, *key) for key in samples]
     found = run_in_children(probe, items, jobs=max(jobs, 1), time_limit_s=_TIME_LIMIT_S)
     results = sorted(((step, slot), result) for (_, step, slot), result in found if result)
-    texts = {key: result for key, result in results if not isinstance(result, Lost)}
+    texts = {key: result for key, result in results if not isinstance(result, LostItem)}
     # SIGBUS is of a file that is mapped: its storage has gone, or /dev/shm is full. That is no video's fault.
-    lost = {key: result.reason for key, result in results if isinstance(result, Lost) and "SIGBUS" not in result.reason}
+    lost = {key: result.reason for key, result in results if isinstance(result, LostItem) and "SIGBUS" not in result.reason}
     return texts, lost
 
 

@@ -19,10 +19,10 @@ from c2d_fast.formats.packet_table import open_table
 from c2d_fast.lists.listing import Listing
 from c2d_fast.manifest.cache import Cache as _Cache
 from c2d_fast.manifest.videos import Videos, pack_paths
-from c2d_fast.processes.children import Lost
+from c2d_fast.processes.children import LostItem
 from c2d_fast.processes.watched_threads import run_in_threads
 from c2d_fast.video.examine import examine
-from c2d_fast.video.facts import DTYPE, Facts, for_reading, to_table
+from c2d_fast.video.facts import DTYPE, Facts, reading_columns, to_table
 from c2d_fast.video.file_states import file_states
 from c2d_fast.video.reader import DecodeError
 from c2d_fast.video.storage import is_storage_error, nearby_files, storage_problem
@@ -52,7 +52,7 @@ class Manifest:
     kept: NDArray[np.int64]
     """Places in the list of the videos that can be used."""
     facts: NDArray[Any]
-    """Of facts.for_reading, by place in the list, as size and mtime_ns are; zeros of a video that cannot be used."""
+    """Of facts.reading_columns, by place in the list, as size and mtime_ns are; zeros of a video that cannot be used."""
     size: NDArray[np.int64]
     mtime_ns: NDArray[np.int64]
     """When the file was written last, as it was examined; -1 where that says nothing, because the files were moved."""
@@ -124,7 +124,7 @@ def read_manifest(
     _note_cut(listing, good)
     kept, table = np.array(list(good), np.int64), np.zeros(len(listing), DTYPE)
     table[kept] = to_table(list(good.values()))
-    table = for_reading(table)
+    table = reading_columns(table)
     known = np.array([state or (-1, -1) for state in found], np.int64)
     return Manifest(listing, kept, table, known[:, 0], known[:, 1], broken)
 
@@ -184,7 +184,7 @@ def _read_all(
             )
             with closing(results):
                 for i, result in results:
-                    yield i, result.reason if isinstance(result, Lost) else result
+                    yield i, result.reason if isinstance(result, LostItem) else result
 
         reason = lambda entry: entry if isinstance(entry, str) else ""  # noqa: E731
         results = read_in_rounds(read, unread, path=listing.file, reason=reason, wait_policy=wait_policy)

@@ -31,7 +31,7 @@ class Videos:
     height: NDArray[np.int64]
     labels: NDArray[np.int64]
     stored: NDArray[Any]
-    """Columns of facts.for_reading that say how each is stored."""
+    """Columns of facts.reading_columns that say how each is stored."""
     size: NDArray[np.int64]
     """Bytes of the file when it was examined."""
     mtime_ns: NDArray[np.int64]

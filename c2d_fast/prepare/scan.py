@@ -30,7 +30,7 @@ from c2d_fast.formats.packet_table import rows_of
 from c2d_fast.formats.schemas import scan_entry
 from c2d_fast.lists.listing import Listing, read_list
 from c2d_fast.prepare.show import report
-from c2d_fast.processes.children import Lost, Work, run_in_children
+from c2d_fast.processes.children import LostItem, Work, run_in_children
 from c2d_fast.video.examine import examine
 from c2d_fast.video.facts import DEPTHS, DTYPE
 from c2d_fast.video.file_states import file_state, file_states
@@ -177,7 +177,7 @@ def _scan(
     results = in_watched_rounds(examine_one, items, args, lambda item: item.path)
     with tqdm(total=len(items), unit="video", disable=not shows_bars(), leave=False) as bar:
         for count, (item, result) in enumerate(results, start=1):
-            if isinstance(result, Lost):
+            if isinstance(result, LostItem):
                 state = file_state(item.path) or (-1, -1)
                 found = ScanResult(*state, DEPTHS.index(item.depth), None, result.reason, None)
             else:

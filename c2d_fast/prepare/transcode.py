@@ -25,7 +25,7 @@ from c2d_fast.lists.listing import Listing, read_list
 from c2d_fast.lists.make_lists import fits_a_line, quoted
 from c2d_fast.prepare.encode import PARTIAL, EncodeItem, EncodeResult, EncodeSettings, encode_one, target_size
 from c2d_fast.prepare.scan import ScanItem, examine_one, in_watched_rounds
-from c2d_fast.processes.children import Lost, run_in_children
+from c2d_fast.processes.children import LostItem, run_in_children
 from c2d_fast.video.facts import DEPTHS, DTYPE, Facts
 from c2d_fast.video.file_states import file_state
 
@@ -171,7 +171,7 @@ def _check_space(job: _Job, items: list[EncodeItem], args: argparse.Namespace) -
     sample = items[:: max(len(items) // _SAMPLE, 1)][:_SAMPLE]
     looked = [ScanItem(item.video, item.source, "packets", False) for item in sample]
     found = run_in_children(examine_one, looked, jobs=min(args.jobs, len(looked)), time_limit_s=args.time_limit)
-    facts = [Facts(*result.facts) for _, result in found if not isinstance(result, Lost) and result.facts]
+    facts = [Facts(*result.facts) for _, result in found if not isinstance(result, LostItem) and result.facts]
     settings = job.settings
     bits = _BITS[settings.codec, settings.gop == 1] * 2 ** ((DEFAULT_CRF[settings.codec] - settings.crf) / 6)
     sizes = [one.frames * np.prod(target_size(one.width, one.height, settings.short_side)) * bits / 8 for one in facts]
@@ -191,7 +191,7 @@ def _transcode(job: _Job, items: list[EncodeItem], journal: Journal, args: argpa
     try:
         for item, result in tqdm(results, total=len(items), unit="video", disable=not shows_bars(), leave=False):
             encoded = result
-            if isinstance(result, Lost):
+            if isinstance(result, LostItem):
                 _remove_partials(item.target.parent)
                 encoded = EncodeResult(file_state(item.source) or (-1, -1), (-1, -1), None, result.reason)
             if encoded.packets:
@@ -207,7 +207,7 @@ def _find_packets(job: _Job, args: argparse.Namespace) -> None:
     lost = {v: result for v, result in job.done.items() if not result.reason and result.packets is None}
     items = [ScanItem(video, job.target(video), "packets", True) for video in lost]
     for item, found in run_in_children(examine_one, items, jobs=args.jobs, time_limit_s=args.time_limit) if items else ():
-        if not isinstance(found, Lost) and found.packets:
+        if not isinstance(found, LostItem) and found.packets:
             job.done[item.video] = dataclasses.replace(lost[item.video], packets=job.store.add(*found.packets))
 
 

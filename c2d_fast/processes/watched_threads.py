@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
-from c2d_fast.processes.children import Lost
+from c2d_fast.processes.children import LostItem
 
 _CHECK_EVERY_S = 0.5
 _END_LIMIT_S = 5.0
@@ -25,7 +25,7 @@ def heartbeat() -> None:
 def run_in_threads(
     work: Callable[[Any], Any], items: Iterable[Any], *, jobs: int, time_limit_s: float
 ) -> Generator[tuple[Any, Any], None, None]:
-    """Yields (item, result) as they are done, in no order; the result is Lost where the thread hangs.
+    """Yields (item, result) as they are done, in no order; the result is a LostItem where the thread hangs.
 
     Args:
         work: called with each item; what it raises is raised here. It calls heartbeat() as it gets on.
@@ -56,7 +56,7 @@ def run_in_threads(
             checked_s = time.monotonic()
             for hung in [thread for thread in threads if thread.give_up(time_limit_s)]:
                 threads[threads.index(hung)] = _Worker(run)
-                yield hung.item, Lost(f"hangs: gets no further for {time_limit_s:g} s")
+                yield hung.item, LostItem(f"hangs: gets no further for {time_limit_s:g} s")
     finally:
         run.stop()
         limit_s = time.monotonic() + _END_LIMIT_S

@@ -184,7 +184,7 @@ class Records:
         """Shows a line above the bar."""
         tqdm.write(text) if not self._bar.disable else print(text)
 
-    def percent(self) -> float:
+    def overhead_percent(self) -> float:
         """Returns the share of the time since start() that recording has taken, in per cent."""
         return 100 * self._spent_s / max(time.monotonic() - self._started_s, 1e-9)
 
@@ -200,7 +200,7 @@ class Records:
                 self._gauges.close()
         if finished:
             each = f": {1000 * self._spent_s / steps:.2f} ms for each step of {elapsed_ms / steps:.0f} ms" if steps else ""
-            self.say(f"recording took {self.percent():.2f} % of the time{each}, validation and pictures included")
+            self.say(f"recording took {self.overhead_percent():.2f} % of the time{each}, validation and pictures included")
 
     def _draw(self, draw: Callable[[], None]) -> None:
         if self._affords is None:  # known at the end of an epoch, and the same for all of its pictures
@@ -223,7 +223,7 @@ class Records:
         now_s, (last_step, last_s) = time.monotonic(), self._last
         self._last = (step, now_s)
         timing = {"step_ms": 1000 * (now_s - last_s) / (step - last_step)} if step > last_step else {}
-        return {**timing, "recording_percent": self.percent(), **(self._gauges.read() if self._gauges else {})}
+        return {**timing, "recording_percent": self.overhead_percent(), **(self._gauges.read() if self._gauges else {})}
 
     def _classes(self, count: int) -> list[str]:
         names = list(self._pictures.classes)

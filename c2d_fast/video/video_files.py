@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 
 from c2d_fast.errors import UserError, on_one_line
-from c2d_fast.processes.children import Lost
+from c2d_fast.processes.children import LostItem
 from c2d_fast.processes.watched_threads import heartbeat, run_in_threads
 from c2d_fast.video.reader import DecodeError, open_video, reason, video_stream
 
@@ -80,7 +80,7 @@ def filter_videos(names: Iterable[str], folder: Path, skipped: SkippedFiles) -> 
     if unknown:
         jobs = min(_OPENED_AT_A_TIME, len(unknown))
         opened = run_in_threads(lambda name: _problem(folder / name), unknown, jobs=jobs, time_limit_s=_TIME_LIMIT_S)
-        problems = {name: result.reason if isinstance(result, Lost) else result for name, result in opened}
+        problems = {name: result.reason if isinstance(result, LostItem) else result for name, result in opened}
     videos = []
     for name, kind in kinds.items():
         if kind == _VIDEO or (kind == _UNKNOWN and not problems[name]):

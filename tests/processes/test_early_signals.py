@@ -108,7 +108,7 @@ from c2d_fast import cli
 from c2d_fast.processes import signals
 signals._TIDY_UP_LIMIT_S = 0.5
 def main():
-    cli.imported()
+    cli.imports_done()
     print("ready", flush=True)
     while True:
         try:
@@ -137,7 +137,7 @@ def test_a_command_that_is_stuck_in_foreign_code_ends_too(number):
 SWALLOWED = """
 from c2d_fast import cli
 def main():
-    cli.imported()
+    cli.imports_done()
     print("ready", flush=True)
     try:
         while True:

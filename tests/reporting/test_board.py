@@ -138,7 +138,7 @@ def test_the_clock_counts_all_of_recording_and_nothing_else(tmp_path, monkeypatc
     records = Records(tmp_path, first_step=0, total_steps=3)
     records.start()
     time.sleep(0.2)
-    assert records.percent() < 5
+    assert records.overhead_percent() < 5
     monkeypatch.setattr(records, "_write", lambda *args: time.sleep(0.05))
     records.train(1, 1, {"loss": 1.0, "top1": 1.0, "clips_per_s": 1.0, "data_wait_percent": 0.0, "lr": 0.1}, last=False)
     records.validation(1, 1, {}, "text")

@@ -20,7 +20,7 @@ from c2d_fast.lists.listing import read_list
 from c2d_fast.loading import sample_problems
 from c2d_fast.manifest import manifest as manifest_module
 from c2d_fast.manifest.manifest import read_manifest
-from c2d_fast.processes.children import Lost
+from c2d_fast.processes.children import LostItem
 from c2d_fast.video import storage, storage_wait
 from c2d_fast.video.reader import DecodeError
 from c2d_fast.video.storage_wait import StorageWait, WaitPolicy, wait_for
@@ -359,7 +359,11 @@ def test_a_quarantine_is_forgotten_when_asked(own_videos, tmp_path, training, ca
 
 def test_a_signal_of_a_mapped_file_that_is_gone_is_held_against_no_video(monkeypatch):
     items = [("source", 0, slot) for slot in range(3)]
-    ends = [Lost("ends the decoder with signal SIGBUS"), Lost("ends the decoder with signal SIGSEGV"), "does not decode (x)"]
+    ends = [
+        LostItem("ends the decoder with signal SIGBUS"),
+        LostItem("ends the decoder with signal SIGSEGV"),
+        "does not decode (x)",
+    ]
     monkeypatch.setattr(sample_problems, "run_in_children", lambda *args, **kwargs: zip(items, ends, strict=True))
     texts, lost = sample_problems.find_unreadable("source", [item[1:] for item in items], jobs=1)
     assert texts == {(0, 2): "does not decode (x)"}
