@@ -98,7 +98,7 @@ class Quarantine:
         if not self._path.exists():
             return []
         entries = self._open().entries
-        last = max((place for place, entry in enumerate(entries) if entry.forgotten), default=-1)
+        last = max((index for index, entry in enumerate(entries) if entry.forgotten), default=-1)
         entries = entries[last + 1 :]
         if not forget or not entries:
             return entries

@@ -125,8 +125,8 @@ def _run_row(run: History, name: str) -> list[Any]:
     top1, epochs = run.validation.get("top1"), run.validation["epoch"]
     best, best_epoch = None, None
     if top1 is not None and len(finite(top1)):
-        place = int(np.nanargmax(top1))
-        best, best_epoch = float(top1[place]), int(epochs[place]) if np.isfinite(epochs[place]) else None
+        index = int(np.nanargmax(top1))
+        best, best_epoch = float(top1[index]), int(epochs[index]) if np.isfinite(epochs[index]) else None
     steps = np.concatenate([run.train["step"], run.validation["step"]])
     duration_s, planned = run.duration_s(), run.fact("used", "epochs")
     gpu, ranks = run.fact("machine", "gpu"), run.fact("used", "ranks")
@@ -168,10 +168,10 @@ def _median(values: NDArray[np.float64] | None) -> float | None:
 
 def _curves(runs: list[History], key: str, title: str) -> Panel:
     lines = []
-    for place, run in enumerate(runs):
+    for index, run in enumerate(runs):
         for records, is_validation in ((run.train, False), (run.validation, True)):
             if key in records:
-                lines.append(Line(place, records["step"], records[key], is_validation))
+                lines.append(Line(index, records["step"], records[key], is_validation))
     values = np.concatenate([np.empty(0), *(finite(line.y) for line in lines)])
     log = key in ("lr", "gradient_norm") and len(values) > 0 and values.min() > 0 and values.max() > 20 * np.median(values)
     log = log or (key == "lr" and len(values) > 0 and values.min() > 0 and values.max() > 5 * values.min())
@@ -191,11 +191,11 @@ def _speed(runs: list[History]) -> list[Panel]:
     panels = []
     for key, name in _SPEED:
         lines = []
-        for place, (run, (elapsed, interrupted)) in enumerate(zip(runs, times, strict=True)):
+        for index, (run, (elapsed, interrupted)) in enumerate(zip(runs, times, strict=True)):
             if key in run.train:
                 breaks = np.flatnonzero(interrupted)
                 y = np.insert(run.train[key], breaks, np.nan)
-                lines.append(Line(place, np.insert(elapsed, breaks, elapsed[breaks]) / seconds, y))
+                lines.append(Line(index, np.insert(elapsed, breaks, elapsed[breaks]) / seconds, y))
         panels.append(Panel(name, title, lines, from_zero=True))
     return panels
 

@@ -111,8 +111,8 @@ def _rows(batches: Iterator[Batch], bad: BadVideos) -> Iterator[tuple[Any, dict[
             clips, *(x.tolist() for x in (batch.label, batch.index, batch.valid)), strict=True
         ):
             if valid:
-                place = int(bad.manifest.kept[index])
-                facts = {"path": bad.manifest.listing.videos[place], "label": label, "index": place, "view": seen[index]}
+                row = int(bad.manifest.kept[index])
+                facts = {"path": bad.manifest.listing.videos[row], "label": label, "index": row, "view": seen[index]}
                 yield clip.copy(), facts | {"planned": index}  # the batch's memory is the loader's
                 seen[index] += 1
 

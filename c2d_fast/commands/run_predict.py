@@ -55,18 +55,18 @@ def run_predict(args: argparse.Namespace) -> None:
     found: dict[int, dict[str, Any]] = {i: {"path": str(paths[i]), "error": problem} for i, problem in problems.items()}
     if len(manifest.kept):
         scores = _score(args, pipe, recipe, model, manifest, problems)
-        for place, row, scored in zip(manifest.kept.tolist(), scores.scores, scores.scored.tolist(), strict=True):
-            found[place] = {"path": str(paths[place])} | (
+        for index, row, scored in zip(manifest.kept.tolist(), scores.scores, scores.scored.tolist(), strict=True):
+            found[index] = {"path": str(paths[index])} | (
                 {"views": args.views, "predictions": _best(row.tolist(), classes, args.top)}
                 if scored
-                else {"error": problems.get(place, "does not decode")}
+                else {"error": problems.get(index, "does not decode")}
             )
-    _show([found[place] for place in range(len(paths))], as_json=args.json)
+    _show([found[index] for index in range(len(paths))], as_json=args.json)
     failed = _write_overlays(found, paths, targets, manifest)
     if problems:
-        place, problem = min(problems.items())
+        index, problem = min(problems.items())
         count = f"{len(problems)} of {len(paths)} videos cannot be read"
-        raise UserError(f"{count}, first {paths[place]}: {problem}; mend them or leave them out")
+        raise UserError(f"{count}, first {paths[index]}: {problem}; mend them or leave them out")
     if failed:
         more = f" ({len(failed)} of {len(targets)} overlays are not whole)" if len(targets) > 1 else ""
         raise UserError(f"{failed[0]}{more}")
@@ -77,19 +77,19 @@ def _write_overlays(
 ) -> list[str]:
     """Writes each video that has a prediction; returns what went wrong: one must not cost the others."""
     failed = []
-    for place, target in enumerate(targets):
-        if "predictions" not in found[place]:
+    for index, target in enumerate(targets):
+        if "predictions" not in found[index]:
             continue
-        lines = [(f"{100 * best['probability']:3.0f} %  {best['class']}", _INK) for best in found[place]["predictions"]]
+        lines = [(f"{100 * best['probability']:3.0f} %  {best['class']}", _INK) for best in found[index]["predictions"]]
         try:
-            frames, expected = write_overlay(paths[place], target, lines), int(manifest.facts["frames"][place])
+            frames, expected = write_overlay(paths[index], target, lines), int(manifest.facts["frames"][index])
         except UserError as error:
             failed.append(str(error))
             continue
         print(f"written: {on_one_line(str(target))}")
         if frames < expected:
             failed.append(
-                f"--overlay {target}: has {frames} of {expected} frames, {paths[place]} does not decode further; mend it"
+                f"--overlay {target}: has {frames} of {expected} frames, {paths[index]} does not decode further; mend it"
             )
     return failed
 
@@ -156,7 +156,7 @@ def _classes(names: tuple[str, ...] | None, file: ModelFile, recipe: Recipe) -> 
 def _score(
     args: argparse.Namespace, pipe: PipeFile, recipe: Recipe, model: C2D, manifest: Manifest, problems: dict[int, str]
 ) -> Scores:
-    """Returns the scores; videos that turn out to be broken are added to the problems, by their place in the list."""
+    """Returns the scores; videos that turn out to be broken are added to the problems, by their index in the list."""
     bad = BadVideos(manifest, (100.0, True), "", check_at_end=True)
     device, num_clips = choose_device(), VIEWS[args.views]
     options = loader_options(bad, args, device, recipe, batch_size=args.batch_size or recipe.training.clips_per_gpu)

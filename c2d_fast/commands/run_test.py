@@ -152,9 +152,9 @@ def _dump(path: Path, scores: Scores, manifest: Manifest, config: dict[str, Any]
 
 
 def _rows(scores: Scores, manifest: Manifest) -> Iterator[dict[str, Any]]:
-    for place, row, scored in zip(manifest.kept.tolist(), scores.scores, scores.scored.tolist(), strict=True):
+    for index, row, scored in zip(manifest.kept.tolist(), scores.scores, scores.scored.tolist(), strict=True):
         if scored:
-            yield {"path": manifest.listing.videos[place], "label": manifest.listing.labels[place], "scores": row.tolist()}
+            yield {"path": manifest.listing.videos[index], "label": manifest.listing.labels[index], "scores": row.tolist()}
 
 
 def _pickled(rows: Iterator[dict[str, Any]]) -> Iterator[bytes]:

@@ -126,7 +126,7 @@ class PacketTable:
         """Returns what the table says of a video of the manifest: packets and extradata.
 
         Args:
-            video: its place in the manifest.
+            video: its index in the manifest.
             file_size: bytes of the video file, where its packets must lie.
 
         Raises:
@@ -198,7 +198,7 @@ def open_table(path: Path, identity: str, packets: NDArray[Any] | None = None) -
 
 
 def _parts(starts: NDArray[np.int64], total: int) -> bool:
-    """Says whether some places part an array of so many elements."""
+    """Says whether some offsets part an array of so many elements."""
     return bool(len(starts) and starts[0] == 0 and starts[-1] == total and (np.diff(starts) >= 0).all())
 
 

@@ -164,7 +164,7 @@ def _inputs(source: ClipSource) -> dict[str, Any]:
         layout=[layout for _, layout in wanted.values()],
         no_copy=True,
     )
-    return {name: outputs[place] for place, name in enumerate(wanted)}
+    return {name: outputs[index] for index, name in enumerate(wanted)}
 
 
 def decode_files(files: list[SmallFile], decoder: str, *, threads: int, device_id: int | None) -> list[NDArray[np.uint8]]:

@@ -120,7 +120,7 @@ class BadVideos:
 
     def kept_but_broken(self) -> list[int]:
         """Returns the videos that are broken though they are kept, by their index in the plan."""
-        return [place for place, row in enumerate(self.manifest.kept.tolist()) if row in self.manifest.broken]
+        return [index for index, row in enumerate(self.manifest.kept.tolist()) if row in self.manifest.broken]
 
     def excluded_rows(self) -> list[int]:
         """Returns the rows of the list that are not kept."""
@@ -130,7 +130,7 @@ class BadVideos:
     def indices_of(self, paths: Set[str]) -> NDArray[np.int64]:
         """Returns the usable videos with these paths, as they stand in the list, by their index in the plan."""
         videos = self.manifest.listing.videos
-        return np.array([place for place, row in enumerate(self.manifest.kept.tolist()) if videos[row] in paths], np.int64)
+        return np.array([index for index, row in enumerate(self.manifest.kept.tolist()) if videos[row] in paths], np.int64)
 
     def check(self) -> None:
         """Compares with the limit.

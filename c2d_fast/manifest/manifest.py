@@ -50,14 +50,14 @@ class Manifest:
 
     listing: Listing
     kept: NDArray[np.int64]
-    """Places in the list of the videos that can be used."""
+    """Indices in the list of the videos that can be used."""
     facts: NDArray[Any]
-    """Of facts.reading_columns, by place in the list, as size and mtime_ns are; zeros of a video that cannot be used."""
+    """Of facts.reading_columns, by index in the list, as size and mtime_ns are; zeros of a video that cannot be used."""
     size: NDArray[np.int64]
     mtime_ns: NDArray[np.int64]
     """When the file was written last, as it was examined; -1 where that says nothing, because the files were moved."""
     broken: dict[int, str]
-    """Place in the list -> why it cannot be used (missing files included)."""
+    """Index in the list -> why it cannot be used (missing files included)."""
     packet_table: tuple[Path, str] | None = None
     """As in Listing, once it has been looked into."""
 

@@ -40,7 +40,7 @@ class Videos:
     """The file that says where each packet lies, if there is one, and the identity of the manifest that it belongs to."""
     table_identity: str = ""
     table_indices: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    """Each video's place in that table."""
+    """Each video's index in that table."""
 
     def __len__(self) -> int:
         return len(self.path_ends)

@@ -176,16 +176,16 @@ def _notable(facts: NDArray[Any]) -> list[str]:
 
 def _several_streams(videos: NDArray[Any], facts: NDArray[Any]) -> list[str]:
     """Names the first files with a choice of streams: what is taken is FFmpeg's best, and need not be what its maker meant."""
-    places = np.flatnonzero(facts["video_streams"] > 1).tolist()
+    indices = np.flatnonzero(facts["video_streams"] > 1).tolist()
     lines = [
         f"  {videos[i]}: stream {facts['stream_index'][i]} is read, {facts['width'][i]}x{facts['height'][i]}, one of its "
         f"{facts['video_streams'][i]} video streams"
-        for i in places[:_NAMED]
+        for i in indices[:_NAMED]
     ]
     return (
         [""] * bool(lines)
         + lines
-        + ([f"  and {len(places) - _NAMED} more with several video streams"] if len(places) > _NAMED else [])
+        + ([f"  and {len(indices) - _NAMED} more with several video streams"] if len(indices) > _NAMED else [])
     )
 
 

@@ -44,8 +44,8 @@ def is_command() -> bool:
     words = [*sys.orig_argv[1:], ""]
     if os.path.basename(next(word for word in words if not word.startswith("-"))) == "c2d-fast":
         return True
-    places = [place for place, word in enumerate(words) if word.startswith("-m")]
-    name = (words[places[0]].removeprefix("-m") or words[places[0] + 1]) if places else ""
+    indices = [index for index, word in enumerate(words) if word.startswith("-m")]
+    name = (words[indices[0]].removeprefix("-m") or words[indices[0] + 1]) if indices else ""
     return name.split(".")[0] == "c2d_fast"
 
 

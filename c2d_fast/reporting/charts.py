@@ -116,9 +116,9 @@ def _confused_pairs_figure(confusion: Confusion, classes: Sequence[str]) -> "Fig
         part = f"{count} of {confusion.videos[label]}"
         lines.append((part, display_name(classes[label], 23), display_name(classes[guess], 23)))
     lines[0] = ("times" if len(lines) > 1 else "no mix-up", *(lines[0][1:] if len(lines) > 1 else ("", "")))
-    for place, texts in enumerate(lines):
+    for index, texts in enumerate(lines):
         for offset, text in zip((0, 78, 222), texts, strict=True):
-            colour, y = FAINT if place == 0 else INK, top - 24 * place
+            colour, y = FAINT if index == 0 else INK, top - 24 * index
             figure.text(left + offset, y, text, fontsize=8, color=colour, transform=None).set_parse_math(False)
     return figure
 
@@ -136,7 +136,7 @@ def class_accuracy_figure(counts: Counts, classes: Sequence[str]) -> "Figure":
     seen = order[: int((videos > 0).sum())]
     few = num_classes <= _NAMED
     shown = order if few else seen[:_WORST]
-    names = [display_name(classes[place]) for place in shown]
+    names = [display_name(classes[index]) for index in shown]
     height, left, curve = max(22 * len(shown), 60), 20 + _pixels(names, 30), 0 if few else 420
     figure = new_figure(left + 460 + curve, height + 86)
     mean = f"{accuracy[seen].mean():.1f} %" if len(seen) else "-"
@@ -233,7 +233,7 @@ def _confusion_title(counts: Confusion) -> str:
 
 
 def _write_shares(axes: "Axes", counts: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
-    for row, column in zip(*(places.tolist() for places in counts.nonzero()), strict=True):
+    for row, column in zip(*(indices.tolist() for indices in counts.nonzero()), strict=True):
         share = float(shares[row, column])
         colour = "white" if share > 0.45 else INK
         text = f"{100 * share:.0f}" if share >= 0.005 else "<1"
@@ -265,12 +265,12 @@ def _accuracy_curve(axes: "Axes", accuracy: NDArray[np.float64], num_classes: in
 def _accuracy_bars(
     axes: "Axes", accuracy: NDArray[np.float64], right: NDArray[np.int64], videos: NDArray[np.int64], names: Sequence[str]
 ) -> None:
-    places = np.arange(len(names))
-    axes.barh(places, np.nan_to_num(accuracy), height=0.7, color=BAR)
-    for place, (share, hits, number) in enumerate(zip(accuracy.tolist(), right.tolist(), videos.tolist(), strict=True)):
+    indices = np.arange(len(names))
+    axes.barh(indices, np.nan_to_num(accuracy), height=0.7, color=BAR)
+    for index, (share, hits, number) in enumerate(zip(accuracy.tolist(), right.tolist(), videos.tolist(), strict=True)):
         text = f"{share:.0f} %  ({hits} of {number})" if number else "no video"
-        axes.text((share if number else 0) + 1.5, place, text, va="center", fontsize=8, color=INK if number else FAINT)
-    axes.set_yticks(places, names, fontsize=8, parse_math=False)
+        axes.text((share if number else 0) + 1.5, index, text, va="center", fontsize=8, color=INK if number else FAINT)
+    axes.set_yticks(indices, names, fontsize=8, parse_math=False)
     axes.set_xticks([0, 25, 50, 75, 100])
     axes.set_xlim(0, 100)
     axes.set_ylim(len(names) - 0.4, -0.6)

@@ -49,8 +49,8 @@ def draw_sheet(tiles: Sequence[Tile], *, frame_px: int = 112, width: int = 1860,
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP, _GAP // 2), title, INK, font())
-    for place, (tile, strip) in enumerate(zip(tiles, strips, strict=True)):
-        x, y = _GAP + place % columns * cell_w, top + place // columns * cell_h
+    for index, (tile, strip) in enumerate(zip(tiles, strips, strict=True)):
+        x, y = _GAP + index % columns * cell_w, top + index // columns * cell_h
         for number, (text, colour) in enumerate(tile.lines):
             draw.text((x, y + number * _LINE_PX), fit_text(text, cell_px), colour, font())
         sheet.paste(strip, (x, y + num_lines * _LINE_PX))
@@ -75,8 +75,8 @@ def draw_text(lines: Sequence[tuple[str, Colour]], width: int, *, text_px: int =
     picture = Image.new("RGB", (width, line_px * len(lines) + text_px // 2), (0, 0, 0))
     draw = ImageDraw.Draw(picture)
     for number, (text, colour) in enumerate(lines):
-        place = (text_px // 2, text_px // 4 + number * line_px)
-        draw.text(place, fit_text(text, width - text_px, text_px), colour, font(text_px))
+        corner = (text_px // 2, text_px // 4 + number * line_px)
+        draw.text(corner, fit_text(text, width - text_px, text_px), colour, font(text_px))
     return np.asarray(picture)
 
 

@@ -95,13 +95,13 @@ class TrainStep:
         losses, sums = [], torch.zeros(4, dtype=torch.float64, device=self.device)
         self.statistics_before = before = self.statistics.vector()
         self.optimizer.zero_grad(set_to_none=True)
-        for place in range(self.accumulate):
+        for micro_step in range(self.accumulate):
             batch = next(batches, None)
             assert batch is not None, "the source gave fewer batches than its epoch has steps"
             taken.append(batch)
             self.phase = "computing"
-            self._seed_dropout(step, place)
-            with self._without_sync(last=place == self.accumulate - 1):
+            self._seed_dropout(step, micro_step)
+            with self._without_sync(last=micro_step == self.accumulate - 1):
                 with self.precision.autocast(self.device):
                     logits = self.forward(batch.clip)
                 loss = F.cross_entropy(logits, batch.label)
@@ -133,10 +133,10 @@ class TrainStep:
         elif good:
             self.optimizer.step()
 
-    def _seed_dropout(self, step: int, place: int) -> None:
+    def _seed_dropout(self, step: int, micro_step: int) -> None:
         # A function of the step and of the batch's place in it: a resumed run drops what an uninterrupted one does, and one
         # rank that accumulates what several do.
-        part = place * self.group.world + self.group.rank
+        part = micro_step * self.group.world + self.group.rank
         torch.manual_seed(int(np.random.SeedSequence([self.seed, step, part]).generate_state(1)[0]))
 
     def _without_sync(self, *, last: bool) -> AbstractContextManager[None]:

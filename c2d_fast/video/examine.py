@@ -140,7 +140,7 @@ def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: 
         promised, rotation, audio = stream.frames, first.rotation, bool(container.streams.audio)
         time_base, coded, extradata = stream.time_base, (context.coded_width, context.coded_height), context.extradata
         tags, profile = (context.color_primaries, context.color_trc), context.profile
-        aspect, place, num_streams = stream.sample_aspect_ratio, stream.index, len(video_streams(container))
+        aspect, index, num_streams = stream.sample_aspect_ratio, stream.index, len(video_streams(container))
     if depth == "full" and (starts_with_key or not decoded.failed):
         num_frames, in_order = decoded.frames, is_increasing(decoded.times)
     elif not decoded.is_interlaced and _countable(codec, promised, packets):
@@ -184,7 +184,7 @@ def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: 
         in_order=in_order,
         pixel_aspect=float(aspect or 0),
         video_streams=num_streams,
-        stream_index=place,
+        stream_index=index,
         missing_bytes=min(lacking, MOST_BYTES),
     )
     examined = Examined(facts, packets, extradata or b"")
