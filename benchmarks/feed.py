@@ -22,7 +22,7 @@ import numpy as np
 from machine import describe_machine
 from stored import Form, make_forms
 
-from c2d_fast.files import written_whole
+from c2d_fast.files import atomic_write
 from c2d_fast.loading.plan import TrainPlan
 from c2d_fast.loading.source import ClipSource
 from c2d_fast.recipe import load_pipe
@@ -65,7 +65,7 @@ def main() -> None:
         )
         print(f"{form.name}: " + ", ".join(f"{name} {value:.0f} clips/s" for name, value in medians.items()))
     result = {"format": FORMAT, "date": time.strftime("%Y-%m-%d"), "machine": describe_machine(), "processes": 1, "rows": rows}
-    with written_whole(args.out) as partial:
+    with atomic_write(args.out) as partial:
         partial.write_text(json.dumps(result, indent=2) + "\n")
     print(f"written to {args.out}")
 

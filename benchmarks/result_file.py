@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from c2d_fast.files import written_whole
+from c2d_fast.files import atomic_write
 
 THROUGHPUT = "c2d_fast.benchmark.throughput/1"
 """Format of what report.py draws."""
@@ -13,5 +13,5 @@ THROUGHPUT = "c2d_fast.benchmark.throughput/1"
 def write_result(path: Path, result: dict[str, Any]) -> None:
     """Writes a result in the place of what was written before, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(result, indent=2) + "\n")

@@ -16,9 +16,9 @@ from c2d_fast.model.precision import Precision
 from c2d_fast.recipe import Model, Recipe
 from c2d_fast.training.determinism import tune_kernels
 from c2d_fast.training.distributed import Group
-from c2d_fast.training.metrics import Tally
-from c2d_fast.training.pace import Pace
+from c2d_fast.training.metrics import RunningMetrics
 from c2d_fast.training.schedule import make_optimizer
+from c2d_fast.training.throughput import InFlightSteps
 from c2d_fast.training.train_step import TrainStep
 
 
@@ -86,12 +86,12 @@ class Trained:
             seed=0,
             group=Group(),
         )
-        self._tally, self._pace, self._steps = Tally(device), Pace(device), 0
+        self._metrics, self._in_flight, self._steps = RunningMetrics(device), InFlightSteps(device), 0
 
     def step(self, batch: Batch) -> None:
         """Takes one step; waits for the GPU's step before last, as the trainer does."""
         self._steps += 1
-        self._pace.after(self.train_step(iter([batch]), self._steps, self._tally))
+        self._in_flight.add(self.train_step(iter([batch]), self._steps, self._metrics))
 
 
 def cached_batch(recipe: Recipe, batch_size: int, device: torch.device) -> Batch:
@@ -101,7 +101,7 @@ def cached_batch(recipe: Recipe, batch_size: int, device: torch.device) -> Batch
         clip=torch.randint(0, 256, shape, dtype=torch.uint8, device=device),
         label=torch.randint(0, recipe.model.num_classes, (batch_size,), device=device),
         index=torch.arange(batch_size, device=device),
-        real=torch.ones(batch_size, dtype=torch.bool, device=device),
+        valid=torch.ones(batch_size, dtype=torch.bool, device=device),
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from c2d_fast.processes import first_signals
+from c2d_fast.processes import early_signals
 
-if first_signals.is_command():  # before anything else is imported, which takes seconds
-    first_signals.listen()
+if early_signals.is_command():  # before anything else is imported, which takes seconds
+    early_signals.exit_on_signals()
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -36,7 +36,7 @@ def main() -> None:
     cli.begin(args)
     from c2d_fast.commands.run_analyze import run_analyze
 
-    cli.imported()
+    cli.imports_done()
     run_analyze(args)
 
 

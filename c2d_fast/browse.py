@@ -48,7 +48,7 @@ def main() -> None:
     cli.begin(args)
     from c2d_fast.commands.run_browse import run_browse
 
-    cli.imported()
+    cli.imports_done()
     run_browse(args)
 
 

@@ -14,8 +14,8 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from c2d_fast import console
-from c2d_fast.errors import EXIT_USER_ERROR, EndedError, ToldElsewhereError, UserError, on_one_line
-from c2d_fast.processes import first_signals
+from c2d_fast.errors import EXIT_USER_ERROR, EndedError, ReportedElsewhereError, UserError, on_one_line
+from c2d_fast.processes import early_signals
 
 _EXIT_CODES = "exit codes: 0 done; 2 something that you can mend, said in one line; 128 + N signal N (130 Ctrl-C)"
 
@@ -96,11 +96,11 @@ def begin(args: argparse.Namespace, *, quiet: bool = False) -> None:
         console.quieten()
 
 
-def imported() -> None:
+def imports_done() -> None:
     """Called by a command once its imports are done: what it does from now on may have to be tidied up when a signal comes."""
-    from c2d_fast.processes.signals import raise_from_now_on
+    from c2d_fast.processes.signals import raise_on_signals
 
-    raise_from_now_on()
+    raise_on_signals()
 
 
 def add_list_flags(group: "argparse._ActionsContainer") -> None:
@@ -209,18 +209,18 @@ def run(main: Callable[[], None]) -> NoReturn:
         main()
     except Exception as error:
         # What a signal has been made of is no error of its own.
-        code = _interrupted() if first_signals.came else _told(error)
+        code = _interrupted() if early_signals.received else _told(error)
     except KeyboardInterrupt:
         code = _interrupted()
-    for number in first_signals.ASK_TO_STOP:  # all is done and written: one that comes while workers end changes nothing
+    for number in early_signals.STOP_SIGNALS:  # all is done and written: one that comes while workers end changes nothing
         signal.signal(number, signal.SIG_IGN)
     _leave(code)
 
 
 def _interrupted() -> int:
-    number = first_signals.came[0] if first_signals.came else signal.SIGINT
-    _say(first_signals.word_for(number))
-    return first_signals.exit_code(number)
+    number = early_signals.received[0] if early_signals.received else signal.SIGINT
+    _say(early_signals.exit_message(number))
+    return early_signals.exit_code(number)
 
 
 def _told(error: Exception) -> int:
@@ -229,7 +229,7 @@ def _told(error: Exception) -> int:
     Raises:
         Exception: it is none that was made for the user.
     """
-    if isinstance(error, ToldElsewhereError):
+    if isinstance(error, ReportedElsewhereError):
         return EXIT_USER_ERROR
     if isinstance(error, EndedError):
         _say(on_one_line(str(error)))

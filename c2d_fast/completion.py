@@ -98,7 +98,7 @@ def main() -> None:
     cli.begin(args)
     from c2d_fast.console import result
 
-    cli.imported()
+    cli.imports_done()
     result(script_for(args.shell))
 
 

@@ -14,7 +14,7 @@ _silent = False
 _results: TextIO | None = None
 
 
-class ShownStream:
+class EscapedStream:
     """A stream of text on which what would move a terminal's cursor is shown, and not sent.
 
     Names of files and classes come from data, and any of them may be printed.
@@ -31,7 +31,7 @@ class ShownStream:
             UserError: a disk is full, or whatever it goes to takes no more.
         """
         try:
-            self._stream.write(shown(text))
+            self._stream.write(escape_control(text))
         except BrokenPipeError:  # nobody reads on
             raise
         except OSError as error:
@@ -42,7 +42,7 @@ class ShownStream:
         return getattr(self._stream, name)
 
 
-def shown(text: str) -> str:
+def escape_control(text: str) -> str:
     """Returns a text in which what would move a cursor or turn the direction of writing is shown; lines stay lines."""
     return _MOVES.sub(_shown, text)
 
@@ -65,7 +65,7 @@ def begin() -> None:
     # Progress is read while it happens, also through a pipe. Names of files may be any bytes.
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    sys.stdout = ShownStream(sys.stdout)  # type: ignore[assignment]
+    sys.stdout = EscapedStream(sys.stdout)  # type: ignore[assignment]
 
 
 def shows_bars() -> bool:

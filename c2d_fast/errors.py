@@ -25,7 +25,7 @@ def on_one_line(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-class ToldElsewhereError(UserError):
+class ReportedElsewhereError(UserError):
     """A user error that another rank prints."""
 
 
@@ -37,12 +37,12 @@ class EndedError(Exception):
         self.exit_code = exit_code
 
 
-def start_again(flags: AbstractSet[str]) -> str:
+def restart_hint(flags: AbstractSet[str]) -> str:
     """Returns what to do when nothing is to be mended, by a command with these flags."""
     return "start again with --resume auto" if "resume" in flags else "give the same command again"
 
 
-def smaller_batches(flags: AbstractSet[str]) -> str:
+def smaller_batches_hint(flags: AbstractSet[str]) -> str:
     """Returns what to lower when memory is short, by a command with these flags."""
     ways = {
         "batch_size": "--batch-size (twice --accumulate makes as large a step)" if "accumulate" in flags else "--batch-size",

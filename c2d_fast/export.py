@@ -37,7 +37,7 @@ def main() -> None:
     cli.begin(args)
     from c2d_fast.commands.run_export import run_export
 
-    cli.imported()
+    cli.imports_done()
     run_export(args)
 
 

@@ -9,7 +9,7 @@ from c2d_fast.errors import UserError
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Gives a name beside path to write to; the file gets its final name at the end, or goes away if something fails."""
     partial = path.with_name(f".{path.name[:150]}.{os.getpid()}.partial")
     try:

@@ -32,7 +32,7 @@ def main() -> None:
     cli.begin(args, quiet=args.json)
     from c2d_fast.commands.run_info import run_info
 
-    cli.imported()
+    cli.imports_done()
     run_info(args)
 
 

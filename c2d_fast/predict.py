@@ -47,7 +47,7 @@ def main() -> None:
     cli.begin(args, quiet=args.json)
     from c2d_fast.commands.run_predict import run_predict
 
-    cli.imported()
+    cli.imports_done()
     run_predict(args)
 
 

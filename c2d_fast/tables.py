@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from c2d_fast.console import shown
+from c2d_fast.console import escape_control
 
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a formula begins with, also in full width."""
@@ -26,7 +26,7 @@ class Table:
     def text(self) -> str:
         """Returns lines with aligned columns; few rows of many columns lie on their side."""
         cells = self._cells()
-        lines = _aligned(cells, [self._is_number(place) for place in range(len(self.columns))])
+        lines = _aligned(cells, [self._is_number(index) for index in range(len(self.columns))])
         if len(self.rows) < len(self.columns) and max(map(len, lines)) > _CONSOLE:
             lines = _aligned(list(map(list, zip(*cells, strict=True))), [False] * (len(self.rows) + 1))
         return "\n".join(lines)
@@ -34,7 +34,7 @@ class Table:
     def markdown(self) -> str:
         """Returns a Markdown table."""
         titles, *rows = [[cell.translate(_MARKDOWN) for cell in row] for row in self._cells()]
-        right = ["---:" if self._is_number(place) else "---" for place in range(len(titles))]
+        right = ["---:" if self._is_number(index) else "---" for index in range(len(titles))]
         return "".join(f"| {' | '.join(row)} |\n" for row in (titles, right, *rows))
 
     def csv(self) -> str:
@@ -61,7 +61,7 @@ def csv_cell(value: Any) -> Any:
     """Returns a cell for CSV: of names that come from files spreadsheets compute nothing, and terminals obey nothing."""
     if not isinstance(value, str):
         return value
-    text = shown(value).replace("\n", "\\n").replace("\t", "\\t")
+    text = escape_control(value).replace("\n", "\\n").replace("\t", "\\t")
     return f"'{text}" if value.lstrip().startswith(_FORMULA) or value.startswith(("\t", "\r", "\n")) else text
 
 

@@ -47,7 +47,7 @@ def main() -> None:
     cli.begin(args)
     from c2d_fast.commands.run_test import run_test
 
-    cli.imported()
+    cli.imports_done()
     run_test(args)
 
 

@@ -81,7 +81,7 @@ def main() -> None:
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from c2d_fast.commands.run_train import run_train
 
-    cli.imported()
+    cli.imports_done()
     run_train(args)
 
 

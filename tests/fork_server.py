@@ -27,7 +27,7 @@ _READ_LATE = {"XDG_CACHE_HOME", "FAULT", "COLUMNS", "PYTEST_CURRENT_TEST", "TORC
 _READ_LATE |= {"LOCAL_RANK", "LOCAL_WORLD_SIZE", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 _OF_SERVER = ("OMP_NUM_THREADS", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
 _COMMANDS = ("train", "test", "predict", "browse", "analyze", "export", "info")
-_OTHERS = ("prepare.scan", "prepare.transcode", "prepare.findings", "commands.machine_facts", "loading.loader")
+_OTHERS = ("prepare.scan", "prepare.transcode", "prepare.show", "commands.machine_facts", "loading.loader")
 _START_LIMIT_S = 120
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _servers: dict = {}
@@ -217,9 +217,9 @@ def _main():
     module, *words = asked["command"]
     sys.argv[1:] = words
     sys.orig_argv[1:] = ["-m", module, *words]
-    from c2d_fast.processes import first_signals
+    from c2d_fast.processes import early_signals
 
-    first_signals.listen()
+    early_signals.exit_on_signals()
     runpy._run_module_as_main(module)
 
 

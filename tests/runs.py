@@ -34,16 +34,16 @@ def train(*words, stop_after=None, number=signal.SIGTERM, monkeypatch=None, befo
     """Runs the command in this process. After so many steps of it a signal comes; returns the exit code."""
     taken, original = [0], TrainStep.__call__
 
-    def step(self, batches, number_of_step, tally):
+    def step(self, batches, number_of_step, metrics):
         if before_step:
             before_step(self, number_of_step)
-        outcome = original(self, batches, number_of_step, tally)
+        result = original(self, batches, number_of_step, metrics)
         taken[0] += 1
         if taken[0] == stop_after:
             os.kill(os.getpid(), number)
             while not STOPS[-1].received:  # a thread hears of it
                 pass
-        return outcome
+        return result
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainStep, "__call__", step)

@@ -42,7 +42,7 @@ DOORS = {"cli", "program", "completion", "__main__", "__init__", "decode", "samp
 LIGHT_ROOMS = ("processes", "video", "formats", "lists", "manifest", "prepare")
 LIGHT = {name for name in MODULES if name.split(".")[0] in (*LIGHT_ROOMS, "cli", "program", "completion", *COMMANDS, *BASE)}
 LIGHT |= {
-    f"loading.{name}" for name in ("sampler", "plan", "source", "kept_images", "sample_info", "sample_memory", "worker_pool")
+    f"loading.{name}" for name in ("sampler", "plan", "source", "crop_buffers", "sample_info", "sample_memory", "worker_pool")
 }
 LIGHT |= {
     f"reporting.{name}" for name in ("sheet", "clip_pictures", "clip_archive", "overlay", "confusion", "charts", "curves")
@@ -239,7 +239,7 @@ def test_no_message_of_a_command_names_a_flag_that_it_lacks(command, capsys):
 def test_remedies_are_of_the_command(command, capsys):
     has = flags_of(command, capsys)
     flags = {flag.removeprefix("--").replace("-", "_") for flag in has}
-    for remedy in (errors.start_again(flags), errors.smaller_batches(flags)):
+    for remedy in (errors.restart_hint(flags), errors.smaller_batches_hint(flags)):
         assert set(re.findall(r"--[a-z][a-z-]+", remedy)) <= has
-    assert ("--resume" in errors.start_again(flags)) == (command == "train")
-    assert errors.smaller_batches(set()) == "lower the number of videos"
+    assert ("--resume" in errors.restart_hint(flags)) == (command == "train")
+    assert errors.smaller_batches_hint(set()) == "lower the number of videos"

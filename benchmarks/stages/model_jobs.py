@@ -9,7 +9,7 @@ from recipes import load_recipe
 from rounds import timed
 from trained import Trained, cached_batch, model_rounds
 
-from c2d_fast.training.cuda_waits import sleep_in_waits
+from c2d_fast.training.blocking_sync import use_blocking_sync
 from stages.ways import Way
 
 WARMUP, ROUNDS = 5, 3
@@ -58,7 +58,7 @@ def run_device() -> torch.device:
     """Returns the device as a run has it: see c2d_fast.commands.dataset.choose_device, which imports DALI."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    sleep_in_waits(0)
+    use_blocking_sync(0)
     return torch.device("cuda", 0)
 
 

@@ -7,53 +7,53 @@ import os
 import numpy as np
 import torch
 
-from c2d_fast.errors import UserError, start_again
+from c2d_fast.errors import UserError, restart_hint
 from c2d_fast.lists.listing import Listing
 from c2d_fast.loading.decode import choose_decoder
 from c2d_fast.loading.decoder_check import check_decoder
 from c2d_fast.loading.hybrid import measure_share
 from c2d_fast.loading.loader import LoaderOptions
-from c2d_fast.loading.loader_defaults import clips_together, num_threads, num_workers, workers_in_memory
+from c2d_fast.loading.loader_defaults import decode_batch_size, num_threads, num_workers, workers_in_memory
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.manifest.manifest import Manifest, read_manifest
 from c2d_fast.manifest.videos import Videos
 from c2d_fast.recipe import Recipe
-from c2d_fast.training.cuda_waits import sleep_in_waits
+from c2d_fast.training.blocking_sync import use_blocking_sync
 from c2d_fast.training.distributed import Group
 from c2d_fast.video.crops import SCALED_ABOVE, can_scale, why_no_opencv
-from c2d_fast.video.storage_wait import DEFAULT_PATIENCE, Patience
+from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY, WaitPolicy
 
 _NO_BAD, _ANY_BAD = (0.0, False), (100.0, True)
 _DECODED_BYTES = 512 * 2**20  # of a batch of videos; DALI and the workers' shared memory hold about five
 
 
 def training_videos(
-    listing: Listing, args: argparse.Namespace, limit: tuple[float, bool], *, goes_on: bool = False
+    listing: Listing, args: argparse.Namespace, limit: tuple[float, bool], *, is_resumed: bool = False
 ) -> BadVideos:
     """Reads the manifest of a training list; broken videos are left out, up to the limit of --max-bad-videos.
 
     Where a run goes on, missing ones are waited for first, and then likewise.
     """
-    allow_missing, patience = args.allow_missing, patience_of(args)
-    manifest = read_manifest(listing, allow_missing=allow_missing, jobs=_jobs(), patience=patience, goes_on=goes_on)
+    allow_missing, wait_policy = args.allow_missing, wait_policy_of(args)
+    manifest = read_manifest(listing, allow_missing=allow_missing, jobs=_jobs(), wait_policy=wait_policy, is_resumed=is_resumed)
     bad = BadVideos(manifest, limit, "mend or remove them, or raise --max-bad-videos")
-    bad.add_from_manifest(missing_count=goes_on and not allow_missing)
+    bad.add_from_manifest(count_missing=is_resumed and not allow_missing)
     return bad
 
 
-def patience_of(args: argparse.Namespace) -> Patience:
+def wait_policy_of(args: argparse.Namespace) -> WaitPolicy:
     """Returns how long a command waits for a storage: training as long as for anything else (--stall-minutes)."""
     stall_minutes = getattr(args, "stall_minutes", None)
-    return Patience(60 * stall_minutes, start_again(vars(args).keys())) if stall_minutes else DEFAULT_PATIENCE
+    return WaitPolicy(60 * stall_minutes, restart_hint(vars(args).keys())) if stall_minutes else DEFAULT_WAIT_POLICY
 
 
-def scored_videos(listing: Listing, args: argparse.Namespace, *, goes_on: bool = False) -> BadVideos:
+def scored_videos(listing: Listing, args: argparse.Namespace, *, is_resumed: bool = False) -> BadVideos:
     """Reads the manifest of a list that is scored: any broken video is an error unless --allow-missing."""
-    allow_missing, patience = args.allow_missing, patience_of(args)
-    manifest = read_manifest(listing, allow_missing=allow_missing, jobs=_jobs(), patience=patience, goes_on=goes_on)
+    allow_missing, wait_policy = args.allow_missing, wait_policy_of(args)
+    manifest = read_manifest(listing, allow_missing=allow_missing, jobs=_jobs(), wait_policy=wait_policy, is_resumed=is_resumed)
     limit = _ANY_BAD if args.allow_missing else _NO_BAD
-    bad = BadVideos(manifest, limit, "mend or remove them, or score the others with --allow-missing", judged_at_end=True)
-    bad.add_from_manifest(missing_count=True)
+    bad = BadVideos(manifest, limit, "mend or remove them, or score the others with --allow-missing", check_at_end=True)
+    bad.add_from_manifest(count_missing=True)
     return bad
 
 
@@ -82,8 +82,8 @@ def loader_options(
         UserError: the decoder asked for does not work here, on any rank.
     """
     group = group or Group()
-    decoder, reason = group.together(lambda: _decoder(bad.manifest, args, device))
-    failed = next((text for name, text in group.share((decoder, reason)) if name == "ffmpeg"), "")
+    decoder, reason = group.run_on_all(lambda: _decoder(bad.manifest, args, device))
+    failed = next((text for name, text in group.all_gather_object((decoder, reason)) if name == "ffmpeg"), "")
     if failed and decoder != "ffmpeg":
         decoder, reason = "ffmpeg", f"another rank: {failed}"
     print(f"decoder for {bad.manifest.listing.path}: {decoder} ({reason})")
@@ -99,7 +99,7 @@ def loader_options(
             print(f"note: {workers} workers: the frames of so large videos that more would decode at once take too much memory")
     clip_bytes = int(recipe.clip.num_frames * 3 * (videos.width * videos.height).mean())
     on_gpu = device.type == "cuda"
-    together = getattr(args, "decode_batch", None) or (clips_together(decoder, batch_size, clip_bytes) if on_gpu else 0)
+    together = getattr(args, "decode_batch", None) or (decode_batch_size(decoder, batch_size, clip_bytes) if on_gpu else 0)
     options = LoaderOptions(
         device=device,
         decoder=decoder,
@@ -109,7 +109,7 @@ def loader_options(
         clear_cropping=not args.whole_files,  # a whole file's stays, and there must be one kind only
         decode_batch=together,
         flags=frozenset(vars(args)),
-        patience=patience_of(args),
+        wait_policy=wait_policy_of(args),
     )
     if decoder != "hybrid":
         return options
@@ -117,7 +117,7 @@ def loader_options(
     if not share and getattr(args, "deterministic", False):
         raise UserError("--decoder hybrid: its share is measured, which --deterministic cannot have: give --hybrid-share S")
     if not share:
-        measured = group.by_first(lambda: measure_share(videos, recipe.clip, recipe.crop, options))
+        measured = group.run_on_first(lambda: measure_share(videos, recipe.clip, recipe.crop, options))
         print(measured.line)
         share = measured.of_dali
     return dataclasses.replace(options, hybrid_share=share)
@@ -172,7 +172,7 @@ def choose_device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     rank = int(os.environ.get("LOCAL_RANK", "0"))
-    sleep_in_waits(rank)
+    use_blocking_sync(rank)
     return torch.device("cuda", rank)
 
 

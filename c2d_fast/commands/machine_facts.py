@@ -184,14 +184,14 @@ def _ordinary_video() -> Any:
 
     from c2d_fast.lists.listing import Listing
     from c2d_fast.manifest.manifest import Manifest
-    from c2d_fast.video.facts import DTYPE, for_reading
+    from c2d_fast.video.facts import DTYPE, reading_columns
 
     table = np.zeros(1, DTYPE)
     for name, value in (("codec", "h264"), ("pix_fmt", "yuv420p"), ("width", 340), ("height", 256), ("frames", 300)):
         table[name] = value
     table["in_order"] = True
     listing = Listing(Path("list"), Path(), ("video.mp4",), (0,), (1,), "")
-    return Manifest(listing, np.zeros(1, np.int64), for_reading(table), np.zeros(1, np.int64), np.zeros(1, np.int64), {})
+    return Manifest(listing, np.zeros(1, np.int64), reading_columns(table), np.zeros(1, np.int64), np.zeros(1, np.int64), {})
 
 
 def _encoders() -> dict[str, bool]:

@@ -8,7 +8,7 @@ from c2d_fast.formats.journal import Journal
 from c2d_fast.formats.schemas import QuarantineEntry, quarantine_entry
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.training.distributed import Group
-from c2d_fast.video.storage import is_unread
+from c2d_fast.video.storage import is_storage_error
 
 FILE = "quarantine.jsonl"
 _HEADER = {"format": "c2d_fast.quarantine/1"}
@@ -37,28 +37,28 @@ class Quarantine:
         self._lists = {"train": train} | ({"val": val} if val else {})
         self._journal: Journal | None = None
         self._written: set[tuple[str, int]] = set()
-        entries = group.by_first(lambda: self._read(forget=forget))
+        entries = group.run_on_first(lambda: self._read(forget=forget))
         unread = sum(entry.unread for entry in entries)
         if unread:
             print(f"{unread} videos could not be read before ({self._path}): they are tried again")
         broken = {entry.path for entry in entries if entry.list == "train" and not entry.unread}
-        gone, before = set(train.gone()), set(train.places(broken).tolist())
+        gone, before = set(train.kept_but_broken()), set(train.indices_of(broken).tolist())
         self.known = frozenset(gone | before)
-        """Training videos that have been replaced before, or have broken since, by their place in the plan."""
+        """Training videos that have been replaced before, or have broken since, by their index in the plan."""
         if self.known:
             print(f"{len(self.known)} training videos broke after the run had begun ({self._path}): they stay replaced")
-            train.learn(self.known, len(before - gone))  # those that can be seen to be broken have been counted
-            group.together(train.check)
+            train.add_known(self.known, len(before - gone))  # those that can be seen to be broken have been counted
+            group.run_on_all(train.check)
 
     @property
-    def has_news(self) -> bool:
+    def has_pending(self) -> bool:
         """Says whether this rank has found a broken video that is not in the file yet."""
-        return any(bad.late for bad in self._lists.values())
+        return any(bad.pending for bad in self._lists.values())
 
-    def write_own(self) -> None:
+    def write_pending(self) -> None:
         """Writes down what this process has found, when no more is to be exchanged."""
         for kind, bad in self._lists.items():
-            self._write(kind, bad.take_late())
+            self._write(kind, bad.pop_pending())
 
     def exchange(self) -> None:
         """Tells all ranks what each has found, and the first writes it down. Every rank calls it after the same step.
@@ -67,11 +67,11 @@ class Quarantine:
             UserError: together they are more than --max-bad-videos.
         """
         for kind, bad in self._lists.items():
-            for rank, late in enumerate(self._group.share(bad.take_late())):
-                self._write(kind, late)
+            for rank, pending in enumerate(self._group.all_gather_object(bad.pop_pending())):
+                self._write(kind, pending)
                 if rank != self._group.rank:
-                    bad.hear(rank, late)
-        self._group.together(self._check)
+                    bad.add_from_rank(rank, pending)
+        self._group.run_on_all(self._check)
 
     def _check(self) -> None:
         for bad in self._lists.values():
@@ -82,15 +82,15 @@ class Quarantine:
         if self._journal:
             self._journal.__exit__(None, None, None)
 
-    def _write(self, kind: str, late: list[tuple[int, str]]) -> None:
+    def _write(self, kind: str, pending: list[tuple[int, str]]) -> None:
         manifest = self._lists[kind].manifest
-        for index, reason in late if self._group.is_first else []:
+        for index, reason in pending if self._group.is_first else []:
             if (kind, index) in self._written:
                 continue
             self._written.add((kind, index))
             path = manifest.listing.videos[int(manifest.kept[index])]
-            entry: dict[str, Any] = {"list": kind, "path": path, "where": manifest.where(index), "reason": reason}
-            entry |= {"unread": True} if is_unread(reason) else {}
+            entry: dict[str, Any] = {"list": kind, "path": path, "where": manifest.location(index), "reason": reason}
+            entry |= {"unread": True} if is_storage_error(reason) else {}
             self._open().add(entry | {"time": time.strftime("%F %T")})
 
     def _read(self, *, forget: bool) -> list[QuarantineEntry]:
@@ -98,7 +98,7 @@ class Quarantine:
         if not self._path.exists():
             return []
         entries = self._open().entries
-        last = max((place for place, entry in enumerate(entries) if entry.forgotten), default=-1)
+        last = max((index for index, entry in enumerate(entries) if entry.forgotten), default=-1)
         entries = entries[last + 1 :]
         if not forget or not entries:
             return entries

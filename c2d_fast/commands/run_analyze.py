@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from c2d_fast import console
 from c2d_fast.errors import UserError
-from c2d_fast.files import written_whole
+from c2d_fast.files import atomic_write
 from c2d_fast.lists.label_map import read_label_map
-from c2d_fast.reporting.charts import class_accuracy_figure, confusion_figure, png
-from c2d_fast.reporting.confusion import MOST_IN_FULL, Confusion, confusion_counts, pairs_of
+from c2d_fast.reporting.charts import class_accuracy_figure, confusion_figure, encode_png
+from c2d_fast.reporting.confusion import MOST_IN_FULL, Confusion, as_confusion, confusion_counts
 from c2d_fast.reporting.curves import Line, Panel, curves_figure
 from c2d_fast.reporting.dump_file import Result, read_dump
 from c2d_fast.reporting.history import History, finite, read_history
@@ -77,7 +77,7 @@ class _Folder:
     def write(self, name: str, data: bytes) -> None:
         path = self._path / name
         try:
-            with written_whole(path) as partial:
+            with atomic_write(path) as partial:
                 partial.write_bytes(data)
         except OSError as error:
             raise UserError(f"--out: {path} cannot be written ({error.strerror}); free the disk or give another") from error
@@ -115,18 +115,18 @@ def _analyze_runs(runs: list[History], folder: _Folder) -> None:
     folder.table("runs", table)
     panels = [panel for panel in (_curves(runs, *pair) for pair in _CURVES.items()) if not panel.is_empty()]
     if panels:
-        folder.write("curves.png", png(curves_figure(panels, names)))
+        folder.write("curves.png", encode_png(curves_figure(panels, names)))
     panels = [panel for panel in _speed(runs) if not panel.is_empty()]
     if panels:
-        folder.write("speed.png", png(curves_figure(panels, names, columns=1, wide=2)))
+        folder.write("speed.png", encode_png(curves_figure(panels, names, columns=1, wide=2)))
 
 
 def _run_row(run: History, name: str) -> list[Any]:
     top1, epochs = run.validation.get("top1"), run.validation["epoch"]
     best, best_epoch = None, None
     if top1 is not None and len(finite(top1)):
-        place = int(np.nanargmax(top1))
-        best, best_epoch = float(top1[place]), int(epochs[place]) if np.isfinite(epochs[place]) else None
+        index = int(np.nanargmax(top1))
+        best, best_epoch = float(top1[index]), int(epochs[index]) if np.isfinite(epochs[index]) else None
     steps = np.concatenate([run.train["step"], run.validation["step"]])
     duration_s, planned = run.duration_s(), run.fact("used", "epochs")
     gpu, ranks = run.fact("machine", "gpu"), run.fact("used", "ranks")
@@ -168,10 +168,10 @@ def _median(values: NDArray[np.float64] | None) -> float | None:
 
 def _curves(runs: list[History], key: str, title: str) -> Panel:
     lines = []
-    for place, run in enumerate(runs):
+    for index, run in enumerate(runs):
         for records, is_validation in ((run.train, False), (run.validation, True)):
             if key in records:
-                lines.append(Line(place, records["step"], records[key], is_validation))
+                lines.append(Line(index, records["step"], records[key], is_validation))
     values = np.concatenate([np.empty(0), *(finite(line.y) for line in lines)])
     log = key in ("lr", "gradient_norm") and len(values) > 0 and values.min() > 0 and values.max() > 20 * np.median(values)
     log = log or (key == "lr" and len(values) > 0 and values.min() > 0 and values.max() > 5 * values.min())
@@ -191,11 +191,11 @@ def _speed(runs: list[History]) -> list[Panel]:
     panels = []
     for key, name in _SPEED:
         lines = []
-        for place, (run, (elapsed, interrupted)) in enumerate(zip(runs, times, strict=True)):
+        for index, (run, (elapsed, interrupted)) in enumerate(zip(runs, times, strict=True)):
             if key in run.train:
                 breaks = np.flatnonzero(interrupted)
                 y = np.insert(run.train[key], breaks, np.nan)
-                lines.append(Line(place, np.insert(elapsed, breaks, elapsed[breaks]) / seconds, y))
+                lines.append(Line(index, np.insert(elapsed, breaks, elapsed[breaks]) / seconds, y))
         panels.append(Panel(name, title, lines, from_zero=True))
     return panels
 
@@ -220,7 +220,7 @@ def _analyze_results(results: list[Result], classes: list[Sequence[str]], top: i
     rows = []
     for result, name, of_result in zip(results, names, classes, strict=True):
         counts = confusion_counts(result.labels, result.guesses(), len(of_result))
-        confusion, ranks = pairs_of(counts), result.ranks()
+        confusion, ranks = as_confusion(counts), result.ranks()
         rows.append(_result_row(result, name, confusion, ranks))
         by_class, hardest = _by_class(result, confusion, ranks, of_result), _hardest(result, of_result, top)
         shown = Table(by_class.columns, by_class.rows[:_CLASSES_SHOWN])
@@ -231,9 +231,9 @@ def _analyze_results(results: list[Result], classes: list[Sequence[str]], top: i
         folder.table(f"classes-{name}", by_class)
         folder.table(f"hardest-{name}", hardest)
         if len(of_result) > MOST_IN_FULL:  # the picture has the worst of them only
-            folder.table(f"confusion-{name}", _mix_ups(confusion, of_result))
-        folder.write(f"confusion-{name}.png", png(confusion_figure(counts, of_result)))
-        folder.write(f"classes-{name}.png", png(class_accuracy_figure(counts, of_result)))
+            folder.table(f"confusion-{name}", _confused_pairs(confusion, of_result))
+        folder.write(f"confusion-{name}.png", encode_png(confusion_figure(counts, of_result)))
+        folder.write(f"classes-{name}.png", encode_png(class_accuracy_figure(counts, of_result)))
     columns = [("result", ""), ("videos", "d"), ("classes", "d"), ("top-1, %", ".2f"), ("top-5, %", ".2f")]
     columns += [("mean class accuracy, %", ".2f"), ("views", ""), ("checkpoint", ""), ("file", "")]
     table = Table(columns, rows)
@@ -245,7 +245,7 @@ def _result_row(result: Result, name: str, confusion: Confusion, ranks: NDArray[
     facts, flags = (result.summary.get(part) for part in ("result", "flags"))
     views = facts.get("views") if isinstance(facts, dict) else None
     checkpoint = flags.get("checkpoint") if isinstance(flags, dict) else None
-    scores = [100 * confusion.right.sum() / len(result.labels), 100 * (ranks < 5).mean()]
+    scores = [100 * confusion.correct.sum() / len(result.labels), 100 * (ranks < 5).mean()]
     scores.append(100 * np.nanmean(confusion.accuracy))
     more = [None if value is None else str(value) for value in (views, checkpoint)]
     return [name, len(result.labels), confusion.num_classes, *map(float, scores), *more, str(result.path)]
@@ -253,20 +253,20 @@ def _result_row(result: Result, name: str, confusion: Confusion, ranks: NDArray[
 
 def _by_class(result: Result, confusion: Confusion, ranks: NDArray[np.int64], classes: Sequence[str]) -> Table:
     """Returns the accuracy of each class, the worst first, those without a video last."""
-    accuracy, videos, (taken_for, times) = confusion.accuracy, confusion.videos, confusion.taken_for()
+    accuracy, videos, (confused_with, times) = confusion.accuracy, confusion.videos, confusion.most_confused_with()
     top5 = np.bincount(result.labels, ranks < 5, minlength=confusion.num_classes) / np.maximum(videos, 1)
     rows: list[list[Any]] = []
     for label in np.argsort(accuracy, kind="stable").tolist():
-        wrong, number = int(taken_for[label]), int(times[label])
+        wrong, number = int(confused_with[label]), int(times[label])
         scores = [100 * float(accuracy[label]), 100 * float(top5[label])] if videos[label] else [None, None]
         rows.append([label, classes[label], int(videos[label]), *scores, classes[wrong] if number else None, number])
     columns = [("label", "d"), ("class", ""), ("videos", "d"), ("top-1, %", ".1f"), ("top-5, %", ".1f")]
     return Table([*columns, ("most often taken for", ""), ("times", "d")], rows)
 
 
-def _mix_ups(confusion: Confusion, classes: Sequence[str]) -> Table:
+def _confused_pairs(confusion: Confusion, classes: Sequence[str]) -> Table:
     """Returns the pairs of classes that are confused most often, the most frequent first."""
-    pairs = confusion.mix_ups
+    pairs = confusion.off_diagonal
     rows = []
     for label, guess, times in zip(
         *(part[:_MIX_UPS].tolist() for part in (pairs.labels, pairs.guesses, pairs.counts)), strict=True

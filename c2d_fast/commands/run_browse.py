@@ -18,8 +18,8 @@ from c2d_fast.loading.plan import VIEWS, EvalPlan, Sample, TrainPlan
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.recipe import PipeFile, Recipe, load_pipe
 from c2d_fast.reporting.clip_archive import check_space, write_archive
-from c2d_fast.reporting.clip_pictures import pages_of, write_pages, write_playing
-from c2d_fast.reporting.sheet import INK, Card
+from c2d_fast.reporting.clip_pictures import paginate, write_animation, write_pages
+from c2d_fast.reporting.sheet import INK, Tile
 
 _LARGEST_BATCH = 32
 _ENDINGS = {"png": ".png", "mp4": ".mp4", "npz": ".npz"}
@@ -52,15 +52,15 @@ def run_browse(args: argparse.Namespace) -> None:
     rows: Iterator[tuple[Any, dict[str, Any]]] = islice(_rows(_batches(pipe, plan, bad, options, epoch), bad), num_clips)
     if pictures:  # what is looked at is little: it is held
         rows = iter(kept := list(rows))
-        cards = [Card(clip, _lines(plan, facts, listing, epoch)) for clip, facts in kept]
-        pages = pages_of(cards)
+        tiles = [Tile(clip, _lines(plan, facts, listing, epoch)) for clip, facts in kept]
+        pages = paginate(tiles)
         title = f"{recipe.name}, {args.split}, {listing.path.name}"
         if args.png:
             for path in write_pages(pages, args.png, title):
-                print(f"{len(cards)} clips drawn: {path}")
+                print(f"{len(tiles)} clips drawn: {path}")
         if args.mp4:
-            write_playing(pages[0], args.mp4, title)
-            print(f"{len(pages[0])} of {len(cards)} clips playing: {args.mp4}")
+            write_animation(pages[0], args.mp4, title)
+            print(f"{len(pages[0])} of {len(tiles)} clips playing: {args.mp4}")
     if args.npz:
         check_space(args.npz, num_clips * math.prod(shape))
         count = write_archive(args.npz, rows, shape, {f"list_{key}": value for key, value in listing.facts().items()})
@@ -107,10 +107,12 @@ def _rows(batches: Iterator[Batch], bad: BadVideos) -> Iterator[tuple[Any, dict[
     seen: Counter[int] = Counter()
     for batch in batches:
         clips = batch.clip.cpu().numpy()
-        for clip, label, index, real in zip(clips, *(x.tolist() for x in (batch.label, batch.index, batch.real)), strict=True):
-            if real:
-                place = int(bad.manifest.kept[index])
-                facts = {"path": bad.manifest.listing.videos[place], "label": label, "index": place, "view": seen[index]}
+        for clip, label, index, valid in zip(
+            clips, *(x.tolist() for x in (batch.label, batch.index, batch.valid)), strict=True
+        ):
+            if valid:
+                row = int(bad.manifest.kept[index])
+                facts = {"path": bad.manifest.listing.videos[row], "label": label, "index": row, "view": seen[index]}
                 yield clip.copy(), facts | {"planned": index}  # the batch's memory is the loader's
                 seen[index] += 1
 

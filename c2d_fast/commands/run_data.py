@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from c2d_fast.commands.data_flags import label_names, training_lists, with_classes
-from c2d_fast.commands.dataset import patience_of, scored_videos, training_videos
+from c2d_fast.commands.dataset import scored_videos, training_videos, wait_policy_of
 from c2d_fast.commands.resume import check_classes, known_paths, read_resumed, same_lists
 from c2d_fast.errors import UserError
 from c2d_fast.lists.listing import Listing
@@ -64,7 +64,7 @@ class RunData:
                 if self.resumed is None:
                     check_holds_none(self.folder)
 
-        group.together(lambda: open_() if group.is_first else None)
+        group.run_on_all(lambda: open_() if group.is_first else None)
 
 
 def prepare_data(args: argparse.Namespace, group: Group) -> RunData:
@@ -81,29 +81,29 @@ def prepare_data(args: argparse.Namespace, group: Group) -> RunData:
         names = label_names(args)
         return names, with_classes(pipe.recipe, args, names)
 
-    limit, pipe = group.together(read_flags)
+    limit, pipe = group.run_on_all(read_flags)
     # A run that goes on waits for its files, of which the label map may be one; of a new one the flags are looked at first.
-    names, recipe = (None, pipe.recipe) if args.resume else group.together(read_classes)
+    names, recipe = (None, pipe.recipe) if args.resume else group.run_on_all(read_classes)
     # Each machine counts its own restarts only.
-    restarts = max(group.share(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))))
-    folder, source = group.by_first(lambda: choose_folder(args.out, args.resume, pipe.recipe.name, restarts))
-    lock = group.together(lambda: _lock(folder, new=source is None) if group.is_first else None)
+    restarts = max(group.all_gather_object(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))))
+    folder, source = group.run_on_first(lambda: choose_folder(args.out, args.resume, pipe.recipe.name, restarts))
+    lock = group.run_on_all(lambda: _lock(folder, new=source is None) if group.is_first else None)
     # Read once and sent to the others: they see the same checkpoint, whatever their machine's disks hold.
-    resumed = group.by_first(lambda: read_resumed(source))
+    resumed = group.run_on_first(lambda: read_resumed(source))
     if resumed:  # what it has read before is there, or will be again
         given = (args.train_list, args.val_list, args.data_root, args.val_root)
-        group.together(lambda: wait_for_paths(known_paths(resumed, given), patience_of(args)))
+        group.run_on_all(lambda: wait_for_paths(known_paths(resumed, given), wait_policy_of(args)))
     if args.resume:
-        names, recipe = group.together(read_classes)
-    train_list, val_list = group.one_by_node(lambda: training_lists(args, recipe, names))
-    group.by_first(lambda: check_folder(folder))
-    group.by_first(lambda: check_classes(resumed, train_list) if resumed else None)
+        names, recipe = group.run_on_all(read_classes)
+    train_list, val_list = group.run_leaders_first(lambda: training_lists(args, recipe, names))
+    group.run_on_first(lambda: check_folder(folder))
+    group.run_on_first(lambda: check_classes(resumed, train_list) if resumed else None)
     rows = resumed.get("left_out_rows") if resumed and same_lists(resumed, train_list) else None
-    goes_on = isinstance(rows, list)
-    train = group.one_by_node(lambda: training_videos(train_list, args, limit, goes_on=goes_on))
-    val = group.one_by_node(lambda: scored_videos(val_list, args, goes_on=goes_on)) if val_list else None
+    is_resumed = isinstance(rows, list)
+    train = group.run_leaders_first(lambda: training_videos(train_list, args, limit, is_resumed=is_resumed))
+    val = group.run_leaders_first(lambda: scored_videos(val_list, args, is_resumed=is_resumed)) if val_list else None
     if isinstance(rows, list):
-        train.keep_all_but(rows)
+        train.exclude_only(rows)
     data = RunData(
         pipe=pipe,
         recipe=recipe,
@@ -131,7 +131,7 @@ def _check_same_videos(data: RunData, group: Group) -> None:
     digest = hashlib.sha256()
     for bad in (data.train, data.val) if data.val else (data.train,):
         digest.update(bad.manifest.kept.tobytes() + bad.manifest.facts["frames"].astype("<i8").tobytes())
-    hashes, counts = group.share(digest.hexdigest()), group.share(len(data.train.manifest.kept))
+    hashes, counts = group.all_gather_object(digest.hexdigest()), group.all_gather_object(len(data.train.manifest.kept))
 
     def check() -> None:
         other = next((rank for rank, value in enumerate(hashes) if value != hashes[0]), None)
@@ -141,4 +141,4 @@ def _check_same_videos(data: RunData, group: Group) -> None:
                 "all machines must have the same files; prepare scan --out FILE on one of them, and give that manifest to all"
             )
 
-    group.together(check)
+    group.run_on_all(check)

@@ -7,7 +7,7 @@ from typing import Any
 
 from c2d_fast.console import result
 from c2d_fast.errors import UserError, on_one_line
-from c2d_fast.files import check_is_no_input, check_writable, written_whole
+from c2d_fast.files import atomic_write, check_is_no_input, check_writable
 from c2d_fast.formats.schemas import encode
 from c2d_fast.model.c2d import C2D
 from c2d_fast.model.model_file import CARD_FORMAT, ModelFile, read_model_file, write_safetensors
@@ -131,7 +131,7 @@ def _checked(clip_shape: tuple[Any, Any, Any], checkpoint: Path) -> tuple[int, i
 
 def _write_card(card: dict[str, Any], path: Path, out: Path) -> None:
     try:
-        with written_whole(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text(encode({"format": CARD_FORMAT, **card}, indent=2) + "\n")
     except OSError as error:
         raise UserError(f"--out {out}: is written, but {path.name} cannot be ({error}); give another name") from error

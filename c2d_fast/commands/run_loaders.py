@@ -12,9 +12,9 @@ from c2d_fast.loading.loader import EvalLoader, LoaderOptions, TrainLoader
 from c2d_fast.loading.plan import EvalPlan, TrainPlan
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.model.precision import Precision
-from c2d_fast.processes.first_signals import word_for
+from c2d_fast.processes.early_signals import exit_message
 from c2d_fast.processes.signals import StopSignals, exit_code
-from c2d_fast.processes.worker_stacks import shown
+from c2d_fast.processes.worker_stacks import current_videos
 from c2d_fast.recipe import Recipe
 from c2d_fast.reporting.gallery import Gallery
 from c2d_fast.reporting.scores import Scores
@@ -70,10 +70,10 @@ def make_scorer(
 ) -> Callable[[Callable[[], bool], Gallery | None], Scores | None]:
     """Returns what the trainer calls after each epoch."""
 
-    def score(asked_to_stop: Callable[[], bool], gallery: Gallery | None) -> Scores | None:
-        def gives_up() -> bool:
-            watchdog.beat("while validating")
-            return asked_to_stop()
+    def score(stop_requested: Callable[[], bool], gallery: Gallery | None) -> Scores | None:
+        def should_stop() -> bool:
+            watchdog.heartbeat("while validating")
+            return stop_requested()
 
         return evaluate(
             model,
@@ -83,30 +83,30 @@ def make_scorer(
             precision=precision,
             num_listed=len(bad.manifest.listing),
             group=group,
-            gives_up=gives_up,
+            should_stop=should_stop,
             gallery=gallery,
         )
 
     return score
 
 
-def videos_in_work(source: TrainLoader, val_source: EvalLoader | None) -> list[str]:
+def videos_being_read(source: TrainLoader, val_source: EvalLoader | None) -> list[str]:
     """Returns which videos the workers read, and which the loop waits for."""
     loaders = {"train": source} | ({"eval": val_source} if val_source else {})
     lines = [
         f"worker {pid} reads or has read last ({kind}): {loaders[kind].name(index)}"
-        for pid, (kind, index) in shown().items()
+        for pid, (kind, index) in current_videos().items()
         if kind in loaders
     ]
-    return [*lines, "the last training batch asked for:", *(f"  {source.name(index)}" for index in source.awaited())]
+    return [*lines, "the last training batch asked for:", *(f"  {source.name(index)}" for index in source.current_videos())]
 
 
-def beat_or_end(beat: Callable[[str], None], signals: StopSignals) -> Callable[[str], None]:
+def heartbeat_or_end(heartbeat: Callable[[str], None], signals: StopSignals) -> Callable[[str], None]:
     """Returns what is called while a storage is waited for: a signal ends the run there, with no step to be finished first."""
 
     def call(doing: str) -> None:
-        beat(doing)
+        heartbeat(doing)
         if signals.received:
-            raise EndedError(word_for(signals.received), exit_code(signals.received))
+            raise EndedError(exit_message(signals.received), exit_code(signals.received))
 
     return call

@@ -28,7 +28,7 @@ from c2d_fast.recipe import PipeFile, Recipe, load_pipe
 from c2d_fast.reporting.overlay import write_overlay
 from c2d_fast.reporting.scores import Scores
 from c2d_fast.training.evaluate import evaluate
-from c2d_fast.video.video_files import LeftOut, names_below, videos_among
+from c2d_fast.video.video_files import SkippedFiles, files_below, filter_videos
 
 _KINETICS_400 = 400
 _INK = (255, 255, 255)
@@ -55,18 +55,18 @@ def run_predict(args: argparse.Namespace) -> None:
     found: dict[int, dict[str, Any]] = {i: {"path": str(paths[i]), "error": problem} for i, problem in problems.items()}
     if len(manifest.kept):
         scores = _score(args, pipe, recipe, model, manifest, problems)
-        for place, row, scored in zip(manifest.kept.tolist(), scores.scores, scores.scored.tolist(), strict=True):
-            found[place] = {"path": str(paths[place])} | (
+        for index, row, scored in zip(manifest.kept.tolist(), scores.scores, scores.scored.tolist(), strict=True):
+            found[index] = {"path": str(paths[index])} | (
                 {"views": args.views, "predictions": _best(row.tolist(), classes, args.top)}
                 if scored
-                else {"error": problems.get(place, "does not decode")}
+                else {"error": problems.get(index, "does not decode")}
             )
-    _show([found[place] for place in range(len(paths))], as_json=args.json)
+    _show([found[index] for index in range(len(paths))], as_json=args.json)
     failed = _write_overlays(found, paths, targets, manifest)
     if problems:
-        place, problem = min(problems.items())
+        index, problem = min(problems.items())
         count = f"{len(problems)} of {len(paths)} videos cannot be read"
-        raise UserError(f"{count}, first {paths[place]}: {problem}; mend them or leave them out")
+        raise UserError(f"{count}, first {paths[index]}: {problem}; mend them or leave them out")
     if failed:
         more = f" ({len(failed)} of {len(targets)} overlays are not whole)" if len(targets) > 1 else ""
         raise UserError(f"{failed[0]}{more}")
@@ -77,19 +77,19 @@ def _write_overlays(
 ) -> list[str]:
     """Writes each video that has a prediction; returns what went wrong: one must not cost the others."""
     failed = []
-    for place, target in enumerate(targets):
-        if "predictions" not in found[place]:
+    for index, target in enumerate(targets):
+        if "predictions" not in found[index]:
             continue
-        lines = [(f"{100 * best['probability']:3.0f} %  {best['class']}", _INK) for best in found[place]["predictions"]]
+        lines = [(f"{100 * best['probability']:3.0f} %  {best['class']}", _INK) for best in found[index]["predictions"]]
         try:
-            frames, expected = write_overlay(paths[place], target, lines), int(manifest.facts["frames"][place])
+            frames, expected = write_overlay(paths[index], target, lines), int(manifest.facts["frames"][index])
         except UserError as error:
             failed.append(str(error))
             continue
         print(f"written: {on_one_line(str(target))}")
         if frames < expected:
             failed.append(
-                f"--overlay {target}: has {frames} of {expected} frames, {paths[place]} does not decode further; mend it"
+                f"--overlay {target}: has {frames} of {expected} frames, {paths[index]} does not decode further; mend it"
             )
     return failed
 
@@ -99,13 +99,13 @@ def _videos(given: Sequence[Path]) -> list[Path]:
     paths: list[Path] = []
     for path in given:
         if os.path.isdir(path):
-            left_out = LeftOut()
-            below = videos_among(names_below(path), path, left_out)
+            skipped = SkippedFiles()
+            below = filter_videos(files_below(path), path, skipped)
             if not below:
-                found = f", of {left_out}" if str(left_out) else ""
+                found = f", of {skipped}" if str(skipped) else ""
                 raise UserError(f"{path}: holds no video{found}; give files, or another folder")
-            if str(left_out):
-                print(f"note: left out of {path}: {left_out}")
+            if str(skipped):
+                print(f"note: left out of {path}: {skipped}")
             paths += (path / name for name in below)
         elif os.path.exists(path):
             paths.append(path)
@@ -156,8 +156,8 @@ def _classes(names: tuple[str, ...] | None, file: ModelFile, recipe: Recipe) -> 
 def _score(
     args: argparse.Namespace, pipe: PipeFile, recipe: Recipe, model: C2D, manifest: Manifest, problems: dict[int, str]
 ) -> Scores:
-    """Returns the scores; videos that turn out to be broken are added to the problems, by their place in the list."""
-    bad = BadVideos(manifest, (100.0, True), "", judged_at_end=True)
+    """Returns the scores; videos that turn out to be broken are added to the problems, by their index in the list."""
+    bad = BadVideos(manifest, (100.0, True), "", check_at_end=True)
     device, num_clips = choose_device(), VIEWS[args.views]
     options = loader_options(bad, args, device, recipe, batch_size=args.batch_size or recipe.training.clips_per_gpu)
     options = dataclasses.replace(options, workers=min(options.workers, len(manifest.kept)))
@@ -175,11 +175,11 @@ def _score(
     try:
         scores = _evaluate(args, recipe, model, source, device)
     except UserError:
-        if len(bad.late) < len(videos):
+        if len(bad.pending) < len(videos):
             raise
         nothing = torch.zeros(len(videos), recipe.model.num_classes)  # none of them decodes
         scores = Scores(nothing, nothing[:, 0] > 0, nothing[:, 0].long())
-    problems.update((int(manifest.kept[index]), problem) for index, problem in bad.take_late())
+    problems.update((int(manifest.kept[index]), problem) for index, problem in bad.pop_pending())
     return scores
 
 

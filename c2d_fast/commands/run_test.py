@@ -11,7 +11,7 @@ from c2d_fast import console
 from c2d_fast.commands.data_flags import check_label_map, label_names, one_list, require_list
 from c2d_fast.commands.dataset import choose_device, loader_options, scored_at_a_time, scored_videos
 from c2d_fast.errors import UserError
-from c2d_fast.files import check_writable, written_whole
+from c2d_fast.files import atomic_write, check_writable
 from c2d_fast.formats.schemas import encode
 from c2d_fast.lists.listing import Listing
 from c2d_fast.loading.loader import EvalLoader
@@ -53,8 +53,8 @@ def _prepare(args: argparse.Namespace) -> tuple[PipeFile, Recipe, C2D, Listing]:
 
 
 def _test(args: argparse.Namespace, group: Group) -> None:
-    pipe, recipe, model, listing = group.one_by_node(lambda: _prepare(args))
-    bad = group.one_by_node(lambda: scored_videos(listing, args))
+    pipe, recipe, model, listing = group.run_leaders_first(lambda: _prepare(args))
+    bad = group.run_leaders_first(lambda: scored_videos(listing, args))
     device = choose_device()
     num_clips = VIEWS[args.views]
     batch_size = args.batch_size or recipe.training.clips_per_gpu
@@ -82,8 +82,8 @@ def _test(args: argparse.Namespace, group: Group) -> None:
         group=group,
     )
     assert scores is not None  # nothing asks it to give up
-    for rank, late in enumerate(group.share(bad.take_late())):
-        bad.hear(rank, late if rank != group.rank else [])
+    for rank, pending in enumerate(group.all_gather_object(bad.pop_pending())):
+        bad.add_from_rank(rank, pending if rank != group.rank else [])
     decoder = f"hybrid {options.hybrid_share:g}" if options.decoder == "hybrid" else options.decoder
     how = {"views": args.views, "decoder": decoder, "precision": precision.name, "device": str(device)}
     result = _result(scores, listing.facts(), how)
@@ -94,10 +94,10 @@ def _test(args: argparse.Namespace, group: Group) -> None:
             )
             _dump(args.dump, scores, bad.manifest, config)
     finally:  # whatever becomes of the dump, the scores are not lost
-        share = scores.share()
+        share = scores.coverage_text()
         console.result(f"list {listing.summary()}; views {args.views}; decoder {decoder}; precision {precision.name}{share}")
         _print_scores(result, recipe, args.views, share)
-    group.together(bad.check_late)
+    group.run_on_all(bad.check_all_scored)
 
 
 def _result(scores: Scores, listing: dict[str, Any], how: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _dump(path: Path, scores: Scores, manifest: Manifest, config: dict[str, Any]
     summary = path.with_name(path.name + ".summary.json")
     try:
         # The summary gets its name first: there is never a dump without one.
-        with written_whole(path) as partial, written_whole(summary) as partial_summary:
+        with atomic_write(path) as partial, atomic_write(summary) as partial_summary:
             with partial.open("wb") as file:
                 file.writelines(_pickled(_rows(scores, manifest)) if path.suffix == ".pkl" else _json(_rows(scores, manifest)))
             partial_summary.write_text(encode(config, indent=2) + "\n")
@@ -152,9 +152,9 @@ def _dump(path: Path, scores: Scores, manifest: Manifest, config: dict[str, Any]
 
 
 def _rows(scores: Scores, manifest: Manifest) -> Iterator[dict[str, Any]]:
-    for place, row, scored in zip(manifest.kept.tolist(), scores.scores, scores.scored.tolist(), strict=True):
+    for index, row, scored in zip(manifest.kept.tolist(), scores.scores, scores.scored.tolist(), strict=True):
         if scored:
-            yield {"path": manifest.listing.videos[place], "label": manifest.listing.labels[place], "scores": row.tolist()}
+            yield {"path": manifest.listing.videos[index], "label": manifest.listing.labels[index], "scores": row.tolist()}
 
 
 def _pickled(rows: Iterator[dict[str, Any]]) -> Iterator[bytes]:

@@ -15,18 +15,18 @@ from c2d_fast.commands.dataset import choose_device, loader_options
 from c2d_fast.commands.quarantine import Quarantine
 from c2d_fast.commands.resume import note_changes, restore
 from c2d_fast.commands.run_data import RunData, prepare_data
-from c2d_fast.commands.run_loaders import beat_or_end, make_scorer, make_train_loader, make_val_loader, videos_in_work
+from c2d_fast.commands.run_loaders import heartbeat_or_end, make_scorer, make_train_loader, make_val_loader, videos_being_read
 from c2d_fast.errors import EndedError, UserError
 from c2d_fast.loading.loader import EvalLoader, LoaderOptions, TrainLoader
 from c2d_fast.model.c2d import C2D, compile_model
 from c2d_fast.model.model_file import of_checkpoint
 from c2d_fast.model.precision import Precision
 from c2d_fast.model.weights import load_checkpoint, load_weights
-from c2d_fast.processes.first_signals import word_for
+from c2d_fast.processes.early_signals import exit_message
 from c2d_fast.processes.signals import StopSignals, exit_code
 from c2d_fast.recipe import Recipe
 from c2d_fast.reporting.gauges import Gauges
-from c2d_fast.reporting.pictures import Pictures
+from c2d_fast.reporting.picture_schedule import PictureSchedule
 from c2d_fast.reporting.records import NoRecords, Records
 from c2d_fast.training.batch_finder import find_batch_size
 from c2d_fast.training.batch_log import BatchLog
@@ -59,16 +59,16 @@ def _train(args: argparse.Namespace, group: Group) -> None:
     tune_kernels(device)
     if args.deterministic:
         print(make_deterministic(device))
-    group.together(lambda: _check_flags(args, device, group))
+    group.run_on_all(lambda: _check_flags(args, device, group))
     precision = Precision.choose(args.precision, device)
-    batch_size = group.by_first(lambda: _batch_size(args, data, device, precision, group))
+    batch_size = group.run_on_first(lambda: _batch_size(args, data, device, precision, group))
     quarantine = Quarantine(data.folder, group, data.train, data.val, forget=args.forget_quarantine and not data.restarted)
     options = loader_options(
         data.train, args, device, recipe, batch_size=batch_size, group=group, known_share=_before(data, "hybrid_share")
     )
-    source = group.together(lambda: make_train_loader(args, data, batch_size, options, quarantine.known, group))
+    source = group.run_on_all(lambda: make_train_loader(args, data, batch_size, options, quarantine.known, group))
     val_options = _val_options(args, data, device, batch_size, group)
-    model = group.one_by_node(lambda: _make_model(args, data)).to(device)
+    model = group.run_leaders_first(lambda: _make_model(args, data)).to(device)
     if args.sync_bn:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
     compiled = compile_model(model, args.compile, device)
@@ -104,7 +104,7 @@ def _train(args: argparse.Namespace, group: Group) -> None:
         left_out=data.train.found + (data.val.found if data.val else []),
     )
     parts = ("recipe", "pipe_file", "versions", "lists", "videos", "classes", "used")
-    identity = {key: config[key] for key in parts} | {"seed": args.seed, "left_out_rows": data.train.left_out()}
+    identity = {key: config[key] for key in parts} | {"seed": args.seed, "left_out_rows": data.train.excluded_rows()}
     if content:
         note_changes(content, identity)
     ranks = f", {group.world} ranks" if group.world > 1 else ""
@@ -129,7 +129,7 @@ def _train(args: argparse.Namespace, group: Group) -> None:
         base_lr=lr,
         source=BatchLog(source, data.folder, group.rank, args.accumulate) if args.log_batches else source,
         validate=None,
-        records=group.together(lambda: _records(data, config, progress, source, epochs, group)),
+        records=group.run_on_all(lambda: _records(data, config, progress, source, epochs, group)),
         checkpoints=Checkpoints(
             data.folder, keep=args.keep, every_steps=args.checkpoint_steps, every_s=60 * args.checkpoint_minutes
         ),
@@ -141,7 +141,7 @@ def _train(args: argparse.Namespace, group: Group) -> None:
         profile=StepProfile(data.folder, device) if args.profile and group.is_first else None,
     )
     if content:
-        group.together(lambda: restore(trainer, content))
+        group.run_on_all(lambda: restore(trainer, content))
     watchdog = _watchdog(args, data, trainer, source, val_source)
     if val_source and data.val:
         trainer.val_name = val_source.name
@@ -216,12 +216,12 @@ def _watchdog(
         60 * args.stall_minutes,
         data.folder,
         trainer.group.rank,
-        samples=lambda: videos_in_work(source, val_source),
-        rescue=trainer.rescue,
+        videos_being_read=lambda: videos_being_read(source, val_source),
+        emergency_save=trainer.emergency_save,
     )
-    trainer.beat = watchdog.beat
+    trainer.heartbeat = watchdog.heartbeat
     for loader in (source, val_source) if val_source else (source,):
-        loader.beat_while_waiting(beat_or_end(watchdog.beat, trainer.signals))
+        loader.set_heartbeat(heartbeat_or_end(watchdog.heartbeat, trainer.signals))
     return watchdog
 
 
@@ -247,7 +247,7 @@ def _records(
         return NoRecords()
     write_config(data.folder, config)
     left = (epochs - progress.epoch) * source.steps_per_epoch - progress.clips // source.clips_per_step
-    pictures = Pictures(
+    pictures = PictureSchedule(
         epochs=epochs,
         every=config["flags"]["pictures_every"],
         classes=data.classes or (),
@@ -269,12 +269,12 @@ def _run(trainer: Trainer, epochs: int, quarantine: Quarantine) -> None:
         finished = True
     except StoppedError as stopped:
         records.say(f"{last} holds step {trainer.progress.step}; go on from there with --resume auto --out {last.parent}")
-        raise EndedError(word_for(stopped.number), exit_code(stopped.number)) from None
+        raise EndedError(exit_message(stopped.number), exit_code(stopped.number)) from None
     except EndedError as ended:  # by what is none of the run's faults: what has been computed is kept
-        raise EndedError(f"{ended}; {trainer.rescue()}", ended.exit_code) from ended
+        raise EndedError(f"{ended}; {trainer.emergency_save()}", ended.exit_code) from ended
     finally:
         if trainer.group.world == 1:  # what ended the run may have been a broken video too many
-            quarantine.write_own()
+            quarantine.write_pending()
         quarantine.close()
         records.close(finished=finished)
 
@@ -296,4 +296,4 @@ def _finish(trainer: Trainer, data: RunData) -> None:
         console.result(f"best validation top-1 {progress.best_top1:.1f} % after epoch {epoch}: {folder / 'best.pt'}")
     print(f"look at it: tensorboard --logdir {folder.parent}")
     if data.val:
-        trainer.group.together(data.val.check_late)
+        trainer.group.run_on_all(data.val.check_all_scored)

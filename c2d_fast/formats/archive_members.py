@@ -143,7 +143,7 @@ def read_array(path: Path, name: str) -> NDArray[Any]:
         return np.asarray(npy.read_array(file, allow_pickle=False))  # type: ignore[no-untyped-call]
 
 
-def said(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Returns what an error says of an archive, whose names and headers are part of it: short, and of one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 

@@ -9,7 +9,7 @@ _SUM = re.compile(rb', "crc32(?:": "| )([0-9a-f]{8})"([\]}])\Z')
 """How a line or file ends that carries its checksum, and is still JSON: a member more of its object, or of its list."""
 
 
-def with_sum(text: str) -> bytes:
+def add_checksum(text: str) -> bytes:
     """Returns the text of a JSON object or list with its checksum as a member more; an empty one as it is."""
     data = text.encode()
     if len(data) <= 2:
@@ -18,8 +18,8 @@ def with_sum(text: str) -> bytes:
     return data[:-1] + (f', "crc32": "{crc}"}}' if text[-1] == "}" else f', "crc32 {crc}"]').encode()
 
 
-def without_sum(data: bytes) -> tuple[bytes, bool]:
-    """Returns a text as it was before with_sum, and whether it had a checksum.
+def strip_checksum(data: bytes) -> tuple[bytes, bool]:
+    """Returns a text as it was before add_checksum, and whether it had a checksum.
 
     Raises:
         ShapeError: it has one, and is not what it is of.

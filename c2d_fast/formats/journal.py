@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from c2d_fast.errors import UserError
-from c2d_fast.formats.checksums import with_sum, without_sum
+from c2d_fast.formats.checksums import add_checksum, strip_checksum
 from c2d_fast.formats.schemas import ShapeError, check_plain, parse
 
 _LONGEST_LINE = 2**20
@@ -76,7 +76,7 @@ class Journal:
             UserError: it cannot be written.
         """
         try:
-            self._file.write(with_sum(json.dumps(entry)) + b"\n")
+            self._file.write(add_checksum(json.dumps(entry)) + b"\n")
             self._file.flush()
         except OSError as error:
             raise UserError(
@@ -95,7 +95,7 @@ class Journal:
             return
         begun, is_summed = None, False
         try:
-            text, is_summed = without_sum(first)
+            text, is_summed = strip_checksum(first)
             begun = parse(text, _LONGEST_LINE)
             check_plain(begun)
         except ShapeError as error:
@@ -123,7 +123,7 @@ class Journal:
         damaged = []
         for number, line in enumerate(lines, start=2):
             try:
-                text, has_sum = without_sum(line)
+                text, has_sum = strip_checksum(line)
                 if is_summed and not has_sum:
                     raise ShapeError("it has no checksum")
                 self.entries.append(self._entry(parse(text, _LONGEST_LINE)))

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
-from c2d_fast.files import written_whole
-from c2d_fast.formats.archive_members import DAMAGED, TEXT, check_members, read_text, said
+from c2d_fast.files import atomic_write
+from c2d_fast.formats.archive_members import DAMAGED, TEXT, check_members, describe_error, read_text
 from c2d_fast.video.facts import DEPTHS, DTYPE
 
 FORMAT = "c2d_fast.manifest/7"
@@ -81,7 +81,7 @@ class ManifestFile:
             "reasons": _pack(tuple(reason.replace("\0", " ") for reason in self.reasons)),
         }
         columns |= {name: getattr(self, name) for name in ("labels", "size", "mtime_ns", "depth", "facts")}
-        with written_whole(path) as partial, partial.open("wb") as file:
+        with atomic_write(path) as partial, partial.open("wb") as file:
             np.savez_compressed(file, **columns)  # type: ignore[arg-type]
 
 
@@ -149,7 +149,7 @@ def read_manifest_file(path: Path) -> ManifestFile:
     except UserError:
         raise
     except DAMAGED as error:
-        raise UserError(f"{path}: is not a manifest that can be read ({said(error)}); {remedy}") from error
+        raise UserError(f"{path}: is not a manifest that can be read ({describe_error(error)}); {remedy}") from error
     rows = [len(getattr(manifest, name)) for name in ("videos", "labels", "size", "mtime_ns", "depth", "facts", "reasons")]
     if len(set(rows)) != 1 or not rows[0] or not _is_sensible(manifest):
         raise UserError(f"{path}: is a manifest whose columns do not fit each other; {remedy}")

@@ -18,7 +18,7 @@ _TOKEN = 32
 _DAMAGED = "has changed since it was read; the same command again looks for what is lost"
 
 
-class Place(NamedTuple):
+class PacketLocation(NamedTuple):
     """Where a video's packets lie: in the store's file, or as a video of the earlier table."""
 
     file: str
@@ -67,7 +67,7 @@ class PacketStore:
         with suppress(OSError):  # a disk that is full: what could not be written has been said
             self._file.close()
 
-    def add(self, rows: bytes, extradata: bytes) -> Place:
+    def add(self, rows: bytes, extradata: bytes) -> PacketLocation:
         """Adds a video's packets; they are the file's when this returns.
 
         Raises:
@@ -79,20 +79,20 @@ class PacketStore:
             self._file.flush()
         except OSError as error:
             raise self._unwritable(error) from error
-        return Place(self._token, position, len(rows), len(extradata), checksum(rows, extradata))
+        return PacketLocation(self._token, position, len(rows), len(extradata), checksum(rows, extradata))
 
-    def known(self, place: Any) -> Place | None:
-        """Returns a place that a journal has kept, if it is of this file and what was written is there."""
-        if not place or len(place) != len(Place._fields) or place[0] != self._token:
+    def restore(self, location: Any) -> PacketLocation | None:
+        """Returns a location that a journal has kept, if it is of this file and what was written is there."""
+        if not location or len(location) != len(PacketLocation._fields) or location[0] != self._token:
             return None
-        found = Place(*place)
+        found = PacketLocation(*location)
         self._file.seek(0, 2)
         if found.position + found.rows + found.extradata > self._file.tell() or found.rows % DTYPE.itemsize:
             return None
         return found if checksum(*self._read(found)) == found.checksum else None
 
-    def earlier(self, video: str, state: tuple[int, int]) -> Place | None:
-        """Returns the place of a video of the earlier table, if it is sound and of the file in this state (size, mtime_ns)."""
+    def from_earlier_table(self, video: str, state: tuple[int, int]) -> PacketLocation | None:
+        """Returns the location of a video of the earlier table, if sound and of the file in this state (size, mtime_ns)."""
         number = self._earlier.get(video)
         if number is None or self._before is None or self._table is None or self._before.reasons[number]:
             return None
@@ -106,43 +106,43 @@ class PacketStore:
                 print(f"note: {path}: is damaged: what it says of {video} {error}; such videos are read again")
             self._is_damaged = True
             return None
-        return Place("", number, rows.nbytes)
+        return PacketLocation("", number, rows.nbytes)
 
-    def write(self, manifest: ManifestFile, places: Sequence[Place | None]) -> Path:
-        """Writes the table of a manifest, whole or not at all; a video without a place has no packets in it.
+    def write(self, manifest: ManifestFile, locations: Sequence[PacketLocation | None]) -> Path:
+        """Writes the table of a manifest, whole or not at all; a video without a location has no packets in it.
 
         Raises:
             OSError: it cannot be written.
             UserError: what was added is no longer what it was.
         """
         path = table_path(self._manifest)
-        rows = [place.rows // DTYPE.itemsize if place else 0 for place in places]
-        write_table(path, manifest.identity(), self._videos(places), np.array(rows, np.int64))
+        rows = [location.rows // DTYPE.itemsize if location else 0 for location in locations]
+        write_table(path, manifest.identity(), self._videos(locations), np.array(rows, np.int64))
         return path
 
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(f"{self._path}: cannot be written ({error.strerror}); make room or mend that, and run it again")
 
-    def _videos(self, places: Sequence[Place | None]) -> Iterator[tuple[bytes, bytes]]:
-        for place in places:
-            if place is None:
+    def _videos(self, locations: Sequence[PacketLocation | None]) -> Iterator[tuple[bytes, bytes]]:
+        for location in locations:
+            if location is None:
                 yield b"", b""
-            elif place.file:
-                parts = self._read(place)
-                if checksum(*parts) != place.checksum:
+            elif location.file:
+                parts = self._read(location)
+                if checksum(*parts) != location.checksum:
                     raise UserError(f"{self._path}: {_DAMAGED}")
                 yield parts
             else:
                 assert self._table is not None
                 try:
-                    rows, extradata = self._table.read(place.position)
+                    rows, extradata = self._table.read(location.position)
                 except TableError as error:
                     raise UserError(f"{table_path(self._manifest)}: {_DAMAGED}") from error
                 yield rows.tobytes(), extradata
 
-    def _read(self, place: Place) -> tuple[bytes, bytes]:
-        self._file.seek(place.position)
-        return self._file.read(place.rows), self._file.read(place.extradata)
+    def _read(self, location: PacketLocation) -> tuple[bytes, bytes]:
+        self._file.seek(location.position)
+        return self._file.read(location.rows), self._file.read(location.extradata)
 
 
 def store_path(manifest: Path) -> Path:

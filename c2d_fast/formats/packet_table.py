@@ -19,8 +19,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
-from c2d_fast.files import written_whole
-from c2d_fast.formats.archive_members import DAMAGED, TEXT, Member, check_members, read_array, read_text, said
+from c2d_fast.files import atomic_write
+from c2d_fast.formats.archive_members import DAMAGED, TEXT, Member, check_members, describe_error, read_array, read_text
 from c2d_fast.video.examine import Examined
 from c2d_fast.video.packets import DTYPE
 
@@ -81,7 +81,7 @@ def write_table(path: Path, identity: str, videos: Iterable[tuple[bytes, bytes]]
     """
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     extradata, checksums = [], []
-    with written_whole(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+    with atomic_write(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         with archive.open("packets.npy", "w", force_zip64=True) as member:
             head = {"descr": npy.dtype_to_descr(DTYPE), "fortran_order": False, "shape": (int(starts[-1]),)}
             npy.write_array_header_2_0(member, head)  # type: ignore[no-untyped-call]
@@ -126,7 +126,7 @@ class PacketTable:
         """Returns what the table says of a video of the manifest: packets and extradata.
 
         Args:
-            video: its place in the manifest.
+            video: its index in the manifest.
             file_size: bytes of the video file, where its packets must lie.
 
         Raises:
@@ -182,7 +182,7 @@ def open_table(path: Path, identity: str, packets: NDArray[Any] | None = None) -
     except UserError:
         raise
     except DAMAGED as error:
-        raise UserError(f"{path}: is not a packet table that can be read ({said(error)}); {REMEDY}") from error
+        raise UserError(f"{path}: is not a packet table that can be read ({describe_error(error)}); {REMEDY}") from error
     counts, lengths = np.diff(starts), np.diff(extradata_starts)
     fits = (
         _parts(starts, members["packets"].shape[0])
@@ -198,7 +198,7 @@ def open_table(path: Path, identity: str, packets: NDArray[Any] | None = None) -
 
 
 def _parts(starts: NDArray[np.int64], total: int) -> bool:
-    """Says whether some places part an array of so many elements."""
+    """Says whether some offsets part an array of so many elements."""
     return bool(len(starts) and starts[0] == 0 and starts[-1] == total and (np.diff(starts) >= 0).all())
 
 

@@ -59,7 +59,7 @@ class ShapeError(ValueError):
         super().__init__(on_one_line(" ".join(message.split()))[:300])
 
 
-class _Place(NamedTuple):
+class _PacketLocation(NamedTuple):
     """As in packet_store."""
 
     file: str
@@ -223,23 +223,23 @@ def is_cache_entry(value: Any) -> bool:
 
 
 def scan_entry(value: Any) -> Any:
-    """Returns an entry of a scan's journal: (video, size, mtime_ns, depth, facts, reason, place of its packets).
+    """Returns an entry of a scan's journal: (video, size, mtime_ns, depth, facts, reason, location of its packets).
 
     Raises:
         ShapeError: it is none.
     """
     depth = Annotated[int, Meta(ge=0, lt=len(DEPTHS))]
-    shape: Any = tuple[str, _Int64, _Int64, depth, _Facts | None, str, _Place | None]  # type: ignore[valid-type]
+    shape: Any = tuple[str, _Int64, _Int64, depth, _Facts | None, str, _PacketLocation | None]  # type: ignore[valid-type]
     return _facts_or_reason(convert(value, shape), facts=4, reason=5)
 
 
 def transcode_entry(value: Any) -> Any:
-    """Returns an entry of transcoding's journal: (video, target, its state, that of the target, facts, reason, place).
+    """Returns an entry of transcoding's journal: (video, target, its state, that of the target, facts, reason, location).
 
     Raises:
         ShapeError: it is none.
     """
-    shape: Any = tuple[str, str, _State, _State, _Facts | None, str, _Place | None]
+    shape: Any = tuple[str, str, _State, _State, _Facts | None, str, _PacketLocation | None]
     return _facts_or_reason(convert(value, shape), facts=4, reason=5)
 
 

@@ -4,7 +4,7 @@ May import: formats, video.
 
 listing.py      reads a list: paths, labels, class names, its hash
 list_shapes.py  the shapes that lists come in
-file_places.py  finds the file that a line means
+file_finder.py  finds the file that a line means
 label_map.py    class names and their numbers
 make_lists.py   `prepare list`
 """

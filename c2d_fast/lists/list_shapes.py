@@ -11,7 +11,7 @@ from pathlib import Path
 
 from c2d_fast.errors import UserError
 from c2d_fast.lists.label_map import NAME_RULE, is_class_name, unquote
-from c2d_fast.video.video_files import LeftOut, names_below, videos_among
+from c2d_fast.video.video_files import SkippedFiles, files_below, filter_videos
 
 SHAPES = "`path.mp4 label`, `video_id num_frames label`, or a table with the columns label, youtube_id, time_start and time_end"
 
@@ -77,18 +77,18 @@ def folder_rows(folder: Path) -> list[Row]:
     except OSError as error:
         raise UserError(f"list {folder}: cannot be read ({error.strerror})") from error
     classes = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-    left_out = LeftOut()
-    if stray := videos_among([entry.name for entry in entries if not entry.is_dir()], folder, left_out):
+    skipped = SkippedFiles()
+    if stray := filter_videos([entry.name for entry in entries if not entry.is_dir()], folder, skipped):
         raise UserError(f"list {folder}: {stray[0]} lies in no class's folder; give a list, or one folder for each class")
     if classes and {name.lower() for name in classes} <= _SPLITS:
         raise UserError(f"list {folder}: its folders are splits, not classes; give the folder of one of them")
     for name in classes:
         if not is_class_name(name):
             raise UserError(f"list {folder}: its folder {name!r} can be no class: {NAME_RULE}; rename it")
-    videos = videos_among([name for part in classes for name in names_below(folder, part)], folder, left_out)
+    videos = filter_videos([name for part in classes for name in files_below(folder, part)], folder, skipped)
     rows = [Row(0, (video,), video.partition("/")[0]) for video in videos]
-    if str(left_out):
-        print(f"note: left out of {folder}: {left_out}")
+    if str(skipped):
+        print(f"note: left out of {folder}: {skipped}")
     filled = {row.label for row in rows}
     if empty := [name for name in classes if name not in filled]:
         more = f" ({len(empty)} of the {len(classes)} folders have none)" if len(empty) > 1 else ""

@@ -12,10 +12,10 @@ import numpy as np
 
 from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.formats.manifest_file import ManifestFile, is_manifest, read_manifest_file, table_path
-from c2d_fast.lists.file_places import FilePlaces
+from c2d_fast.lists.file_finder import FileFinder
 from c2d_fast.lists.label_map import class_key, decode_text, sorted_classes
 from c2d_fast.lists.list_shapes import Row, folder_rows, list_rows
-from c2d_fast.video.facts import for_reading
+from c2d_fast.video.facts import reading_columns
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Listing:
         """Returns the path of the video on disk."""
         return self.root / self.videos[index]
 
-    def where(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """Returns `list.txt:12: path.mp4`, the way messages name a video."""
         line = f":{self.lines[index]}" if self.lines[index] else ""
         return f"{self.path}{line}: {self.videos[index]}"
@@ -138,11 +138,11 @@ def _scanned_list(path: Path, root: str | Path | None, num_classes: int | None, 
     """Makes the listing of a manifest without looking at each video: it may have very many."""
     scanned = read_manifest_file(path)
     packet_table = (table, scanned.identity()) if (table := table_path(path)).exists() else None
-    scanned = replace(scanned, facts=for_reading(scanned.facts))
+    scanned = replace(scanned, facts=reading_columns(scanned.facts))
     root = Path(scanned.root if root is None else root)
     _check_root(root, path)
     # A label map holds for all videos of a class: one of each stands for them.
-    known, firsts, places = np.unique(scanned.labels, return_index=True, return_inverse=True)
+    known, firsts, indices = np.unique(scanned.labels, return_index=True, return_inverse=True)
     rows = [
         Row(0, (scanned.videos[first],), scanned.classes[label] if scanned.classes else label)
         for label, first in zip(known.tolist(), firsts.tolist(), strict=True)
@@ -152,7 +152,7 @@ def _scanned_list(path: Path, root: str | Path | None, num_classes: int | None, 
         path=path,
         root=root,
         videos=scanned.videos,
-        labels=tuple(map(labels.__getitem__, places.tolist())),
+        labels=tuple(map(labels.__getitem__, indices.tolist())),
         lines=(0,) * len(scanned.videos),
         sha256=scanned.list_sha256,
         classes=classes,
@@ -166,7 +166,7 @@ def _check_root(root: str | Path, path: Path) -> None:
         raise UserError(f"data root {root}: is not a folder; give the folder that the paths of {path} are relative to")
 
 
-def _where(row: Row, path: Path) -> str:
+def _location(row: Row, path: Path) -> str:
     return f"{path}:{row.line}" if row.line else f"{path / row.paths[0]}"
 
 
@@ -184,11 +184,11 @@ def _labels(
         label = row.label if isinstance(row.label, int) else numbers.get(class_key(row.label))
         if label is None:
             raise UserError(
-                f"{_where(row, path)}: class {row.label!r} is not in the label map of {len(numbers)} names; correct either"
+                f"{_location(row, path)}: class {row.label!r} is not in the label map of {len(numbers)} names; correct either"
             )
         if label < 0 or (num_classes is not None and label >= num_classes):
             raise UserError(
-                f"{_where(row, path)}: label {label} is out of range; labels go from 0"
+                f"{_location(row, path)}: label {label} is out of range; labels go from 0"
                 + (f" to {num_classes - 1} (change --num-classes or the list)" if num_classes else "")
             )
         labels.append(label)
@@ -211,9 +211,9 @@ def _derived_classes(names: Iterable[str], path: Path, num_classes: int | None) 
 
 def _videos(rows: list[Row], root: Path) -> tuple[str, ...]:
     """Returns where each row's file is; of one that is nowhere, where it is likeliest to be."""
-    places = FilePlaces(root)
+    finder = FileFinder(root)
     is_open = (row.any_suffix or len(row.paths) > 1 for row in rows)
-    return tuple((places.find(row) if look else None) or row.paths[0] for row, look in zip(rows, is_open, strict=True))
+    return tuple((finder.find(row) if look else None) or row.paths[0] for row, look in zip(rows, is_open, strict=True))
 
 
 def _note_repeats(listing: Listing) -> None:
@@ -228,4 +228,4 @@ def _note_repeats(listing: Listing) -> None:
     if repeats:
         print(f"note: {repeats} of the {len(listing)} lines of {listing.path} name a video that an earlier line names")
     if relabelled:
-        print(on_one_line(f"note: {len(relabelled)} of them give it another label, first {listing.where(relabelled[0])}"))
+        print(on_one_line(f"note: {len(relabelled)} of them give it another label, first {listing.location(relabelled[0])}"))

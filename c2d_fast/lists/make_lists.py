@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from c2d_fast.errors import UserError, on_one_line
-from c2d_fast.files import check_writable, written_whole
-from c2d_fast.lists.file_places import FilePlaces
+from c2d_fast.files import atomic_write, check_writable
+from c2d_fast.lists.file_finder import FileFinder
 from c2d_fast.lists.label_map import class_key, decode_text, read_label_map, sorted_classes
 from c2d_fast.lists.list_shapes import Row, folder_rows, list_rows
 from c2d_fast.lists.listing import read_list
@@ -18,7 +18,7 @@ _SHOWN = 10  # names of missing files
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class SplitSource:
     """One split's videos, as a user has them."""
 
     name: str
@@ -41,7 +41,7 @@ def run_list(args: argparse.Namespace) -> None:
     sources = []
     for name, path in splits.items():
         data_root = (args.val_root if name == "val" else None) or args.data_root or path.parent
-        sources.append(Source(name=name, path=path, root=path if os.path.isdir(path) else data_root))
+        sources.append(SplitSource(name=name, path=path, root=path if os.path.isdir(path) else data_root))
     root = args.data_root or Path(os.path.commonpath([source.root.absolute() for source in sources]))
     if not os.path.isdir(root):
         raise UserError(f"--data-root {root}: is not a folder; give the folder that the videos are in")
@@ -58,7 +58,7 @@ def run_list(args: argparse.Namespace) -> None:
 
 
 def make_lists(
-    sources: list[Source],
+    sources: list[SplitSource],
     root: Path,
     out: Path,
     *,
@@ -91,14 +91,14 @@ def make_lists(
     missing: list[str] = []
     for source in sources:
         found[source.name] = []
-        places = FilePlaces(source.root)
+        finder = FileFinder(source.root)
         for row in rows[source.name]:
             label = numbers.get(class_key(str(row.label)))
             if label is None:
                 raise UserError(
                     f"{source.path}: class {row.label!r} is not among the {len(labels)} known ones; give them with --label-map"
                 )
-            path = places.find(row)
+            path = finder.find(row)
             if path is None or not os.path.isfile(source.root / path):
                 missing.append(row.paths[0])
             else:
@@ -110,7 +110,7 @@ def make_lists(
     return _write(found, root, labels, missing, out)
 
 
-def _read(source: Source, video_name: str | None) -> list[Row]:
+def _read(source: SplitSource, video_name: str | None) -> list[Row]:
     if os.path.isdir(source.path):
         rows = folder_rows(source.path)
     else:
@@ -205,7 +205,7 @@ def _in_quotes(text: str) -> str:
 def _write_text(path: Path, text: str) -> None:
     check_writable(path, "--out")
     try:
-        with written_whole(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(f"--out {path}: cannot be written ({error.strerror}); give another folder") from error

@@ -6,7 +6,7 @@ sampler.py          which frames, boxes and order: the published rules, numpy on
 plan.py             (step, slot) -> sample: shards, padding, substitutes
 source.py           what a worker does for a sample: a small file, frames or crops
 sample_info.py      which sample a source is asked for
-kept_images.py      what is kept of a clip's frames: the crops, or what they need
+crop_buffers.py     what is kept of a clip's frames: the crops, or what they need
 sample_memory.py    shared memory that workers hand samples over in
 worker_pool.py      the worker processes: prefetch, replacement of dead ones
 decode.py           chooses the decoder; the first step of every graph
@@ -16,7 +16,7 @@ hybrid.py           shares clips between two decoders by their rates
 pipelines.py        builds and ends DALI pipelines
 stream.py           their outputs by step; survives broken videos and dead workers
 sample_problems.py  which sample of a batch fails
-second_look.py      reads a video again before it is called broken
+read_retry.py       reads a video again before it is called broken
 loader.py           makes batches of tensors
 loader_defaults.py  what the flags leave open: workers, threads, batches
 batch.py            the contract between loader and trainer

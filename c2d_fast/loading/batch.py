@@ -16,9 +16,9 @@ class Batch:
     label: Tensor
     """int64 [N], on the clip's device."""
     index: Tensor
-    """The videos' places in the plan, int64 [N], on the clip's device."""
-    real: Tensor
-    """bool [N], on the clip's device: False marks padding, which must not count."""
+    """The videos' indices in the plan, int64 [N], on the clip's device."""
+    valid: Tensor
+    """bool [N], on the clip's device: False where the row is padding, which must not count."""
 
 
 class TrainSource(Protocol):
@@ -33,7 +33,7 @@ class TrainSource(Protocol):
         ...
 
     def name(self, index: int) -> str:
-        """Says which video has a place in the plan, for messages."""
+        """Says which video has an index in the plan, for messages."""
         ...
 
 

@@ -102,7 +102,7 @@ def _by_dali(source: ClipSource, streams: dict[str, Any]) -> Any:
 
 
 def _upright(clip: Any, streams: dict[str, Any]) -> Any:
-    """Turns the frames as their containers say: orientation.turned, sample by sample."""
+    """Turns the frames as their containers say: orientation.apply_orientation, sample by sample."""
     parted: Any = fn._conditional  # type: ignore[attr-defined]  # see _by_either
     sideways, others = parted.split(clip, predicate=streams["transposed"])
     sideways = fn.transpose(sideways, perm=[0, 2, 1, 3], transpose_layout=False)
@@ -164,7 +164,7 @@ def _inputs(source: ClipSource) -> dict[str, Any]:
         layout=[layout for _, layout in wanted.values()],
         no_copy=True,
     )
-    return {name: outputs[place] for place, name in enumerate(wanted)}
+    return {name: outputs[index] for index, name in enumerate(wanted)}
 
 
 def decode_files(files: list[SmallFile], decoder: str, *, threads: int, device_id: int | None) -> list[NDArray[np.uint8]]:

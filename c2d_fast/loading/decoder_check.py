@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from c2d_fast.loading.decode import decode_files
-from c2d_fast.loading.pipelines import last_line
+from c2d_fast.loading.pipelines import error_summary
 from c2d_fast.loading.source import stored_of
 from c2d_fast.manifest.videos import Videos
-from c2d_fast.video.orientation import turned
+from c2d_fast.video.orientation import apply_orientation
 from c2d_fast.video.packets import WHOLE
 from c2d_fast.video.reader import DecodeError, decode_frames, read_clip
-from c2d_fast.video.storage import read_at_once
+from c2d_fast.video.storage import read_with_retry
 
 MEAN_TOLERANCE, BT709_TOLERANCE = 16.0, 32.0
 """Levels of 255 by which a frame may differ from FFmpeg's on average: decoders convert colours differently (real clips differ
@@ -35,7 +35,7 @@ _FRAMES, _REACH = 5, 40
 
 
 def check_decoder(
-    videos: Videos, decoder: str, device: torch.device, *, whole_files: bool = False, but: Set[int] = frozenset()
+    videos: Videos, decoder: str, device: torch.device, *, whole_files: bool = False, exclude: Set[int] = frozenset()
 ) -> str:
     """Decodes a clip of each codec of a list with DALI and with FFmpeg.
 
@@ -44,20 +44,20 @@ def check_decoder(
         decoder: nvdec or dali.
         device: the GPU of nvdec.
         whole_files: as in LoaderOptions.
-        but: videos that are not to be tried.
+        exclude: videos that are not to be tried.
 
     Returns:
         "" where the frames are the same or nothing can be compared, otherwise what is wrong.
     """
     for codec in np.unique(videos.stored["codec"][videos.num_frames > 0]):
         problem = ""
-        for index in _candidates(videos, codec, but):
+        for index in _candidates(videos, codec, exclude):
             try:
                 found = _compare(*_both(videos, index, decoder, device, whole_files), videos.stored["matrix"][index] == _BT709)
             except DecodeError:  # the video's fault
                 continue
             except RuntimeError as error:
-                found = f"which FFmpeg decodes, fails: {last_line(error)}"
+                found = f"which FFmpeg decodes, fails: {error_summary(error)}"
             if not found:
                 problem = ""
                 break
@@ -67,9 +67,9 @@ def check_decoder(
     return ""
 
 
-def _candidates(videos: Videos, codec: bytes, but: Set[int]) -> Iterator[int]:
+def _candidates(videos: Videos, codec: bytes, exclude: Set[int]) -> Iterator[int]:
     of_codec = np.flatnonzero((videos.stored["codec"] == codec) & (videos.num_frames > 0))
-    some = [index for index in of_codec[: _LOOKED_AT + len(but)].tolist() if index not in but]
+    some = [index for index in of_codec[: _LOOKED_AT + len(exclude)].tolist() if index not in exclude]
     some.sort(key=lambda index: int(videos.width[index] * videos.height[index]))
     yield from some[:_TRIED]
 
@@ -81,16 +81,16 @@ def _both(
     path, stored, last = Path(videos.file(index)), stored_of(videos, index), int(videos.num_frames[index]) - 1
     frames = np.unique(np.linspace(min(1, last), min(last, _REACH), _FRAMES).astype(np.int64))
     around = np.clip(frames[:, None] + np.array([0, -1, 1]), 0, last)
-    expected = read_at_once(partial(decode_frames, path, around.reshape(-1), 1, stored), path)
+    expected = read_with_retry(partial(decode_frames, path, around.reshape(-1), 1, stored), path)
     clears = decoder == "nvdec" and not whole_files
     read = partial(read_clip, path, frames, WHOLE if whole_files else stored, clear_cropping=clears)
-    file = read_at_once(read, path)
+    file = read_with_retry(read, path)
     device_id = (device.index or 0) if device.type == "cuda" else None
     (decoded,) = decode_files([file], decoder, threads=1, device_id=device_id)
     if clears:
         width, height = stored.size
         decoded = decoded[:, :height, :width]
-    decoded = np.stack([turned(image, stored.orientation or 0) for image in decoded])
+    decoded = np.stack([apply_orientation(image, stored.orientation or 0) for image in decoded])
     return decoded, expected.reshape(*around.shape, *expected.shape[1:])
 
 

@@ -48,7 +48,7 @@ def first_unfit(
     if not unfit.any():
         return ""
     first = int(unfit.argmax())
-    return f"{manifest.where(first)} {_unfit(facts[manifest.kept[first]], codecs, pixels)}"
+    return f"{manifest.location(first)} {_unfit(facts[manifest.kept[first]], codecs, pixels)}"
 
 
 def _unfit(row: Any, codecs: dict[str, tuple[int, int]], pixels: frozenset[str] | None) -> str:
@@ -81,7 +81,7 @@ def untried(manifest: Manifest) -> str:
         return ""
     first = int(is_untried.argmax())
     codec = facts["codec"][first].decode()
-    return f"{manifest.where(first)} is {codec}, whose frames no GPU has shown yet to be numbered right"
+    return f"{manifest.location(first)} is {codec}, whose frames no GPU has shown yet to be numbered right"
 
 
 def colour_note(manifest: Manifest) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
 from c2d_fast.loading.decode import SmallFile, decode_files, time_files
-from c2d_fast.loading.pipelines import LoaderOptions, last_line
+from c2d_fast.loading.pipelines import LoaderOptions, error_summary
 from c2d_fast.loading.plan import TrainPlan
 from c2d_fast.loading.source import stored_of
 from c2d_fast.manifest.videos import Videos
@@ -22,7 +22,7 @@ _CLIPS = 32
 _LEAST, _MOST = 0.05, 0.95
 
 
-class Share(NamedTuple):
+class HybridShare(NamedTuple):
     """What has been measured."""
 
     of_dali: float
@@ -37,7 +37,7 @@ class _Clip(NamedTuple):
     frames: NDArray[np.int64]
 
 
-def measure_share(videos: Videos, clip: Clip, crop: Crop, options: LoaderOptions) -> Share:
+def measure_share(videos: Videos, clip: Clip, crop: Crop, options: LoaderOptions) -> HybridShare:
     """Decodes some clips of a list with each decoder alone, and shares the work by their rates.
 
     Args:
@@ -69,7 +69,9 @@ def measure_share(videos: Videos, clip: Clip, crop: Crop, options: LoaderOptions
         ffmpeg_rate = sum(pool.map(_decoded, clips)) / (time.perf_counter() - started_s)
     share = round(min(max(dali_rate / (dali_rate + ffmpeg_rate), _LEAST), _MOST), 2)
     rates = f"{decoder} {dali_rate:.0f} clips/s, {options.workers} FFmpeg workers {ffmpeg_rate:.0f}"
-    return Share(share, f"hybrid: {rates}; {decoder} takes {100 * share:.0f} % of the clips, as --hybrid-share {share:g} would")
+    return HybridShare(
+        share, f"hybrid: {rates}; {decoder} takes {100 * share:.0f} % of the clips, as --hybrid-share {share:g} would"
+    )
 
 
 def _drawn(videos: Videos, clip: Clip, crop: Crop, *, whole_files: bool) -> list[_Clip]:
@@ -93,7 +95,7 @@ def _problem(file: SmallFile, how: dict[str, Any]) -> str:
     try:
         decode_files([file], **how)
     except RuntimeError as error:
-        return last_line(error)
+        return error_summary(error)
     return ""
 
 

@@ -24,7 +24,7 @@ class TrainLoader:
     def __init__(self, graph: Graph, plan: TrainPlan, options: LoaderOptions, bad: BadVideos):
         self._stream = Stream(graph, plan, options, bad)
         self._labels, self._device, self._accumulate = plan.videos.labels, options.device, plan.accumulate
-        self._where, self._heard = bad.manifest.where, bad.heard
+        self._location, self._found_by_others = bad.manifest.location, bad.found_by_others
         self.steps_per_epoch, self.clips_per_step = plan.steps_per_epoch, plan.clips_per_step
 
     def start(self, epoch: int, first_step: int = 0) -> None:
@@ -38,7 +38,7 @@ class TrainLoader:
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yields the batches of an epoch from an optimizer step on."""
         # Within an epoch no other rank meets a video again, and starting anew takes seconds.
-        self._stream.leave_out(self._heard)
+        self._stream.exclude(self._found_by_others)
         steps = range(epoch * self.steps_per_epoch + first_step, (epoch + 1) * self.steps_per_epoch)
         for step in range(steps.start * self._accumulate, steps.stop * self._accumulate):
             parts, index = self._stream.read(step)
@@ -46,16 +46,16 @@ class TrainLoader:
             yield _batch(clip, index, self._labels, np.ones(len(index), bool), self._device)
 
     def name(self, index: int) -> str:
-        """Says which video has a place in the plan."""
-        return self._where(index)
+        """Says which video has an index in the plan."""
+        return self._location(index)
 
-    def awaited(self) -> list[int]:
+    def current_videos(self) -> list[int]:
         """Returns the videos of the batch that is read now, or was read last."""
-        return _videos_of(self._stream)
+        return _current_videos(self._stream)
 
-    def beat_while_waiting(self, beat: Callable[[str], None]) -> None:
+    def set_heartbeat(self, heartbeat: Callable[[str], None]) -> None:
         """Takes what is called again and again while a storage is waited for, with what is done."""
-        self._stream.second_look.beat = beat
+        self._stream.read_retry.heartbeat = heartbeat
 
 
 class EvalLoader:
@@ -65,20 +65,20 @@ class EvalLoader:
         self._stream = Stream(graph, plan, options, bad)
         self._plan, self._device, self._views_per_batch = plan, options.device, views_per_batch
         self._first_step = 0
-        self._where = bad.manifest.where
+        self._location = bad.manifest.location
         self.num_videos = len(plan.videos)
 
     def name(self, index: int) -> str:
-        """Says which video has a place in the plan."""
-        return self._where(index)
+        """Says which video has an index in the plan."""
+        return self._location(index)
 
-    def awaited(self) -> list[int]:
+    def current_videos(self) -> list[int]:
         """Returns the videos of the batch that is read now, or was read last."""
-        return _videos_of(self._stream)
+        return _current_videos(self._stream)
 
-    def beat_while_waiting(self, beat: Callable[[str], None]) -> None:
+    def set_heartbeat(self, heartbeat: Callable[[str], None]) -> None:
         """Takes what is called again and again while a storage is waited for, with what is done."""
-        self._stream.second_look.beat = beat
+        self._stream.read_retry.heartbeat = heartbeat
 
     def views(self) -> Iterator[Batch]:
         """Yields all views of all videos in the list's order, crop-major for each; the last batch is padded."""
@@ -104,7 +104,7 @@ class EvalLoader:
             ((crops, _),), index = self._stream.read(step)
             plan = dataclasses.replace(self._plan, quarantined=self._stream.plan.quarantined)
             for slot in range(plan.batch_size):
-                if plan.is_real(step, slot):
+                if plan.is_valid(step, slot):
                     positions = _to_device(self._plan.positions(int(index[slot])), self._device)
                     views = from_dlpack(crops[slot])[:, positions]
                     yield views.flatten(0, 1), int(index[slot])
@@ -114,8 +114,8 @@ class EvalLoader:
         return _batch(clip, padded, self._plan.videos.labels, np.arange(len(clip)) < len(owners), self._device)
 
 
-def _videos_of(stream: Stream) -> list[int]:
-    return [stream.plan.index(stream.reading, slot) for slot in range(stream.plan.batch_size)]
+def _current_videos(stream: Stream) -> list[int]:
+    return [stream.plan.index(stream.current_step, slot) for slot in range(stream.plan.batch_size)]
 
 
 def _joined(parts: list[Part]) -> Tensor:
@@ -128,10 +128,10 @@ def _batch(
     clip: Tensor,
     index: np.ndarray[Any, np.dtype[np.int64]],
     labels: np.ndarray[Any, np.dtype[np.int64]],
-    real: np.ndarray[Any, np.dtype[np.bool_]],
+    valid: np.ndarray[Any, np.dtype[np.bool_]],
     device: torch.device,
 ) -> Batch:
-    small = [_to_device(array, device) for array in (labels[index], index, real)]
+    small = [_to_device(array, device) for array in (labels[index], index, valid)]
     return Batch(clip, *small)
 
 

@@ -61,10 +61,10 @@ def num_threads(decoder: str, cpus: int, clips: int) -> int:
     """
     if decoder == "ffmpeg":
         return 1
-    return cpus if decoder == "dali" else even_share(clips, min(cpus, _MOST_THREADS))
+    return cpus if decoder == "dali" else even_num_threads(clips, min(cpus, _MOST_THREADS))
 
 
-def even_share(clips: int, most: int) -> int:
+def even_num_threads(clips: int, most: int) -> int:
     """Returns a number of threads that divides the clips, so that none waits for others at a batch's end.
 
     Where no divisor comes near the most that there may be, it is the smallest number that needs as few rounds.
@@ -75,7 +75,7 @@ def even_share(clips: int, most: int) -> int:
     return math.ceil(clips / math.ceil(clips / most))
 
 
-def clips_together(decoder: str, batch_size: int, clip_bytes: int) -> int:
+def decode_batch_size(decoder: str, batch_size: int, clip_bytes: int) -> int:
     """Returns how many training clips are decoded together, whatever the model's batch; 0: as many as that has.
 
     Args:

@@ -12,8 +12,8 @@ import torch
 from c2d_fast.errors import TRAIN_FLAGS, UserError
 from c2d_fast.loading.source import ClipSource
 from c2d_fast.loading.worker_pool import pool_of
-from c2d_fast.processes.signals import ASK_TO_STOP
-from c2d_fast.video.storage_wait import DEFAULT_PATIENCE, Patience
+from c2d_fast.processes.signals import STOP_SIGNALS
+from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY, WaitPolicy
 
 Graph = Callable[..., Any]
 """train_pipe or eval_pipe of a pipe file: makes a DALI pipeline of a ClipSource."""
@@ -43,7 +43,7 @@ class LoaderOptions:
     that is shown changes."""
     flags: frozenset[str] = TRAIN_FLAGS
     """Of the command that reads: messages name only those as remedies."""
-    patience: Patience = DEFAULT_PATIENCE
+    wait_policy: WaitPolicy = DEFAULT_WAIT_POLICY
     """With a storage that is gone."""
 
 
@@ -61,7 +61,7 @@ def build(graph: Graph, source: ClipSource, options: LoaderOptions, *, workers: 
         os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [warnings, _QUIET]))
     signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # which would end the tracker
     resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_BLOCK, ASK_TO_STOP)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         pipeline = graph(
             source,
@@ -75,7 +75,7 @@ def build(graph: Graph, source: ClipSource, options: LoaderOptions, *, workers: 
         if pool := pool_of(pipeline):
             pool.start()
     except Exception as error:  # DALI raises many kinds for a graph that is wrong
-        raise UserError(f"{name_of(graph)} of the pipe file does not build: {last_line(error)}") from error
+        raise UserError(f"{graph_name(graph)} of the pipe file does not build: {error_summary(error)}") from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
     return pipeline
@@ -90,12 +90,12 @@ def shut_down(pipelines: list[Any]) -> None:
             pool.close()
 
 
-def name_of(graph: Graph) -> str:
+def graph_name(graph: Graph) -> str:
     """Returns a graph's name, for messages."""
     return getattr(graph, "__name__", "a graph")
 
 
-def last_line(error: Exception) -> str:
+def error_summary(error: Exception) -> str:
     """Returns what DALI's many lines of an error come down to."""
     lines = [line.strip() for line in str(error).splitlines()]
     telling = [line for line in lines if line and not line.startswith(("C++ context", "Current pipeline", "Critical error"))]

@@ -1,4 +1,4 @@
-"""What each place of each batch holds: a pure map from (step, slot) to a sample, for training and for evaluation.
+"""What each slot of each batch holds: a pure map from (step, slot) to a sample, for training and for evaluation.
 
 Numpy only. A plan is sent to the loader's workers once; the main process asks the same plan for labels and masks.
 """
@@ -80,8 +80,8 @@ class TrainPlan:
         return len(self.videos) // self.clips_per_step
 
     def index(self, step: int, slot: int) -> int:
-        """Returns the video whose turn it is at a place of a global step's batch."""
-        epoch, position = self._place(step, slot)
+        """Returns the video whose turn it is in a slot of a global step's batch."""
+        epoch, position = self._epoch_position(step, slot)
         index = int(_order(self.seed, epoch, len(self.videos))[position])
         if index in self.quarantined:
             candidates = sampler.substitutes(self.seed, epoch, index, len(self.videos))
@@ -89,13 +89,13 @@ class TrainPlan:
         return index
 
     def sample(self, step: int, slot: int) -> Sample:
-        """Draws the sample at a place of a step's batch."""
-        epoch, _ = self._place(step, slot)
+        """Draws the sample in a slot of a step's batch."""
+        epoch, _ = self._epoch_position(step, slot)
         return self.draw(epoch, self.index(step, slot))
 
     def lot(self, step: int, slot: int) -> float:
-        """Returns what sampler.lot draws for the sample at a place."""
-        epoch, _ = self._place(step, slot)
+        """Returns what sampler.lot draws for the sample in a slot."""
+        epoch, _ = self._epoch_position(step, slot)
         return sampler.lot(self.seed, epoch, self.index(step, slot))
 
     def scaled_size(self, index: int) -> tuple[int, int]:
@@ -103,7 +103,7 @@ class TrainPlan:
         return sampler.scaled_size(int(self.videos.width[index]), int(self.videos.height[index]), self.short_side)
 
     def draw(self, epoch: int, index: int) -> Sample:
-        """Draws a video's sample of an epoch, whatever its place in it."""
+        """Draws a video's sample of an epoch, whatever its position in it."""
         n, clip, scaled = int(self.videos.num_frames[index]), self.clip, self.scaled_size(index)
         firsts = sampler.train_first_frames(n, clip.num_frames, clip.interval)
         draws = _draws(*scaled, self.crop.size, self.crop.scales)
@@ -111,7 +111,7 @@ class TrainPlan:
         frames = sampler.clip_frames(first, n, clip.num_frames, clip.interval)
         return Sample(index, frames, sampler.relative_box(box, *scaled)[None], flip)
 
-    def _place(self, step: int, slot: int) -> tuple[int, int]:
+    def _epoch_position(self, step: int, slot: int) -> tuple[int, int]:
         epoch, step_in_epoch = divmod(step, self.steps_per_epoch * self.accumulate)
         return epoch, (step_in_epoch * self.world + self.rank) * self.batch_size + slot
 
@@ -152,24 +152,24 @@ class EvalPlan:
         """Batches in a round; the same on all ranks."""
         return -(-len(self.videos) // (self.world * self.batch_size))
 
-    def is_real(self, step: int, slot: int) -> bool:
-        """Says whether this place holds a video that counts; the others are padding."""
+    def is_valid(self, step: int, slot: int) -> bool:
+        """Says whether this slot holds a video that counts; the others are padding."""
         position = self._position(step, slot)
         return position < len(self.videos) and position not in self.quarantined
 
     def index(self, step: int, slot: int) -> int:
-        """Returns the video at a place of a step's batch: its own, or for padding any that decodes."""
-        if self.is_real(step, slot):
+        """Returns the video in a slot of a step's batch: its own, or for padding any that decodes."""
+        if self.is_valid(step, slot):
             return self._position(step, slot)
         return next(i for i in range(len(self.videos)) if i not in self.quarantined)
 
     def sample(self, step: int, slot: int) -> Sample:
-        """Returns the sample at a place of a step's batch, with every frame that any of the video's views needs."""
+        """Returns the sample in a slot of a step's batch, with every frame that any of the video's views needs."""
         index = self.index(step, slot)
         return Sample(index, np.unique(self._clips(index)), self._boxes(index), False)
 
     def lot(self, step: int, slot: int) -> float:
-        """Returns what sampler.lot draws for the sample at a place; the same in every round."""
+        """Returns what sampler.lot draws for the sample in a slot; the same in every round."""
         return sampler.lot(0, 0, self.index(step, slot))
 
     def views(self, index: int) -> list[Sample]:

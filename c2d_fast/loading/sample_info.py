@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class SampleInfo(Protocol):
-    """What a source is told: a Place, or what DALI tells an external source (nvidia.dali.types.SampleInfo)."""
+    """What a source is told: a SampleIndex, or what DALI tells an external source (nvidia.dali.types.SampleInfo)."""
 
     @property
     def iteration(self) -> int:
@@ -13,12 +13,12 @@ class SampleInfo(Protocol):
 
     @property
     def idx_in_batch(self) -> int:
-        """Returns its place there."""
+        """Returns its index there."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """A sample of a pipeline."""
+class SampleIndex:
+    """Which sample of a pipeline: its batch, and its index there."""
 
     iteration: int
     idx_in_batch: int

@@ -4,53 +4,55 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from c2d_fast.loading.decode import decode_files
-from c2d_fast.loading.pipelines import Graph, LoaderOptions, build, last_line, shut_down
+from c2d_fast.loading.pipelines import Graph, LoaderOptions, build, error_summary, shut_down
 from c2d_fast.loading.sample_info import SingleSample
 from c2d_fast.loading.source import ClipSource, probe
-from c2d_fast.processes.children import Lost, run_in_children
+from c2d_fast.processes.children import LostItem, run_in_children
 
 _TIME_LIMIT_S = 30.0
 
-Place = tuple[int, int]
-"""Step and slot of a plan."""
+StepSlot = tuple[int, int]
+"""Step and slot of a plan's sample."""
 
 
-def by_reading(source: ClipSource, places: Sequence[Place], *, jobs: int) -> tuple[dict[Place, str], dict[Place, str]]:
+def find_unreadable(
+    source: ClipSource, samples: Sequence[StepSlot], *, jobs: int
+) -> tuple[dict[StepSlot, str], dict[StepSlot, str]]:
     """Reads samples in processes of which a video may be the end.
 
     Args:
         source: of the loader.
-        places: of the samples.
+        samples: their steps and slots.
         jobs: how many are read at a time.
 
     Returns:
-        By place what is wrong with those that could not be read, and how processes ended at the others.
+        By step and slot what is wrong with those that could not be read, and how processes ended at the others.
     """
-    items = [(source, *place) for place in places]
+    items = [(source, *key) for key in samples]
     found = run_in_children(probe, items, jobs=max(jobs, 1), time_limit_s=_TIME_LIMIT_S)
     results = sorted(((step, slot), result) for (_, step, slot), result in found if result)
-    texts = {place: result for place, result in results if not isinstance(result, Lost)}
+    texts = {key: result for key, result in results if not isinstance(result, LostItem)}
     # SIGBUS is of a file that is mapped: its storage has gone, or /dev/shm is full. That is no video's fault.
-    lost = {place: result.reason for place, result in results if isinstance(result, Lost) and "SIGBUS" not in result.reason}
+    lost = {key: result.reason for key, result in results if isinstance(result, LostItem) and "SIGBUS" not in result.reason}
     return texts, lost
 
 
-def by_decoding(
-    graph: Graph, sources: Mapping[Place, ClipSource], options: LoaderOptions, *, by_graph: bool = True
-) -> dict[Place, str]:
-    """Decodes samples that DALI decodes, each alone; returns what is wrong, by place.
+def find_undecodable(
+    graph: Graph, sources: Mapping[StepSlot, ClipSource], options: LoaderOptions, *, try_graph: bool = True
+) -> dict[StepSlot, str]:
+    """Decodes samples that DALI decodes, each alone; returns what is wrong, by step and slot.
 
     Args:
         graph: of the loader.
-        sources: for each place one whose first sample it is.
+        sources: for each a source whose first sample it is.
         options: of the loader.
-        by_graph: whether the whole graph is tried, too, where the decoder finds nothing: that takes a second for each.
+        try_graph: whether the whole graph is tried, too, where the decoder finds nothing: that takes a second for each.
     """
     # By the decoder alone, which is quick; only where that finds nothing by the whole graph, which starts a worker for each.
-    found = {place: text for place, source in sources.items() if (text := _by_decoder(source, options))}
-    if found or not by_graph:
+    found = {key: text for key, source in sources.items() if (text := _by_decoder(source, options))}
+    if found or not try_graph:
         return found
-    return {place: text for place, source in sources.items() if (text := _by_graph(graph, source, options))}
+    return {key: text for key, source in sources.items() if (text := _by_graph(graph, source, options))}
 
 
 def _by_decoder(source: ClipSource, options: LoaderOptions) -> str:
@@ -61,7 +63,7 @@ def _by_decoder(source: ClipSource, options: LoaderOptions) -> str:
     try:
         decode_files([(file, frames)], source.file_decoder, threads=1, device_id=device_id)
     except RuntimeError as error:
-        return f"does not decode ({last_line(error)})"
+        return f"does not decode ({error_summary(error)})"
     return ""
 
 
@@ -70,7 +72,7 @@ def _by_graph(graph: Graph, source: ClipSource, options: LoaderOptions) -> str:
     try:
         pipelines[0].run()
     except RuntimeError as error:
-        return f"does not decode ({last_line(error)})"
+        return f"does not decode ({error_summary(error)})"
     finally:
         shut_down(pipelines)
     return ""

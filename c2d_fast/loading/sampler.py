@@ -103,7 +103,7 @@ def draw_train(seed: int, epoch: int, index: int, num_firsts: int, draws: Sequen
     Args:
         seed: of the run.
         epoch: counted from 0.
-        index: the video's place in the list: the draw does not depend on when or by whom it is read.
+        index: the video's index in the list: the draw does not depend on when or by whom it is read.
         num_firsts: how many first frames there are to choose from.
         draws: boxes to choose from, each as often as it is likely (repeats allowed).
     """

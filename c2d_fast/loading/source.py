@@ -1,4 +1,4 @@
-"""What a loader's worker processes run: from a place in the plan to one video's bytes or frames. No torch, no DALI."""
+"""What a loader's worker processes run: from a slot of the plan to one video's bytes or frames. No torch, no DALI."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
 from c2d_fast.formats.packet_table import REMEDY, PacketTable, TableError, open_table
-from c2d_fast.loading.kept_images import KeptCrops, KeptRegions, in_order
+from c2d_fast.loading.crop_buffers import CropBuffer, RegionBuffer, in_order
 from c2d_fast.loading.plan import EvalPlan, Sample, TrainPlan
 from c2d_fast.loading.sample_info import SampleInfo, SingleSample
 from c2d_fast.manifest.videos import Videos
-from c2d_fast.processes import worker_life, worker_notes, worker_stacks
+from c2d_fast.processes import worker_notes, worker_process, worker_stacks
 from c2d_fast.video import storage
 from c2d_fast.video.crops import why_no_opencv
 from c2d_fast.video.facts import is_cropped
@@ -75,7 +75,7 @@ class ClipSource:
     first_step: int = 0
     """The plan's step that the pipeline's first sample is of."""
     first_slot: int = 0
-    """That sample's place in the plan's batch."""
+    """That sample's slot in the plan's batch."""
     inbox: str = ""
     """Where workers write their stacks to when asked, see worker_stacks.py."""
     counts: str = ""
@@ -86,7 +86,7 @@ class ClipSource:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrives in a worker process, which from now on ends with its parent, and not by signals that are meant for it."""
         self.__dict__.update(state)
-        worker_life.settle(self.inbox, self.counts, self.notes)
+        worker_process.init_worker(self.inbox, self.counts, self.notes)
 
     @property
     def crops_on_cpu(self) -> bool:
@@ -135,14 +135,14 @@ class ClipSource:
         """Whether samples come with a flip."""
         return isinstance(self.plan, TrainPlan)
 
-    def place(self, iteration: int, sample: int) -> tuple[int, int]:
+    def step_and_slot(self, iteration: int, sample: int) -> tuple[int, int]:
         """Returns the plan's step and slot of a sample of the pipeline's batch."""
         size = self.plan.batch_size
         first = self.first_step * size + self.first_slot
         return divmod(first + iteration * (self.clips_at_a_time or size) + sample, size)
 
     def sample(self, step: int, slot: int) -> Sample:
-        """Returns the sample at a place of the plan."""
+        """Returns the sample in a slot of the plan."""
         sample = self.plan.sample(step, slot)
         return replace(sample, lot=self.plan.lot(step, slot)) if self.decoder == "hybrid" else sample
 
@@ -152,15 +152,15 @@ class ClipSource:
 
     def __call__(self, info: SampleInfo) -> tuple[NDArray[Any], ...]:
         """Reads the sample that is asked for; see the class for what it returns."""
-        sample, problem = self.sample(*self.place(info.iteration, info.idx_in_batch)), _NO_PROBLEM
-        if worker_life.is_worker():
-            worker_stacks.show("train" if self.flips else "eval", sample.index)
+        sample, problem = self.sample(*self.step_and_slot(info.iteration, info.idx_in_batch)), _NO_PROBLEM
+        if worker_process.is_worker():
+            worker_stacks.set_thread_name("train" if self.flips else "eval", sample.index)
         try:
-            read = storage.read_at_once(lambda: self._read(sample), self.plan.videos.file(sample.index))
+            read = storage.read_with_retry(lambda: self._read(sample), self.plan.videos.file(sample.index))
         except (DecodeError, OSError) as error:
             # An exception would end the pipeline without naming the video; the loader reads this instead.
-            beside = lambda: self._beside(sample.index)  # noqa: E731
-            text = storage.why_unread(error, self.plan.videos.file(sample.index), beside) or str(error)
+            nearby = lambda: self._nearby_files(sample.index)  # noqa: E731
+            text = storage.storage_problem(error, self.plan.videos.file(sample.index), nearby) or str(error)
             problem = np.frombuffer(text.encode(), np.uint8)
             # All of the tiny images: a graph is given no box without a pixel.
             read = _Read(self._no_images(), np.tile(np.array([0, 0, 1, 1], np.float32), (len(sample.boxes), 1)))
@@ -191,13 +191,13 @@ class ClipSource:
         if self.is_file(sample):
             clears = self.clear_cropping and self.file_decoder == "nvdec"
             return _Read(self._no_images(), sample.boxes, *read_clip(path, sample.frames, stored, clear_cropping=clears))
-        wanted, places = np.unique(sample.frames, return_inverse=True)
+        wanted, indices = np.unique(sample.frames, return_inverse=True)
         if not self.cuts_crops:
             # An evaluation's crops are of scaled frames in any case; a training graph scales by itself.
-            regions = KeptRegions(len(wanted), sample.boxes, scaled_to=0 if self.flips else self.plan.short_side)
+            regions = RegionBuffer(len(wanted), sample.boxes, scaled_to=0 if self.flips else self.plan.short_side)
             order = np.array(decode_images(path, wanted, self.decoder_threads, stored, regions))
-            return _Read(in_order(regions.images, order[places], 0), regions.boxes)
-        crops = KeptCrops(
+            return _Read(in_order(regions.images, order[indices], 0), regions.boxes)
+        crops = CropBuffer(
             len(wanted),
             sample.boxes,
             self.crop_size,
@@ -206,7 +206,7 @@ class ClipSource:
             scaled=self.plan.scaled_size(sample.index) if self.scales_first else None,
         )
         order = np.array(decode_images(path, wanted, self.decoder_threads, stored, crops))
-        images = in_order(crops.images, order[places], 1)
+        images = in_order(crops.images, order[indices], 1)
         return _Read(images[0] if self.flips else images, sample.boxes)
 
     def _scaled(self, sample: Sample) -> NDArray[np.float32]:
@@ -214,10 +214,10 @@ class ClipSource:
         x0, y0, x1, y1 = sample.boxes[0] * np.array([width, height, width, height])
         return np.maximum(np.rint([y1 - y0, x1 - x0]), 1).astype(np.float32)
 
-    def _beside(self, index: int) -> list[str]:
+    def _nearby_files(self, index: int) -> list[str]:
         """Returns some of the list's files that lie near a video."""
         videos = self.plan.videos
-        return storage.beside(videos.file(index), map(videos.file, range(len(videos))))
+        return storage.nearby_files(videos.file(index), map(videos.file, range(len(videos))))
 
     def _no_images(self) -> NDArray[np.uint8]:
         """Returns images of the right number of dimensions, and nothing in them."""
@@ -273,11 +273,11 @@ def stored_of(videos: Videos, index: int, *, whole_files: bool = False) -> Store
     )
     if not videos.packet_table:
         return stored
-    table, place = _open_table(videos.packet_table, videos.table_identity), int(videos.table_places[index])
+    table, number = _open_table(videos.packet_table, videos.table_identity), int(videos.table_indices[index])
     if table is None:
         return stored
     try:
-        rows, extradata = table.read(place, int(videos.size[index]))
+        rows, extradata = table.read(number, int(videos.size[index]))
     except TableError as error:  # not the video's fault: it is read through, as videos without a table are
         worker_notes.tell(
             videos.packet_table,

@@ -10,19 +10,19 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError, smaller_batches, start_again
+from c2d_fast.errors import EXIT_START_AGAIN, EndedError, UserError, restart_hint, smaller_batches_hint
 from c2d_fast.loading import sample_problems
 from c2d_fast.loading.decoder_check import check_decoder
-from c2d_fast.loading.pipelines import Graph, LoaderOptions, build, last_line, name_of, shut_down
+from c2d_fast.loading.pipelines import Graph, LoaderOptions, build, error_summary, graph_name, shut_down
 from c2d_fast.loading.plan import EvalPlan, TrainPlan
+from c2d_fast.loading.read_retry import ReadRetry, text_of
 from c2d_fast.loading.sample_info import SingleSample
-from c2d_fast.loading.sample_problems import Place
-from c2d_fast.loading.second_look import SecondLook, text_of
+from c2d_fast.loading.sample_problems import StepSlot
 from c2d_fast.loading.source import ClipSource
 from c2d_fast.loading.worker_pool import SampleLostError, pool_of
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.processes import worker_counts, worker_notes, worker_stacks
-from c2d_fast.video.storage import is_unread, text_of_error, unreadable
+from c2d_fast.video.storage import is_storage_error, read_error, text_of_error
 
 _FAILURES_IN_A_ROW = 3
 _NO_MEMORY = ("out of memory", "OUT_OF_MEMORY", "MemoryAllocation", "bad_alloc")
@@ -38,13 +38,13 @@ class _Outputs:
     clips: Any
     index: NDArray[np.int64]
     first: int
-    """Place of the first sample in the rank's order: step x batch + slot."""
+    """Position of the first sample in the rank's order: step x batch + slot."""
     done: Any = None
     """A CUDA event behind all work on it, once that has been queued."""
 
     @property
     def end(self) -> int:
-        """Place behind the last sample."""
+        """Position behind the last sample."""
         return self.first + len(self.index)
 
 
@@ -53,17 +53,17 @@ class Stream:
 
     def __init__(self, graph: Graph, plan: TrainPlan | EvalPlan, options: LoaderOptions, bad: BadVideos):
         self.plan = plan
-        self.reading = 0
+        self.current_step = 0
         """The step that is read now, or was read last."""
         self._graph, self._options, self._bad = graph, options, bad
-        self._name = name_of(graph)
+        self._name = graph_name(graph)
         # Videos that are scored are decoded by as many as memory allows: that is the plan's batch.
         self._size = (isinstance(plan, TrainPlan) and options.decode_batch) or plan.batch_size
         self._pipelines: list[Any] = []  # the one in use, if any
-        self._next = -1  # place of the first sample that the pipeline gives next
+        self._next = -1  # position of the first sample that the pipeline gives next
         self._built_at = -1  # and of the first that it gave
         self._failures = 0
-        self.second_look = SecondLook(options.patience)
+        self.read_retry = ReadRetry(options.wait_policy)
         weakref.finalize(self, shut_down, self._pipelines)
         self._outputs: list[_Outputs] = []  # the one in hand last, and before it those that a GPU may still be working on
 
@@ -71,7 +71,7 @@ class Stream:
         """Sees to it that the next outputs are those of a step."""
         self._start(step * self.plan.batch_size)
 
-    def leave_out(self, indices: Set[int]) -> None:
+    def exclude(self, indices: Set[int]) -> None:
         """Replaces videos from the next step on that is read."""
         if not indices <= self.plan.quarantined:
             self.plan = dataclasses.replace(self.plan, quarantined=self.plan.quarantined | indices)
@@ -85,45 +85,45 @@ class Stream:
             UserError: too many videos are broken, or the graph fails for another reason.
             EndedError: workers die again and again, DALI no longer decodes sound videos, or the storage does not come back.
         """
-        self.reading = step
+        self.current_step = step
         self._let_go()
         parts: list[Part] = []
         index: list[NDArray[np.int64]] = []
-        place, end = step * self.plan.batch_size, (step + 1) * self.plan.batch_size
-        while place < end:
-            self._start(place)
-            if not self._holds(place):
-                self._outputs.append(self._run(place))
+        position, end = step * self.plan.batch_size, (step + 1) * self.plan.batch_size
+        while position < end:
+            self._start(position)
+            if not self._holds(position):
+                self._outputs.append(self._run(position))
             outputs = self._outputs[-1]
-            taken = slice(place - outputs.first, min(end, outputs.end) - outputs.first)
+            taken = slice(position - outputs.first, min(end, outputs.end) - outputs.first)
             parts.append((outputs.clips, taken))
             index.append(outputs.index[taken])
-            place = outputs.first + taken.stop
+            position = outputs.first + taken.stop
         return parts, np.concatenate(index)
 
-    def _holds(self, place: int) -> bool:
-        """Says whether the outputs in hand have the sample at a place, and are those of the pipeline's way on."""
-        return bool(self._outputs) and self._outputs[-1].end == self._next and self._outputs[-1].first <= place < self._next
+    def _holds(self, position: int) -> bool:
+        """Says whether the outputs in hand have the sample at a position, and are those of the pipeline's way on."""
+        return bool(self._outputs) and self._outputs[-1].end == self._next and self._outputs[-1].first <= position < self._next
 
-    def _start(self, place: int) -> None:
-        if self._holds(place) or (self._pipelines and place == self._next):
+    def _start(self, position: int) -> None:
+        if self._holds(position) or (self._pipelines and position == self._next):
             return
         shut_down(self._pipelines)
-        source = self._source(place)
+        source = self._source(position)
         self._pipelines.append(build(self._graph, source, self._options, workers=self._options.workers, batch_size=self._size))
-        self._next = self._built_at = place
+        self._next = self._built_at = position
 
-    def _run(self, place: int) -> _Outputs:
-        """Returns the pipeline's next outputs, from a place on, once all their videos decode."""
+    def _run(self, position: int) -> _Outputs:
+        """Returns the pipeline's next outputs, from a position on, once all their videos decode."""
         while True:
-            self._start(place)
-            verdicts: dict[Place, str] = {}
+            self._start(position)
+            verdicts: dict[StepSlot, str] = {}
             try:
                 outputs = self._pipelines[0].run()
             except SampleLostError as error:
-                problems, verdicts = self._look_into_loss(error, place)
+                problems, verdicts = self._look_into_loss(error, position)
             except RuntimeError as error:
-                problems, verdicts = self._look_into(error, place)
+                problems, verdicts = self._look_into(error, position)
             else:
                 self._tell_of_deaths()
                 if len(outputs) != 3:
@@ -132,22 +132,22 @@ class Stream:
                     )
                 worker_notes.show()
                 clips, index, texts = outputs
-                problems = {self._place(place + n): text for n in range(len(texts)) if (text := text_of(texts[n]))}
+                problems = {self._step_slot(position + n): text for n in range(len(texts)) if (text := text_of(texts[n]))}
                 if not problems:
-                    self._next, self._failures = place + self._size, 0
-                    self.second_look.over()
-                    return _Outputs(clips, np.array(index.as_array()).reshape(-1), place)
+                    self._next, self._failures = position + self._size, 0
+                    self.read_retry.finish()
+                    return _Outputs(clips, np.array(index.as_array()).reshape(-1), position)
             shut_down(self._pipelines)  # the same samples again
-            self._quarantine(verdicts | self.second_look.verdicts(problems, lambda at: self._source(self._behind(at))))
+            self._quarantine(verdicts | self.read_retry.confirm(problems, lambda at: self._source(self._position(at))))
 
-    def _place(self, place: int) -> Place:
-        return divmod(place, self.plan.batch_size)
+    def _step_slot(self, position: int) -> StepSlot:
+        return divmod(position, self.plan.batch_size)
 
-    def _behind(self, at: Place) -> int:
+    def _position(self, at: StepSlot) -> int:
         return at[0] * self.plan.batch_size + at[1]
 
-    def _source(self, place: int) -> ClipSource:
-        step, slot = self._place(place)
+    def _source(self, position: int) -> ClipSource:
+        step, slot = self._step_slot(position)
         return ClipSource(
             plan=self.plan,
             decoder=self._options.decoder,
@@ -160,69 +160,69 @@ class Stream:
             first_step=step,
             first_slot=slot,
             inbox=worker_stacks.inbox(),
-            counts=worker_counts.board(),
+            counts=worker_counts.counts_path(),
             notes=worker_notes.inbox(),
         )
 
-    def _look_into(self, error: Exception, place: int) -> tuple[dict[Place, str], dict[Place, str]]:
-        """Finds out why a pipeline has failed, which its message does not say: place -> what is wrong with the video.
+    def _look_into(self, error: Exception, position: int) -> tuple[dict[StepSlot, str], dict[StepSlot, str]]:
+        """Finds out why a pipeline has failed, which its message does not say: (step, slot) -> what is wrong with the video.
 
         Returns:
-            What a second look is to be taken at, and what needs none. Nothing where the
+            What is to be read again, and what needs no second look. Nothing where the
             pipeline has failed for no reason that is found: the same samples are to be tried again.
         """
         if any(text in str(error) for text in _NO_MEMORY):
             raise UserError(
                 f"{self._name}: out of memory while decoding and augmenting {self._size} videos at a time: "
-                f"{smaller_batches(self._options.flags)}; DALI: {last_line(error)}"
+                f"{smaller_batches_hint(self._options.flags)}; DALI: {error_summary(error)}"
             ) from error
         self._tell_of_deaths()
-        problems, verdicts = self._find_problems(place)
+        problems, verdicts = self._find_problems(position)
         if problems or verdicts:
             return problems, verdicts
         self._failures += 1
         if self._failures < _FAILURES_IN_A_ROW:  # what a worker could not read a moment ago, it may read now
             return {}, {}
-        raise UserError(f"{self._name} of the pipe file failed, and not because of a video: {last_line(error)}") from error
+        raise UserError(f"{self._name} of the pipe file failed, and not because of a video: {error_summary(error)}") from error
 
-    def _look_into_loss(self, error: SampleLostError, first: int) -> tuple[dict[Place, str], dict[Place, str]]:
+    def _look_into_loss(self, error: SampleLostError, first: int) -> tuple[dict[StepSlot, str], dict[StepSlot, str]]:
         """Returns what is wrong with a video that workers have ended at, one after the other. As _look_into.
 
         Args:
             error: says which sample of the pipeline it is.
-            first: place of the batch that was asked for; the pipeline's own is one that is decoded ahead.
+            first: position of the batch that was asked for; the pipeline's own is one that is decoded ahead.
         """
         self._tell_of_deaths()
-        place = self._place(error.place.iteration * self._size + error.place.idx_in_batch + self._built_at)
-        texts, lost = sample_problems.by_reading(self._source(first), [place], jobs=1)
+        step_slot = self._step_slot(error.sample.iteration * self._size + error.sample.idx_in_batch + self._built_at)
+        texts, lost = sample_problems.find_unreadable(self._source(first), [step_slot], jobs=1)
         # A process may also hang for the storage's sake.
-        file = self.plan.videos.file(self.plan.index(*place))
-        if lost and (problem := unreadable(file)):
-            return {place: text_of_error(problem)}, {}
+        file = self.plan.videos.file(self.plan.index(*step_slot))
+        if lost and (problem := read_error(file)):
+            return {step_slot: text_of_error(problem)}, {}
         if texts or lost:
             return texts, lost
         raise EndedError(
             f"loader workers ended: {', '.join(error.deaths)}; {len(error.deaths)} times in a row at the same sample, for no "
-            f"fault of its video: lower --workers if memory is short, and {start_again(self._options.flags)}",
+            f"fault of its video: lower --workers if memory is short, and {restart_hint(self._options.flags)}",
             EXIT_START_AGAIN,
         )
 
     def _tell_of_deaths(self) -> None:
         pool = pool_of(self._pipelines[0])
-        if pool and (deaths := pool.take_deaths()):
+        if pool and (deaths := pool.pop_deaths()):
             tqdm.write(f"warning: loader workers ended: {', '.join(deaths)}; starting new ones, which read their samples again")
 
-    def _find_problems(self, place: int) -> tuple[dict[Place, str], dict[Place, str]]:
+    def _find_problems(self, position: int) -> tuple[dict[StepSlot, str], dict[StepSlot, str]]:
         """Returns what is wrong with the videos of a batch that did not decode. As _look_into."""
-        sources = {self._place(at): self._source(at) for at in range(place, place + self._size)}
+        sources = {self._step_slot(at): self._source(at) for at in range(position, position + self._size)}
         unread = {at: text for at, source in sources.items() if (text := text_of(source(SingleSample())[-1]))}
         if unread:
             return unread, {}
         # What the workers have decoded cannot fail any more.
         files = {at: source for at, source in sources.items() if source.is_file(source.sample(*at))}
-        found = sample_problems.by_decoding(self._graph, files, self._options, by_graph=self._failures > 0)
-        problems = {at: text for at, text in found.items() if is_unread(text)}
-        verdicts = {at: text for at, text in found.items() if not is_unread(text)}
+        found = sample_problems.find_undecodable(self._graph, files, self._options, try_graph=self._failures > 0)
+        problems = {at: text for at, text in found.items() if is_storage_error(text)}
+        verdicts = {at: text for at, text in found.items() if not is_storage_error(text)}
         if verdicts:
             self._check_decoder({self.plan.index(*at) for at in verdicts})
         return problems, verdicts
@@ -234,12 +234,12 @@ class Stream:
             EndedError: others are not decoded either.
         """
         decoder, whole = self._source(0).file_decoder, self._options.whole_files
-        reason = check_decoder(self.plan.videos, decoder, self._options.device, but=accused, whole_files=whole)
+        reason = check_decoder(self.plan.videos, decoder, self._options.device, exclude=accused, whole_files=whole)
         if reason:
-            again = f"{start_again(self._options.flags)}, with --decoder ffmpeg if it comes again"
+            again = f"{restart_hint(self._options.flags)}, with --decoder ffmpeg if it comes again"
             raise EndedError(f"{decoder} no longer decodes: {reason}; no video is left out for that: {again}", EXIT_START_AGAIN)
 
-    def _quarantine(self, problems: dict[Place, str]) -> None:
+    def _quarantine(self, problems: dict[StepSlot, str]) -> None:
         if not problems:
             return
         bad = {self.plan.index(step, slot): text for (step, slot), text in problems.items()}

@@ -22,10 +22,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from c2d_fast.loading.sample_info import Place
+from c2d_fast.loading.sample_info import SampleIndex
 from c2d_fast.loading.sample_memory import Layout, SampleMemory
-from c2d_fast.processes.first_signals import held
-from c2d_fast.processes.signals import ASK_TO_STOP
+from c2d_fast.processes.early_signals import signals_deferred
+from c2d_fast.processes.signals import STOP_SIGNALS
 
 _CONTEXT = multiprocessing.get_context("spawn")  # a forked child of a process that uses CUDA or threads may hang
 _AHEAD = 2  # batches that are read ahead of what DALI has taken
@@ -35,15 +35,15 @@ _LOSSES = 3  # of a sample with the process that read it and no other, after whi
 _END_LIMIT_S = 5.0
 
 Read = Callable[[Any], tuple[NDArray[Any], ...]]
-"""What a process calls with a Place for each sample; picklable."""
+"""What a process calls with a SampleIndex for each sample; picklable."""
 
 
 class SampleLostError(Exception):
     """A sample whose reading has ended several processes, one after the other."""
 
-    def __init__(self, place: Place, deaths: list[str]):
+    def __init__(self, sample: SampleIndex, deaths: list[str]):
         super().__init__(", ".join(deaths))
-        self.place, self.deaths = place, deaths
+        self.sample, self.deaths = sample, deaths
 
 
 class _Worker:
@@ -52,7 +52,7 @@ class _Worker:
     def __init__(self, read: bytes, memory: SampleMemory, batch_size: int):
         self.pipe, theirs = _CONTEXT.Pipe()
         self.process: BaseProcess = _CONTEXT.Process(target=_work, args=(read, memory, batch_size, theirs), daemon=True)
-        with held():
+        with signals_deferred():
             self.process.start()
         theirs.close()  # its end of the pipe ends with it
         self.runs: deque[range] = deque()
@@ -90,7 +90,7 @@ class WorkerPool:
         self._deaths: list[str] = []
         self._fruitless = 0  # processes that have ended since one has read a sample
         self._failure: BaseException | None = None
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._workers: list[_Worker] = []
         self._thread: threading.Thread | None = None
 
@@ -99,9 +99,9 @@ class WorkerPool:
         if self._thread:
             return
         self._memory = SampleMemory(self._slots)
-        self._ends, self._bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake_read_fd, self._wake_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._ends, selectors.EVENT_READ, None)
+        self._selector.register(self._wake_read_fd, selectors.EVENT_READ, None)
         for _ in range(self._size):
             self._add()
         self._closing = threading.Event()
@@ -113,19 +113,19 @@ class WorkerPool:
         if not self._thread or self._closing.is_set():
             return
         self._closing.set()
-        self._ring()
+        self._wake()
         self._thread.join()
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:
             worker.end()
         self._selector.close()
-        os.close(self._ends)
-        os.close(self._bell)
+        os.close(self._wake_read_fd)
+        os.close(self._wake_fd)
 
-    def take_deaths(self) -> list[str]:
+    def pop_deaths(self) -> list[str]:
         """Returns how processes have ended since this was last asked, each as "process 12 by SIGKILL"."""
-        with self._news:
+        with self._changed:
             deaths, self._deaths = self._deaths, []
         return deaths
 
@@ -139,15 +139,15 @@ class WorkerPool:
         self.start()
         first = self._given * self._batch_size
         numbers = range(first, first + self._batch_size)
-        with self._news:
+        with self._changed:
             self._missing = set(numbers) - self._results.keys()
             while self._missing and not self._failure:
-                self._news.wait()
+                self._changed.wait()
             if self._failure:
                 raise self._failure
             results = [self._results.pop(number) for number in numbers]
             self._given += 1
-        self._ring()
+        self._wake()
         samples = []
         for number, result in zip(numbers, results, strict=True):
             if isinstance(result, SampleLostError):
@@ -158,29 +158,29 @@ class WorkerPool:
             samples.append(self._memory.read(number % self._slots, layout))
         return tuple(list(output) for output in zip(*samples, strict=True))
 
-    def _place(self, number: int) -> Place:
-        return Place(*divmod(number, self._batch_size))
+    def _sample_index(self, number: int) -> SampleIndex:
+        return SampleIndex(*divmod(number, self._batch_size))
 
-    def _ring(self) -> None:
+    def _wake(self) -> None:
         """Wakes the thread."""
         with suppress(BlockingIOError):  # it has been told, and not heard it yet
-            os.write(self._bell, b".")
+            os.write(self._wake_fd, b".")
 
     def _serve(self) -> None:
         # Processes that are started from here inherit it, as they do from pipelines.build: signals are for this process.
-        signal.pthread_sigmask(signal.SIG_BLOCK, ASK_TO_STOP)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             while not self._closing.is_set():
                 self._hand_out()
                 for key, _ in self._selector.select():
                     if key.data is None:
-                        os.read(self._ends, 4096)
+                        os.read(self._wake_read_fd, 4096)
                     else:
-                        self._hear(key.data)
+                        self._receive(key.data)
         except BaseException as error:
-            with self._news:
+            with self._changed:
                 self._failure = error
-                self._news.notify_all()
+                self._changed.notify_all()
 
     def _add(self) -> None:
         worker = _Worker(self._read, self._memory, self._batch_size)
@@ -208,16 +208,16 @@ class WorkerPool:
         self._next = max(self._next, end)
         return run
 
-    def _hear(self, worker: _Worker) -> None:
+    def _receive(self, worker: _Worker) -> None:
         try:
             results = worker.pipe.recv()
         except (EOFError, OSError):
             self._replace(worker)
             return
         run = worker.runs.popleft()
-        with self._news:
+        with self._changed:
             for number, result in zip(run, results, strict=True):
-                self._settle(number, result)
+                self._finish(number, result)
         self._fruitless = 0
 
     def _replace(self, worker: _Worker) -> None:
@@ -226,16 +226,16 @@ class WorkerPool:
         self._workers.remove(worker)
         worker.process.join(_END_LIMIT_S)
         worker.end()
-        death = f"process {worker.process.pid} by {_how(worker.process.exitcode)}"
+        death = f"process {worker.process.pid} by {_exit_cause(worker.process.exitcode)}"
         self._fruitless += 1
-        with self._news:
+        with self._changed:
             self._deaths.append(death)
-            for place, run in enumerate(worker.runs):
+            for turn, run in enumerate(worker.runs):
                 for number in run:
-                    self._lose(number, death, is_to_blame=place == 0 and len(run) == 1)
+                    self._lose(number, death, is_to_blame=turn == 0 and len(run) == 1)
             if self._fruitless > (_LOSSES + 1) * self._size:  # not for a sample: they do not even get to one
-                self._failure = SampleLostError(self._place(self._given * self._batch_size), self._deaths[-_LOSSES:])
-                self._news.notify_all()
+                self._failure = SampleLostError(self._sample_index(self._given * self._batch_size), self._deaths[-_LOSSES:])
+                self._changed.notify_all()
         if not self._failure:
             self._add()
 
@@ -244,16 +244,16 @@ class WorkerPool:
             deaths = self._losses.setdefault(number, [])
             deaths.append(death)
             if len(deaths) >= _LOSSES:
-                self._settle(number, SampleLostError(self._place(number), deaths))
+                self._finish(number, SampleLostError(self._sample_index(number), deaths))
                 return
         heapq.heappush(self._again, number)
 
-    def _settle(self, number: int, result: tuple[Layout, str] | SampleLostError) -> None:
+    def _finish(self, number: int, result: tuple[Layout, str] | SampleLostError) -> None:
         self._losses.pop(number, None)
         self._results[number] = result
         self._missing.discard(number)
         if not self._missing:
-            self._news.notify_all()
+            self._changed.notify_all()
 
 
 def attach(pipeline: Any, pool: WorkerPool) -> None:
@@ -267,7 +267,7 @@ def pool_of(pipeline: Any) -> WorkerPool | None:
     return getattr(pipeline, "worker_pool", None)
 
 
-def _how(code: int | None) -> str:
+def _exit_cause(code: int | None) -> str:
     if code is None or code >= 0:
         return f"exit code {code}"
     hints = {signal.SIGKILL: " (perhaps for want of memory)"}
@@ -283,7 +283,7 @@ def _work(pickled: bytes, memory: SampleMemory, batch_size: int, pipe: Connectio
             results: list[tuple[Layout, str]] = []
             for number, slot in pipe.recv():
                 try:
-                    results.append((memory.write(slot, read(Place(*divmod(number, batch_size)))), ""))
+                    results.append((memory.write(slot, read(SampleIndex(*divmod(number, batch_size)))), ""))
                 except Exception:  # the parent's to deal with
                     results.append(([], traceback.format_exc()))
             pipe.send(results)

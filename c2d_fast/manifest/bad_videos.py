@@ -36,35 +36,35 @@ class BadVideos:
     """From parse_limit."""
     remedy: str
     """What to do when the limit is passed, for the message."""
-    judged_at_end: bool = False
-    """Whether those found while reading are only counted and named: the caller asks check_late() once all are read."""
+    check_at_end: bool = False
+    """Whether those found while reading are only counted and named: the caller asks check_all_scored() once all are read."""
     found: list[str] = field(default_factory=list)
     """One line each: `list.txt:12: path.mp4 reason`."""
-    late: list[tuple[int, str]] = field(default_factory=list)
-    """Place in the plan and reason of those found while reading, until they are taken."""
-    heard: set[int] = field(default_factory=set)
+    pending: list[tuple[int, str]] = field(default_factory=list)
+    """Index in the plan and reason of those found while reading, until pop_pending() takes them."""
+    found_by_others: set[int] = field(default_factory=set)
     """Videos that other ranks have found: to be replaced here, too."""
     _known: set[int] = field(default_factory=set)
     _counted: int = 0
-    _num_late: int = 0
+    _num_broke: int = 0
 
-    def add_from_manifest(self, *, missing_count: bool) -> None:
+    def add_from_manifest(self, *, count_missing: bool) -> None:
         """Names the list's broken files.
 
         Args:
-            missing_count: whether missing files, too, count against the limit.
+            count_missing: whether missing files, too, count against the limit.
 
         Raises:
             UserError: they are more than the limit, or no video is left.
         """
         listing, broken = self.manifest.listing, self.manifest.broken
-        lines = [f"{listing.where(i)} {reason}" for i, reason in broken.items()]
+        lines = [f"{listing.location(i)} {reason}" for i, reason in broken.items()]
         self.found.extend(lines)
         if broken:
             first = f"{len(broken)} of the {len(listing)} videos of {listing.path} cannot be used, first {lines[0]}"
             if not len(self.manifest.kept):
                 raise UserError(f"{first}; none is left")
-            if missing_count:
+            if count_missing:
                 self._check(len(broken), first)
             elif not listing.scanned:  # what a scan found has been seen, and is no surprise to this run
                 self._check(sum(listing.file(i).exists() for i in broken), first)
@@ -80,57 +80,57 @@ class BadVideos:
         """
         if index in self._known:  # another rank has found it in the same epoch
             return
-        line = f"{self.manifest.where(index)} {reason}"
+        line = f"{self.manifest.location(index)} {reason}"
         self._known.add(index)
         self.found.append(line)
-        self.late.append((index, reason))
-        self._num_late += 1
+        self.pending.append((index, reason))
+        self._num_broke += 1
         tqdm.write(on_one_line(f"broken video: {line}"))  # a progress bar may be showing
-        if not self.judged_at_end:
+        if not self.check_at_end:
             self._check(1, f"{line}: broken or missing so far: {len(self.found)} of {len(self.manifest.listing)}")
 
-    def hear(self, rank: int, late: list[tuple[int, str]]) -> None:
+    def add_from_rank(self, rank: int, found: list[tuple[int, str]]) -> None:
         """Names and counts what another rank has found; check() says whether they are too many."""
-        new = {index: reason for index, reason in late if index not in self._known}
+        new = {index: reason for index, reason in found if index not in self._known}
         for index, reason in new.items():
-            line = f"{self.manifest.where(index)} {reason}"
+            line = f"{self.manifest.location(index)} {reason}"
             self.found.append(line)
             tqdm.write(on_one_line(f"broken video (rank {rank}): {line}"))
-        self.heard.update(new)
-        self.learn(new.keys(), len(new))
+        self.found_by_others.update(new)
+        self.add_known(new.keys(), len(new))
 
-    def learn(self, known: Set[int], count: int) -> None:
-        """Takes note of videos that have been named before, and counts so many of them; check() says if they are too many."""
+    def add_known(self, known: Set[int], count: int) -> None:
+        """Marks videos that have been named before as known, and counts so many of them; check() says if they are too many."""
         self._known |= known
-        self._num_late += count
-        self._counted += 0 if self.judged_at_end else count
+        self._num_broke += count
+        self._counted += 0 if self.check_at_end else count
 
-    def take_late(self) -> list[tuple[int, str]]:
+    def pop_pending(self) -> list[tuple[int, str]]:
         """Returns what has been found while reading since the last call."""
-        late, self.late = self.late, []
-        return late
+        pending, self.pending = self.pending, []
+        return pending
 
-    def keep_all_but(self, left_out: list[int]) -> None:
-        """Takes the list's videos as they were when a run began: all but those rows, whatever has become of them since.
+    def exclude_only(self, excluded_rows: list[int]) -> None:
+        """Excludes just those rows, as when the run began, and keeps all others, whatever has become of them since.
 
-        The order of samples depends on it. Videos that have broken since are in gone(), and must be replaced.
+        The order of samples depends on it. Videos that have broken since are in kept_but_broken(), and must be replaced.
         """
         rows = np.arange(len(self.manifest.listing))
-        self.manifest = dataclasses.replace(self.manifest, kept=rows[~np.isin(rows, left_out)])
+        self.manifest = dataclasses.replace(self.manifest, kept=rows[~np.isin(rows, excluded_rows)])
 
-    def gone(self) -> list[int]:
-        """Returns the videos that are broken though they are kept, by their place in the plan."""
-        return [place for place, row in enumerate(self.manifest.kept.tolist()) if row in self.manifest.broken]
+    def kept_but_broken(self) -> list[int]:
+        """Returns the videos that are broken though they are kept, by their index in the plan."""
+        return [index for index, row in enumerate(self.manifest.kept.tolist()) if row in self.manifest.broken]
 
-    def left_out(self) -> list[int]:
+    def excluded_rows(self) -> list[int]:
         """Returns the rows of the list that are not kept."""
         rows = np.arange(len(self.manifest.listing))
         return [int(row) for row in rows[~np.isin(rows, self.manifest.kept)]]
 
-    def places(self, paths: Set[str]) -> NDArray[np.int64]:
-        """Returns the usable videos with these paths, as they stand in the list, by their place in the plan."""
+    def indices_of(self, paths: Set[str]) -> NDArray[np.int64]:
+        """Returns the usable videos with these paths, as they stand in the list, by their index in the plan."""
         videos = self.manifest.listing.videos
-        return np.array([place for place, row in enumerate(self.manifest.kept.tolist()) if videos[row] in paths], np.int64)
+        return np.array([index for index, row in enumerate(self.manifest.kept.tolist()) if videos[row] in paths], np.int64)
 
     def check(self) -> None:
         """Compares with the limit.
@@ -140,17 +140,17 @@ class BadVideos:
         """
         self._check(0, f"{self._counted} of the {len(self.manifest.listing)} videos of {self.manifest.listing.path} are broken")
 
-    def check_late(self) -> None:
+    def check_all_scored(self) -> None:
         """Says in the end, of a list that has been scored, whether all of it was.
 
         Raises:
             UserError: broken videos were found while reading, and none are allowed.
         """
-        if self._num_late and self.limit[0] == 0:
+        if self._num_broke and self.limit[0] == 0:
             name = self.found[-1] if self.found else "see the messages above"
             raise UserError(
-                f"{self._num_late} of the {len(self.manifest.listing)} videos of {self.manifest.listing.path} broke while they "
-                f"were read, and are not in the score ({name}); {self.remedy}"
+                f"{self._num_broke} of the {len(self.manifest.listing)} videos of {self.manifest.listing.path} broke while "
+                f"they were read, and are not in the score ({name}); {self.remedy}"
             )
 
     def _check(self, more: int, message: str) -> None:

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from c2d_fast.formats.checksums import with_sum, without_sum
+from c2d_fast.formats.checksums import add_checksum, strip_checksum
 from c2d_fast.formats.schemas import CacheFile, ShapeError, decode, is_cache_entry
 from c2d_fast.video.facts import Facts
 
@@ -38,7 +38,7 @@ class Cache:
         # None, or none of ours, or damaged: everything is read again.
         with contextlib.suppress(OSError, ShapeError):
             if self.path and self.path.stat().st_size <= _MOST_BYTES:
-                text, has_sum = without_sum(self.path.read_bytes())
+                text, has_sum = strip_checksum(self.path.read_bytes())
                 content = decode(text, CacheFile, _MOST_BYTES)
                 if has_sum and content.format == FORMAT and content.root == self.root:
                     self._videos = content.videos
@@ -61,7 +61,7 @@ class Cache:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             partial = self.path.with_suffix(f".{os.getpid()}.partial")
-            partial.write_bytes(with_sum(json.dumps({"format": FORMAT, "root": self.root, "videos": self._videos})))
+            partial.write_bytes(add_checksum(json.dumps({"format": FORMAT, "root": self.root, "videos": self._videos})))
             os.replace(partial, self.path)  # a run that reads it meanwhile sees the old or the new one
         except OSError as error:
             print(f"note: {self.path} cannot be written ({error.strerror}); the next run reads these videos again")

@@ -19,14 +19,14 @@ from c2d_fast.formats.packet_table import open_table
 from c2d_fast.lists.listing import Listing
 from c2d_fast.manifest.cache import Cache as _Cache
 from c2d_fast.manifest.videos import Videos, pack_paths
-from c2d_fast.processes.children import Lost
+from c2d_fast.processes.children import LostItem
 from c2d_fast.processes.watched_threads import run_in_threads
 from c2d_fast.video.examine import examine
-from c2d_fast.video.facts import DTYPE, Facts, for_reading, to_table
+from c2d_fast.video.facts import DTYPE, Facts, reading_columns, to_table
 from c2d_fast.video.file_states import file_states
 from c2d_fast.video.reader import DecodeError
-from c2d_fast.video.storage import beside, is_unread, why_unread
-from c2d_fast.video.storage_wait import DEFAULT_PATIENCE, Patience, read_in_rounds
+from c2d_fast.video.storage import is_storage_error, nearby_files, storage_problem
+from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY, WaitPolicy, read_in_rounds
 
 _SAVE_EVERY_S = 60.0
 _TIME_LIMIT_S = 60.0
@@ -50,14 +50,14 @@ class Manifest:
 
     listing: Listing
     kept: NDArray[np.int64]
-    """Places in the list of the videos that can be used."""
+    """Indices in the list of the videos that can be used."""
     facts: NDArray[Any]
-    """Of facts.for_reading, by place in the list, as size and mtime_ns are; zeros of a video that cannot be used."""
+    """Of facts.reading_columns, by index in the list, as size and mtime_ns are; zeros of a video that cannot be used."""
     size: NDArray[np.int64]
     mtime_ns: NDArray[np.int64]
     """When the file was written last, as it was examined; -1 where that says nothing, because the files were moved."""
     broken: dict[int, str]
-    """Place in the list -> why it cannot be used (missing files included)."""
+    """Index in the list -> why it cannot be used (missing files included)."""
     packet_table: tuple[Path, str] | None = None
     """As in Listing, once it has been looked into."""
 
@@ -78,16 +78,16 @@ class Manifest:
             mtime_ns=self.mtime_ns[self.kept],
             packet_table=str(table),
             table_identity=identity,
-            table_places=self.kept,
+            table_indices=self.kept,
         )
 
-    def where(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """Returns `list.txt:12: path.mp4` for a usable video's index."""
-        return self.listing.where(int(self.kept[index]))
+        return self.listing.location(int(self.kept[index]))
 
 
 def read_manifest(
-    listing: Listing, *, allow_missing: bool, jobs: int, patience: Patience = DEFAULT_PATIENCE, goes_on: bool = False
+    listing: Listing, *, allow_missing: bool, jobs: int, wait_policy: WaitPolicy = DEFAULT_WAIT_POLICY, is_resumed: bool = False
 ) -> Manifest:
     """Looks up every video of a list, reading through those that are new or have changed; of a scanned list, none.
 
@@ -95,9 +95,9 @@ def read_manifest(
         listing: the list.
         allow_missing: report missing files as broken instead of refusing the list.
         jobs: files read at a time.
-        patience: with a storage that is gone.
-        goes_on: whether a run goes on that has read these files: then missing ones, too, are waited for; those that are missing
-            for good are reported as broken.
+        wait_policy: with a storage that is gone.
+        is_resumed: whether a run goes on that has read these files: then missing ones, too, are waited for; those that
+            are missing for good are reported as broken.
 
     Raises:
         UserError: a file is missing and allow_missing is false.
@@ -106,25 +106,25 @@ def read_manifest(
     if listing.scanned:
         return _from_scan(listing)
     files = [listing.file(i) for i in range(len(listing))]
-    found = file_states(files, patience, missing_too=goes_on and not allow_missing, all_missing_too=goes_on)
+    found = file_states(files, wait_policy, wait_for_missing=is_resumed and not allow_missing, wait_for_all_missing=is_resumed)
     states = {i: state for i, state in enumerate(found) if state}
     missing = [i for i in range(len(listing)) if i not in states]
-    if missing and not (allow_missing or goes_on):
+    if missing and not (allow_missing or is_resumed):
         more = f" (and {len(missing) - 1} more of the list's {len(listing)})" if len(missing) > 1 else ""
         raise UserError(
-            f"{listing.where(missing[0])}: no such file below {listing.root}{more}; correct the list or the data root, "
+            f"{listing.location(missing[0])}: no such file below {listing.root}{more}; correct the list or the data root, "
             "or go on without with --allow-missing"
         )
     cache = _Cache(listing.root)
     entries: dict[int, Facts | str] = dict.fromkeys(missing, MISSING)
     entries |= {i: facts for i, state in states.items() if (facts := cache.get(listing.videos[i], state))}
-    entries |= _read_all(listing, {i: state for i, state in states.items() if i not in entries}, jobs, cache, patience)
+    entries |= _read_all(listing, {i: state for i, state in states.items() if i not in entries}, jobs, cache, wait_policy)
     good = {i: entry for i, entry in sorted(entries.items()) if isinstance(entry, Facts)}
     broken = {i: entry for i, entry in sorted(entries.items()) if isinstance(entry, str)}
     _note_cut(listing, good)
     kept, table = np.array(list(good), np.int64), np.zeros(len(listing), DTYPE)
     table[kept] = to_table(list(good.values()))
-    table = for_reading(table)
+    table = reading_columns(table)
     known = np.array([state or (-1, -1) for state in found], np.int64)
     return Manifest(listing, kept, table, known[:, 0], known[:, 1], broken)
 
@@ -159,15 +159,15 @@ def _read(path: Path, files: Callable[[], Iterable[str]]) -> Facts | str:
         try:
             return examine(path).facts
         except DecodeError as error:
-            problem = why_unread(error, path, lambda: beside(str(path), files()))
-            if is_unread(problem):
+            problem = storage_problem(error, path, lambda: nearby_files(str(path), files()))
+            if is_storage_error(problem):
                 break
             problem = str(error)
     return problem
 
 
 def _read_all(
-    listing: Listing, unread: dict[int, tuple[int, int]], jobs: int, cache: "_Cache", patience: Patience
+    listing: Listing, unread: dict[int, tuple[int, int]], jobs: int, cache: "_Cache", wait_policy: WaitPolicy
 ) -> dict[int, Facts | str]:
     if not unread:
         return {}
@@ -184,10 +184,10 @@ def _read_all(
             )
             with closing(results):
                 for i, result in results:
-                    yield i, result.reason if isinstance(result, Lost) else result
+                    yield i, result.reason if isinstance(result, LostItem) else result
 
         reason = lambda entry: entry if isinstance(entry, str) else ""  # noqa: E731
-        results = read_in_rounds(read, unread, path=listing.file, reason=reason, patience=patience)
+        results = read_in_rounds(read, unread, path=listing.file, reason=reason, wait_policy=wait_policy)
         saved = time.monotonic()
         for i, entry in tqdm(results, total=len(unread), unit="video", disable=not shows_bars(), leave=False):
             entries[i] = entry
@@ -205,7 +205,7 @@ def _note_cut(listing: Listing, good: dict[int, Facts]) -> None:
     """Says which files lack their end: what is there of them decodes, and is used."""
     cut = [i for i, facts in good.items() if facts.missing_bytes]
     if cut:
-        first = f"first {listing.where(cut[0])} ({good[cut[0]].missing_bytes} bytes or more are missing)"
+        first = f"first {listing.location(cut[0])} ({good[cut[0]].missing_bytes} bytes or more are missing)"
         print(
             f"note: {len(cut)} of the {len(listing)} videos of {listing.path} are cut off, {first}: what is there of them is "
             "used; python -m c2d_fast.prepare scan leaves them out"

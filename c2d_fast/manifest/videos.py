@@ -31,7 +31,7 @@ class Videos:
     height: NDArray[np.int64]
     labels: NDArray[np.int64]
     stored: NDArray[Any]
-    """Columns of facts.for_reading that say how each is stored."""
+    """Columns of facts.reading_columns that say how each is stored."""
     size: NDArray[np.int64]
     """Bytes of the file when it was examined."""
     mtime_ns: NDArray[np.int64]
@@ -39,8 +39,8 @@ class Videos:
     packet_table: str = ""
     """The file that says where each packet lies, if there is one, and the identity of the manifest that it belongs to."""
     table_identity: str = ""
-    table_places: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    """Each video's place in that table."""
+    table_indices: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Each video's index in that table."""
 
     def __len__(self) -> int:
         return len(self.path_ends)

@@ -53,7 +53,7 @@ def load(path: Path, what: str) -> dict[str, Any]:
     Raises:
         UserError: there is no such file, or it is no checkpoint of ours.
     """
-    check_sums(path, what)
+    verify_checksums(path, what)
     content = read_file(path, what)
     if content.get("format") != FORMAT:
         raise UserError(
@@ -112,7 +112,7 @@ def read_file(path: Path, what: str) -> dict[str, Any]:
     return content
 
 
-def check_sums(path: Path, what: str) -> None:
+def verify_checksums(path: Path, what: str) -> None:
     """Compares a file with its checksums, which torch.load does not: a flipped bit would become a weight.
 
     Raises:

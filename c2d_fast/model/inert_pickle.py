@@ -263,11 +263,11 @@ def _check_stored(archive: zipfile.ZipFile, path: Path) -> None:
 def _check_opcodes(pickled: IO[bytes]) -> None:
     """Refuses a pickle that would end the process or fill its memory while it is read, not one that is merely wrong."""
     tuples = 0
-    for place, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
+    for index, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
         tuples += opcode.name in ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET")
         if tuples > _MOST_TUPLES:
             raise UnreadableError(f"more than {_MOST_TUPLES} tuples")
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(str(argument)) > place:  # honest ones count up
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(str(argument)) > index:  # honest ones count up
             raise UnreadableError("a memo that leaves places out")
 
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from c2d_fast.errors import UserError
-from c2d_fast.files import written_whole
+from c2d_fast.files import atomic_write
 from c2d_fast.formats.schemas import ShapeError, convert, decode_object, encode
 from c2d_fast.model.c2d import MEAN, STD
-from c2d_fast.model.checkpoint import FORMAT, check_parts, check_sums, read_file
+from c2d_fast.model.checkpoint import FORMAT, check_parts, read_file, verify_checksums
 from c2d_fast.model.inert_pickle import UnreadableError, read_state_dict
 from c2d_fast.model.published_config import backbone_of
 from c2d_fast.recipe import Model
@@ -46,7 +46,7 @@ class ModelFile:
     prefix: str = ""
     """Before all names of the file, because of what it was saved from."""
 
-    def name_of(self, key: str) -> str:
+    def key_in_file(self, key: str) -> str:
         """Returns what a parameter of ours is called in the file, or would be called."""
         return self.names.get(key) or self.prefix + (published_name(key) if self.form == "published" else key)
 
@@ -106,7 +106,7 @@ def read_model_file(path: Path, what: str) -> ModelFile:
     content = _read_torch_file(path, what)
     if str(content.get("format")).startswith(FORMAT.partition("/")[0] + "/"):  # weights are the same in all versions
         check_parts(content, f"{what} {path}")
-        check_sums(path, what)
+        verify_checksums(path, what)
         return of_checkpoint(content, path)
     for key in ("state_dict", "model"):
         if isinstance(content.get(key), Mapping):
@@ -133,7 +133,7 @@ def write_safetensors(state: dict[str, Tensor], card: dict[str, Any], path: Path
     tensors = {name: value.contiguous() for name, value in state.items()}  # channels-last is no layout of the format's
     try:
         metadata = {"format": "pt", _CARD_KEY: encode({"format": CARD_FORMAT, **card})}
-        with written_whole(path) as partial:
+        with atomic_write(path) as partial:
             safetensors.torch.save_file(tensors, partial, metadata)
             partial.chmod(_ORDINARY & ~_umask())  # the library's are readable by their owner only
     except (OSError, SafetensorError) as error:

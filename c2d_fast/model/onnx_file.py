@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from c2d_fast.errors import UserError
-from c2d_fast.files import written_whole
+from c2d_fast.files import atomic_write
 from c2d_fast.formats.schemas import encode
 from c2d_fast.model.c2d import C2D
 from c2d_fast.model.model_file import CARD_FORMAT
@@ -106,7 +106,7 @@ def write_onnx(
     import onnx
 
     try:
-        with written_whole(path) as partial:
+        with atomic_write(path) as partial:
             onnx.save(proto, partial)
             differences = _check(partial, clips, expected, what)
     except OSError as error:
@@ -186,8 +186,8 @@ def _check(path: Path, clips: list[NDArray[np.uint8]], expected: dict[str, NDArr
         reason = str(error).strip().partition("\n")[0][:200]
         raise UserError(f"{what}: not written, the file would not run ({type(error).__name__}: {reason})") from error
     differences = []
-    for place, (name, numbers) in enumerate(expected.items()):
-        found = np.concatenate([np.asarray(batch[place]) for batch in batches])
+    for index, (name, numbers) in enumerate(expected.items()):
+        found = np.concatenate([np.asarray(batch[index]) for batch in batches])
         difference = float(np.abs(found - numbers).max()) if found.shape == numbers.shape else float("inf")
         one = Difference(name, difference, float(np.abs(numbers).max()), float(np.ptp(numbers, axis=0).max()))
         if not difference <= one.allowed:  # a NaN is no small difference
@@ -204,7 +204,7 @@ def _compute(module: nn.Module, clips: list[NDArray[np.uint8]], names: list[str]
     with torch.inference_mode():
         outputs = [module(torch.from_numpy(batch)) for batch in clips]
     batches = [output if isinstance(output, tuple) else (output,) for output in outputs]
-    return {name: torch.cat([batch[place] for batch in batches]).numpy() for place, name in enumerate(names)}
+    return {name: torch.cat([batch[index] for batch in batches]).numpy() for index, name in enumerate(names)}
 
 
 def _random_clips(size: int, clip_shape: tuple[int, int, int], seed: int) -> NDArray[np.uint8]:

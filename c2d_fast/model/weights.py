@@ -62,7 +62,7 @@ def load_weights(model: C2D, source: str, depth: int, *, new_head: bool = False)
         name += f", {len(model.nonlocal_blocks)} non-local blocks new"
     if not drop_head:
         _check_head(model, file, what, optional, "start a new one with --new-head")
-    fit_state(model, state, what, optional, file.name_of)
+    fit_state(model, state, what, optional, file.key_in_file)
     if file.temporal_pool not in (None, model.temporal_pool):
         name += f", trained {'with' if file.temporal_pool else 'without'} temporal pool"
     return on_one_line(f"weights: {name}" + (", classifier new" if drop_head else ", classifier kept"))
@@ -94,7 +94,7 @@ def load_checkpoint(model: C2D, file: ModelFile, recipe: Recipe, what: str) -> N
         )
     remedy = f"give --num-classes {file.num_classes}, or train a new one (c2d_fast.train with --weights and --new-head)"
     _check_head(model, file, what, set(), remedy)
-    fit_state(model, file.state, what, named=file.name_of)
+    fit_state(model, file.state, what, named=file.key_in_file)
 
 
 def model_for(recipe: Recipe, file: ModelFile, what: str, num_classes: int | None) -> tuple[C2D, Recipe]:
@@ -185,7 +185,7 @@ def _check_head(model: C2D, file: ModelFile, what: str, optional: AbstractSet[st
     if file.num_classes is not None and file.num_classes != model.fc.out_features:
         # If it is another model altogether, that comes first.
         trunk = {key: value for key, value in file.state.items() if key not in _HEAD}
-        _check_fit(model, trunk, what, {*optional, *_HEAD}, file.name_of)
+        _check_fit(model, trunk, what, {*optional, *_HEAD}, file.key_in_file)
         raise UserError(f"{what}: its classifier has {file.num_classes} classes, the model {model.fc.out_features}; {remedy}")
 
 

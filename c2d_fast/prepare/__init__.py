@@ -5,7 +5,7 @@ May import: lists, formats, video, processes; its command line also cli.
 __main__.py      starts the command
 command_line.py  its flags
 scan.py          `prepare scan`: examines every video, writes a manifest
-findings.py      `prepare show`: a manifest as tables
+show.py          `prepare show`: a manifest as tables
 transcode.py     `prepare transcode`: rewrites and checks every video
 encode.py        one video of it, in a child process
 demo_data.py     `prepare demo`: draws and encodes the demo videos

@@ -146,25 +146,25 @@ def main() -> None:
     if args.command == "demo":
         from c2d_fast.prepare.demo_data import make_demo_data
 
-        cli.imported()
+        cli.imports_done()
         print(make_demo_data(args.out))
     elif args.command == "list":
         from c2d_fast.lists.make_lists import run_list
 
-        cli.imported()
+        cli.imports_done()
         run_list(args)
     elif args.command == "scan":
         from c2d_fast.prepare.scan import run_scan
 
-        cli.imported()
+        cli.imports_done()
         run_scan(args)
     elif args.command == "transcode":
         from c2d_fast.prepare.transcode import run_transcode
 
-        cli.imported()
+        cli.imports_done()
         run_transcode(args)
     else:
-        from c2d_fast.prepare.findings import run_show
+        from c2d_fast.prepare.show import run_show
 
-        cli.imported()
+        cli.imports_done()
         run_show(args)

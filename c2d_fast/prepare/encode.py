@@ -20,7 +20,7 @@ from c2d_fast.video.examine import examine
 from c2d_fast.video.file_states import file_state
 from c2d_fast.video.orientation import MIRRORED, QUARTER_TURNS, TRANSPOSED, UPSIDE_DOWN
 from c2d_fast.video.reader import DecodeError, frame_orientation, open_video, reason, video_stream
-from c2d_fast.video.storage import in_folder, why_unread
+from c2d_fast.video.storage import sibling_files, storage_problem
 
 PARTIAL = ".c2d_fast-partial.mp4"
 """How the names of unfinished files end."""
@@ -32,7 +32,7 @@ _MATRICES = frozenset({1, 5, 6})  # BT.709 and the two of BT.601
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
+class EncodeSettings:
     """How videos are stored."""
 
     short_side: int
@@ -53,13 +53,13 @@ class EncodeItem:
     """The source's path in the list, as a name for it."""
     source: Path
     target: Path
-    form: Form
+    settings: EncodeSettings
     is_sound: bool
     """Whether the source is known to decode without an error."""
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodeResult:
     """What became of it."""
 
     source: tuple[int, int]
@@ -71,7 +71,7 @@ class Encoded:
     reason: str
     """Why nothing was written; empty where something was."""
     packets: Any = None
-    """Rows of the packet table and the decoder's configuration, as two bytes; or their packet_store.Place."""
+    """Rows of the packet table and the decoder's configuration, as two bytes; or their packet_store.PacketLocation."""
 
 
 def target_size(width: int, height: int, short_side: int) -> tuple[int, int]:
@@ -92,7 +92,7 @@ def target_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     return (long, short) if width > height else (short, long)
 
 
-def encode_one(item: EncodeItem, tick: Callable[[], None]) -> Encoded:
+def encode_one(item: EncodeItem, tick: Callable[[], None]) -> EncodeResult:
     """Rewrites a video and checks the result by decoding it; runs in a child process.
 
     Raises:
@@ -105,7 +105,7 @@ def encode_one(item: EncodeItem, tick: Callable[[], None]) -> Encoded:
         if not item.is_sound:  # FFmpeg would conceal damage, and the result would pass for a good video
             examine(item.source, "full", tick, must_be_whole=True)
         item.target.parent.mkdir(parents=True, exist_ok=True)
-        num_frames = _encode(item.source, partial, item.form, tick)
+        num_frames = _encode(item.source, partial, item.settings, tick)
         examined = examine(partial, "full", tick, must_be_whole=True, locate=True)
         facts = examined.facts
         if facts.frames != num_frames or not facts.closed_gops:
@@ -120,13 +120,13 @@ def encode_one(item: EncodeItem, tick: Callable[[], None]) -> Encoded:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(errno.ENOSPC, "the disk is full") from error
         is_of_target = str(item.target.parent) in str(getattr(error, "filename", None))
-        unread = "" if is_of_target else why_unread(error, item.source, lambda: in_folder(item.source))
-        return Encoded(state, (-1, -1), None, unread or (str(error) if isinstance(error, DecodeError) else reason(error)))
+        unread = "" if is_of_target else storage_problem(error, item.source, lambda: sibling_files(item.source))
+        return EncodeResult(state, (-1, -1), None, unread or (str(error) if isinstance(error, DecodeError) else reason(error)))
     packets = (rows_of(examined).tobytes(), examined.extradata)
-    return Encoded(state, file_state(item.target) or (-1, -1), dataclasses.astuple(facts), "", packets)
+    return EncodeResult(state, file_state(item.target) or (-1, -1), dataclasses.astuple(facts), "", packets)
 
 
-def _encode(source: Path, target: Path, form: Form, tick: Callable[[], None]) -> int:
+def _encode(source: Path, target: Path, settings: EncodeSettings, tick: Callable[[], None]) -> int:
     """Writes every frame of the source once, in the order that the decoder puts them out; returns how many."""
     with open_video(source) as container, av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as output:
         stream = video_stream(container)
@@ -138,7 +138,7 @@ def _encode(source: Path, target: Path, form: Form, tick: Callable[[], None]) ->
         for frame, pixel_aspect in _decoded(container, stream):
             tick()
             if encoder is None:
-                encoder = _encoder(output, form, rate, frame, pixel_aspect)
+                encoder = _encoder(output, settings, rate, frame, pixel_aspect)
                 width, height, matrix = encoder.width, encoder.height, int(frame.colorspace)
             scaled = reformatter.reformat(
                 frame, width=width, height=height, format="yuv420p", interpolation=Interpolation.BICUBIC,
@@ -190,30 +190,38 @@ def _rate(stream: av.VideoStream) -> Fraction:
 
 
 def _encoder(
-    output: av.container.OutputContainer, form: Form, rate: Fraction, frame: av.VideoFrame, pixel_aspect: Fraction | None
+    output: av.container.OutputContainer,
+    settings: EncodeSettings,
+    rate: Fraction,
+    frame: av.VideoFrame,
+    pixel_aspect: Fraction | None,
 ) -> Any:
-    b_frames = form.b_frames if form.gop > 1 else 0
+    b_frames = settings.b_frames if settings.gop > 1 else 0
     common = {
-        "keyint": form.gop,
-        "min-keyint": form.gop,
+        "keyint": settings.gop,
+        "min-keyint": settings.gop,
         "scenecut": 0,
         "open-gop": 0,
         "bframes": b_frames,
         # One thread, and no choice that depends on time: the same bytes each time. A child process for each CPU is as fast.
-        **({"threads": 1, "mbtree": 0, "b-pyramid": "none"} if form.codec == "h264" else {}),
-        **({"pools": "none", "frame-threads": 1, "b-pyramid": 0, "log-level": "none"} if form.codec == "hevc" else {}),
+        **({"threads": 1, "mbtree": 0, "b-pyramid": "none"} if settings.codec == "h264" else {}),
+        **({"pools": "none", "frame-threads": 1, "b-pyramid": 0, "log-level": "none"} if settings.codec == "hevc" else {}),
     }
     params = ":".join(f"{name}={value}" for name, value in common.items())
-    options = {"crf": str(form.crf), "preset": form.preset, f"{'x264' if form.codec == 'h264' else 'x265'}-params": params}
-    stream: Any = output.add_stream(_ENCODERS[form.codec], rate=rate, options=options)
-    stream.width, stream.height = target_size(frame.width, frame.height, form.short_side)
+    options = {
+        "crf": str(settings.crf),
+        "preset": settings.preset,
+        f"{'x264' if settings.codec == 'h264' else 'x265'}-params": params,
+    }
+    stream: Any = output.add_stream(_ENCODERS[settings.codec], rate=rate, options=options)
+    stream.width, stream.height = target_size(frame.width, frame.height, settings.short_side)
     stream.pix_fmt = "yuv420p"
     stream.codec_context.time_base = 1 / rate
     matrix = int(frame.colorspace)
     if matrix in _MATRICES or _is_rgb(frame):
         stream.codec_context.colorspace = matrix if matrix in _MATRICES else _BT601
     stream.codec_context.color_range = 1
-    if form.codec == "hevc":
+    if settings.codec == "hevc":
         stream.codec_context.codec_tag = "hvc1"
     if pixel_aspect:  # nothing here goes by it, but players do
         stream.codec_context.sample_aspect_ratio = pixel_aspect

@@ -29,20 +29,20 @@ from c2d_fast.formats.packet_store import PacketStore, store_path
 from c2d_fast.formats.packet_table import rows_of
 from c2d_fast.formats.schemas import scan_entry
 from c2d_fast.lists.listing import Listing, read_list
-from c2d_fast.prepare.findings import report
-from c2d_fast.processes.children import Lost, Work, run_in_children
+from c2d_fast.prepare.show import report
+from c2d_fast.processes.children import LostItem, Work, run_in_children
 from c2d_fast.video.examine import examine
 from c2d_fast.video.facts import DEPTHS, DTYPE
 from c2d_fast.video.file_states import file_state, file_states
 from c2d_fast.video.reader import DecodeError
-from c2d_fast.video.storage import in_folder, why_unread
-from c2d_fast.video.storage_wait import DEFAULT_PATIENCE, read_in_rounds
+from c2d_fast.video.storage import sibling_files, storage_problem
+from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY, read_in_rounds
 
 _FORMAT = "c2d_fast.scan/3"
 _SAY_EVERY_S = 30.0
 
 
-class Found(NamedTuple):
+class ScanResult(NamedTuple):
     """What is known of one file, in the state that it was examined in."""
 
     size: int
@@ -53,8 +53,8 @@ class Found(NamedTuple):
     reason: str
     """Why it is broken; empty if it is not."""
     packets: Any
-    """Rows of the packet table and the decoder's configuration, as two bytes; or their packet_store.Place. None if not asked
-    for."""
+    """Rows of the packet table and the decoder's configuration, as two bytes; or their packet_store.PacketLocation. None if not
+    asked for."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def run_scan(args: argparse.Namespace) -> None:
     states = {video: file_state(listing.root / video) for video in dict.fromkeys(listing.videos)}
     if not any(states.values()):
         raise UserError(
-            f"list {listing.path}: none of its {len(states)} videos is below {listing.root}, first {listing.where(0)}; correct "
-            "--data-root (or --video-name)"
+            f"list {listing.path}: none of its {len(states)} videos is below {listing.root}, first {listing.location(0)}; "
+            "correct --data-root (or --video-name)"
         )
     check_writable(out, "--out")
     # Anything else of this name is the user's, and stays.
@@ -91,7 +91,7 @@ def run_scan(args: argparse.Namespace) -> None:
         store = stack.enter_context(PacketStore(out, before)) if args.packets else None
         known = _known(journal, before, store)
         videos = list(dict.fromkeys(listing.videos))
-        states = dict(zip(videos, file_states([listing.root / video for video in videos], DEFAULT_PATIENCE), strict=True))
+        states = dict(zip(videos, file_states([listing.root / video for video in videos], DEFAULT_WAIT_POLICY), strict=True))
         depth = DEPTHS.index(args.depth)
         done = {
             video: entry
@@ -128,23 +128,23 @@ def run_scan(args: argparse.Namespace) -> None:
     print(f"give it in place of the list: --train-list {out} or --list {out}")
 
 
-def examine_one(item: ScanItem, tick: Any) -> Found:
+def examine_one(item: ScanItem, tick: Any) -> ScanResult:
     """Examines a file; runs in a child process."""
     state = file_state(item.path) or (-1, -1)
     depth = DEPTHS.index(item.depth)
     try:
         examined = examine(item.path, item.depth, tick, must_be_whole=True, locate=item.packets)
     except DecodeError as error:
-        reason = why_unread(error, item.path, lambda: in_folder(item.path)) or str(error)
-        return Found(*state, depth, None, reason, None)
+        reason = storage_problem(error, item.path, lambda: sibling_files(item.path)) or str(error)
+        return ScanResult(*state, depth, None, reason, None)
     except MemoryError:
-        return Found(*state, depth, None, "needs more memory than there is", None)
+        return ScanResult(*state, depth, None, "needs more memory than there is", None)
     except Exception as error:  # no file may end the scan of the others
-        return Found(*state, depth, None, f"cannot be examined ({type(error).__name__}: {error})", None)
+        return ScanResult(*state, depth, None, f"cannot be examined ({type(error).__name__}: {error})", None)
     if file_state(item.path) != state:
-        return Found(*state, depth, None, "changed while it was read; scan again", None)
+        return ScanResult(*state, depth, None, "changed while it was read; scan again", None)
     packets = (rows_of(examined).tobytes(), examined.extradata) if item.packets else None
-    return Found(*state, depth, dataclasses.astuple(examined.facts), "", packets)
+    return ScanResult(*state, depth, dataclasses.astuple(examined.facts), "", packets)
 
 
 def in_watched_rounds(
@@ -164,12 +164,12 @@ def in_watched_rounds(
         items,
         path=path,
         reason=lambda result: result.reason,
-        patience=DEFAULT_PATIENCE,
+        wait_policy=DEFAULT_WAIT_POLICY,
     )
 
 
 def _scan(
-    items: list[ScanItem], args: argparse.Namespace, journal: Journal, store: PacketStore | None, done: dict[str, Found]
+    items: list[ScanItem], args: argparse.Namespace, journal: Journal, store: PacketStore | None, done: dict[str, ScanResult]
 ) -> None:
     """Examines the items and puts what is found into the journal and into done."""
     started_s = said_s = time.monotonic()
@@ -177,9 +177,9 @@ def _scan(
     results = in_watched_rounds(examine_one, items, args, lambda item: item.path)
     with tqdm(total=len(items), unit="video", disable=not shows_bars(), leave=False) as bar:
         for count, (item, result) in enumerate(results, start=1):
-            if isinstance(result, Lost):
+            if isinstance(result, LostItem):
                 state = file_state(item.path) or (-1, -1)
-                found = Found(*state, DEPTHS.index(item.depth), None, result.reason, None)
+                found = ScanResult(*state, DEPTHS.index(item.depth), None, result.reason, None)
             else:
                 found = result
             if store and found.packets:
@@ -200,7 +200,7 @@ def _scan(
         print(f"{len(items)} videos, {frames} frames read in {seconds:.1f} s: {frames / seconds:.0f} frames/s")
 
 
-def _depth(wanted: str, entry: Found | None, state: tuple[int, int]) -> str:
+def _depth(wanted: str, entry: ScanResult | None, state: tuple[int, int]) -> str:
     """Returns how thoroughly a file is examined: never less than an earlier scan did, whose result this one replaces."""
     is_same = entry is not None and state == (entry.size, entry.mtime_ns)
     return DEPTHS[max(DEPTHS.index(wanted), entry.depth)] if entry and is_same else wanted
@@ -221,23 +221,23 @@ def _earlier_manifest(out: Path) -> ManifestFile | None:
         return None
 
 
-def _known(journal: Journal, before: ManifestFile | None, store: PacketStore | None) -> dict[str, Found]:
-    """Returns what an earlier scan, and an interrupted one, have found: video -> Found."""
-    known: dict[str, Found] = {}
+def _known(journal: Journal, before: ManifestFile | None, store: PacketStore | None) -> dict[str, ScanResult]:
+    """Returns what an earlier scan, and an interrupted one, have found: video -> ScanResult."""
+    known: dict[str, ScanResult] = {}
     if before:
         columns = zip(before.videos, before.size.tolist(), before.mtime_ns.tolist(), before.depth.tolist(), strict=True)
         for i, (video, size, mtime_ns, depth) in enumerate(columns):
             reason = before.reasons[i]
             facts = None if reason else before.facts[i].item()
-            packets = store.earlier(video, (size, mtime_ns)) if store else None
-            known[video] = Found(size, mtime_ns, depth, facts, reason, packets)
-    for video, size, mtime_ns, depth, facts, reason, place in journal.entries:
-        known[video] = Found(size, mtime_ns, depth, facts, reason, store.known(place) if store else None)
+            packets = store.from_earlier_table(video, (size, mtime_ns)) if store else None
+            known[video] = ScanResult(size, mtime_ns, depth, facts, reason, packets)
+    for video, size, mtime_ns, depth, facts, reason, location in journal.entries:
+        known[video] = ScanResult(size, mtime_ns, depth, facts, reason, store.restore(location) if store else None)
     return known
 
 
-def _manifest(listing: Listing, states: dict[str, tuple[int, int] | None], done: dict[str, Found]) -> ManifestFile:
-    missing = Found(-1, -1, len(DEPTHS) - 1, None, MISSING, None)
+def _manifest(listing: Listing, states: dict[str, tuple[int, int] | None], done: dict[str, ScanResult]) -> ManifestFile:
+    missing = ScanResult(-1, -1, len(DEPTHS) - 1, None, MISSING, None)
     found = [done[video] if states[video] else missing for video in listing.videos]
     facts = np.zeros(len(found), DTYPE)
     for i, entry in enumerate(found):

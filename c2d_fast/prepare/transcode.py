@@ -16,16 +16,16 @@ from tqdm import tqdm
 
 from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError, on_one_line
-from c2d_fast.files import written_whole
+from c2d_fast.files import atomic_write
 from c2d_fast.formats.journal import Journal
 from c2d_fast.formats.manifest_file import MISSING, ManifestFile, read_manifest_file
 from c2d_fast.formats.packet_store import PacketStore, store_path
 from c2d_fast.formats.schemas import transcode_entry
 from c2d_fast.lists.listing import Listing, read_list
 from c2d_fast.lists.make_lists import fits_a_line, quoted
-from c2d_fast.prepare.encode import PARTIAL, Encoded, EncodeItem, Form, encode_one, target_size
+from c2d_fast.prepare.encode import PARTIAL, EncodeItem, EncodeResult, EncodeSettings, encode_one, target_size
 from c2d_fast.prepare.scan import ScanItem, examine_one, in_watched_rounds
-from c2d_fast.processes.children import Lost, run_in_children
+from c2d_fast.processes.children import LostItem, run_in_children
 from c2d_fast.video.facts import DEPTHS, DTYPE, Facts
 from c2d_fast.video.file_states import file_state
 
@@ -46,11 +46,11 @@ class _Job:
 
     listing: Listing
     folder: Path
-    form: Form
+    settings: EncodeSettings
     targets: dict[str, str]
     """Video of the list -> path below folder."""
     store: PacketStore
-    done: dict[str, Encoded]
+    done: dict[str, EncodeResult]
 
     def target(self, video: str) -> Path:
         return self.folder / self.targets[video]
@@ -63,7 +63,7 @@ def run_transcode(args: argparse.Namespace) -> None:
         UserError: anything that the user can mend.
     """
     listing = read_list(args.list, args.data_root, None, video_name=args.video_name)
-    form = Form(
+    settings = EncodeSettings(
         short_side=args.short_side,
         gop=args.gop,
         b_frames=args.b_frames if args.gop > 1 else 0,
@@ -75,13 +75,13 @@ def run_transcode(args: argparse.Namespace) -> None:
     stem = listing.path.stem or "videos"
     journal_path = out / f"{stem}.journal"
     _check_own(out, stem, journal_path)
-    header = {"format": _FORMAT, "data root": str(listing.root.absolute()), **dataclasses.asdict(form)}
+    header = {"format": _FORMAT, "data root": str(listing.root.absolute()), **dataclasses.asdict(settings)}
     manifest_path = out / f"{stem}.npz"
     with ExitStack() as stack:
         journal = Journal(journal_path, header, f"--out {journal_path}", entry=transcode_entry, must_match=True)
         stack.enter_context(journal)
         store = stack.enter_context(PacketStore(manifest_path, _manifest_before(manifest_path)))
-        job = _Job(listing, out / stem, form, target_names(listing.videos), store, {})
+        job = _Job(listing, out / stem, settings, target_names(listing.videos), store, {})
         _remove_partials(job.folder)
         items = _to_do(job, journal, retry=args.retry_failed)
         known = sum(result.reason != MISSING for result in job.done.values())
@@ -137,30 +137,30 @@ def _remove_partials(folder: Path) -> None:
 
 def _to_do(job: _Job, journal: Journal, *, retry: bool) -> list[EncodeItem]:
     """Returns what is to be transcoded; the rest is put into job.done."""
-    entries: dict[str, Encoded] = {}
-    for video, target, source_state, target_state, facts, reason, place in journal.entries:
+    entries: dict[str, EncodeResult] = {}
+    for video, target, source_state, target_state, facts, reason, location in journal.entries:
         if target == job.targets.get(video):
-            packets = job.store.known(place) or job.store.earlier(target, target_state)
-            entries[video] = Encoded(source_state, target_state, facts, reason, packets)
+            packets = job.store.restore(location) or job.store.from_earlier_table(target, target_state)
+            entries[video] = EncodeResult(source_state, target_state, facts, reason, packets)
     scanned = job.listing.scanned
-    places = {video: i for i, video in enumerate(job.listing.videos)}
+    indices = {video: i for i, video in enumerate(job.listing.videos)}
     items = []
     for video in job.targets:
         state, entry = file_state(job.listing.root / video), entries.get(video)
-        place = places[video]
+        index = indices[video]
         if state is None:
-            job.done[video] = Encoded((-1, -1), (-1, -1), None, MISSING)
+            job.done[video] = EncodeResult((-1, -1), (-1, -1), None, MISSING)
             continue
-        is_same = scanned is not None and state == (scanned.size[place], scanned.mtime_ns[place])
-        if scanned and is_same and scanned.reasons[place]:
-            job.done[video] = Encoded(state, (-1, -1), None, scanned.reasons[place])
+        is_same = scanned is not None and state == (scanned.size[index], scanned.mtime_ns[index])
+        if scanned and is_same and scanned.reasons[index]:
+            job.done[video] = EncodeResult(state, (-1, -1), None, scanned.reasons[index])
         elif entry and entry.source == state and (
             not retry if entry.reason else file_state(job.target(video)) == entry.target
         ):  # fmt: skip
             job.done[video] = entry
         else:
-            is_sound = scanned is not None and is_same and scanned.depth[place] == len(DEPTHS) - 1
-            items.append(EncodeItem(video, job.listing.root / video, job.target(video), job.form, is_sound))
+            is_sound = scanned is not None and is_same and scanned.depth[index] == len(DEPTHS) - 1
+            items.append(EncodeItem(video, job.listing.root / video, job.target(video), job.settings, is_sound))
     return items
 
 
@@ -171,10 +171,10 @@ def _check_space(job: _Job, items: list[EncodeItem], args: argparse.Namespace) -
     sample = items[:: max(len(items) // _SAMPLE, 1)][:_SAMPLE]
     looked = [ScanItem(item.video, item.source, "packets", False) for item in sample]
     found = run_in_children(examine_one, looked, jobs=min(args.jobs, len(looked)), time_limit_s=args.time_limit)
-    facts = [Facts(*result.facts) for _, result in found if not isinstance(result, Lost) and result.facts]
-    form = job.form
-    bits = _BITS[form.codec, form.gop == 1] * 2 ** ((DEFAULT_CRF[form.codec] - form.crf) / 6)
-    sizes = [one.frames * np.prod(target_size(one.width, one.height, form.short_side)) * bits / 8 for one in facts]
+    facts = [Facts(*result.facts) for _, result in found if not isinstance(result, LostItem) and result.facts]
+    settings = job.settings
+    bits = _BITS[settings.codec, settings.gop == 1] * 2 ** ((DEFAULT_CRF[settings.codec] - settings.crf) / 6)
+    sizes = [one.frames * np.prod(target_size(one.width, one.height, settings.short_side)) * bits / 8 for one in facts]
     needed = float(np.mean(sizes)) * len(items) if sizes else 0.0
     free = shutil.disk_usage(job.folder).free
     print(f"{len(items)} videos to do; they may take about {needed / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free")
@@ -191,9 +191,9 @@ def _transcode(job: _Job, items: list[EncodeItem], journal: Journal, args: argpa
     try:
         for item, result in tqdm(results, total=len(items), unit="video", disable=not shows_bars(), leave=False):
             encoded = result
-            if isinstance(result, Lost):
+            if isinstance(result, LostItem):
                 _remove_partials(item.target.parent)
-                encoded = Encoded(file_state(item.source) or (-1, -1), (-1, -1), None, result.reason)
+                encoded = EncodeResult(file_state(item.source) or (-1, -1), (-1, -1), None, result.reason)
             if encoded.packets:
                 encoded = dataclasses.replace(encoded, packets=job.store.add(*encoded.packets))
             journal.add([item.video, job.targets[item.video], *dataclasses.astuple(encoded)])
@@ -207,7 +207,7 @@ def _find_packets(job: _Job, args: argparse.Namespace) -> None:
     lost = {v: result for v, result in job.done.items() if not result.reason and result.packets is None}
     items = [ScanItem(video, job.target(video), "packets", True) for video in lost]
     for item, found in run_in_children(examine_one, items, jobs=args.jobs, time_limit_s=args.time_limit) if items else ():
-        if not isinstance(found, Lost) and found.packets:
+        if not isinstance(found, LostItem) and found.packets:
             job.done[item.video] = dataclasses.replace(lost[item.video], packets=job.store.add(*found.packets))
 
 
@@ -225,7 +225,7 @@ def _write(job: _Job, out: Path, stem: str) -> None:
     good = [i for i, result in enumerate(results) if not result.reason]
     if not good:
         raise UserError(
-            f"--list {listing.path}: none of its {len(results)} videos can be transcoded, first {listing.where(0)}: "
+            f"--list {listing.path}: none of its {len(results)} videos can be transcoded, first {listing.location(0)}: "
             f"{results[0].reason}"
         )
     names = [job.targets[video] for video in listing.videos]
@@ -247,7 +247,7 @@ def _write(job: _Job, out: Path, stem: str) -> None:
         reasons=tuple(result.reason for result in results),
     )
     try:
-        with written_whole(out / f"{stem}.txt") as partial:
+        with atomic_write(out / f"{stem}.txt") as partial:
             partial.write_text(text, encoding="utf-8")
         job.store.write(manifest, [result.packets for result in results])
         manifest.write(out / f"{stem}.npz")

@@ -2,12 +2,12 @@
 
 May import: nothing.
 
-first_signals.py    signals while a command still imports: they end it
+early_signals.py    signals while a command still imports: they end it
 signals.py          signals later: a training run saves first, other commands tidy up
 children.py         runs a function over items in child processes that may hang or crash
 watched_threads.py  the same in threads that may hang
 shared_arrays.py    arrays that workers read and one process holds
-worker_life.py      a loader's worker ends with its parent, and by nobody else's signals
+worker_process.py   a loader's worker ends with its parent, and by nobody else's signals
 worker_counts.py    how many frames the workers have decoded
 worker_notes.py     what workers have to tell the user, once
 worker_stacks.py    what workers are doing, asked from outside

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from c2d_fast.processes.first_signals import held
+from c2d_fast.processes.early_signals import signals_deferred
 
 _CONTEXT = multiprocessing.get_context("spawn")  # a forked child of a process with threads may hang
 _CHECK_EVERY_S = 0.5
@@ -30,14 +30,14 @@ Work = Callable[[Any, Callable[[], None]], Any]
 
 
 @dataclass(frozen=True)
-class Lost:
+class LostItem:
     """What became of an item whose process did not live to say."""
 
     reason: str
 
 
 def run_in_children(work: Work, items: Iterable[Any], *, jobs: int, time_limit_s: float) -> Iterator[tuple[Any, Any]]:
-    """Yields (item, result) as they are done, in no order; the result is Lost where the process hung or crashed.
+    """Yields (item, result) as they are done, in no order; the result is a LostItem where the process hung or crashed.
 
     Args:
         work: a function of a module; what it raises is raised here.
@@ -58,11 +58,11 @@ def run_in_children(work: Work, items: Iterable[Any], *, jobs: int, time_limit_s
             for child in busy:
                 if child.pipe in ready or child.process.sentinel in ready:
                     result = child.result()
-                    if isinstance(result, Lost) and child.give_again():
+                    if isinstance(result, LostItem) and child.give_again():
                         continue
                 elif child.hangs(time_limit_s):
                     child.end()
-                    result = Lost(f"hangs: gets no further for {time_limit_s:g} s")
+                    result = LostItem(f"hangs: gets no further for {time_limit_s:g} s")
                 else:
                     continue
                 item = child.item
@@ -90,7 +90,7 @@ class _Child:
         resource_tracker.ensure_running()  # which Python would start in between, letting the signal through
         signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            with held():
+            with signals_deferred():
                 self.process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, signals)
@@ -136,7 +136,9 @@ class _Child:
             self.process.join()
             code = self.process.exitcode or 0
             end = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            return Lost(f"ends the decoder with {end}" + (", perhaps for want of memory" if code == -signal.SIGKILL else ""))
+            return LostItem(
+                f"ends the decoder with {end}" + (", perhaps for want of memory" if code == -signal.SIGKILL else "")
+            )
         if kind == "raised":
             raise result
         return result

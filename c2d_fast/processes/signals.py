@@ -10,9 +10,9 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from c2d_fast.errors import EXIT_INTERRUPTED
-from c2d_fast.processes.first_signals import ASK_TO_STOP, came, end_at_once, exit_code
+from c2d_fast.processes.early_signals import STOP_SIGNALS, exit_code, exit_now, received
 
-__all__ = ["ASK_TO_STOP", "InterruptedBySignalError", "StopSignals", "exit_code", "raise_from_now_on"]
+__all__ = ["STOP_SIGNALS", "InterruptedBySignalError", "StopSignals", "exit_code", "raise_on_signals"]
 
 _TIDY_UP_LIMIT_S = 10.0
 
@@ -25,7 +25,7 @@ class InterruptedBySignalError(KeyboardInterrupt):
         self.number = number
 
 
-def raise_from_now_on() -> None:
+def raise_on_signals() -> None:
     """From now on signals are exceptions in the main thread. A second one ends the process at once.
 
     So does a thread some time after the first: the main thread may be in C++ code, where Python raises nothing.
@@ -34,20 +34,20 @@ def raise_from_now_on() -> None:
     theirs.setblocking(False)
 
     def raise_(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        if len(came) > 1:
-            end_at_once(number)
+        received.append(number)
+        if len(received) > 1:
+            exit_now(number)
         raise InterruptedBySignalError(number)
 
     def insist() -> None:
         with theirs:  # open as long as this thread is
             while numbers := ours.recv(64):
-                number = next((number for number in numbers if number in ASK_TO_STOP), 0)
+                number = next((number for number in numbers if number in STOP_SIGNALS), 0)
                 if number and signal.getsignal(number) == raise_:
                     time.sleep(_TIDY_UP_LIMIT_S)
-                    end_at_once(number)
+                    exit_now(number)
 
-    for number in ASK_TO_STOP:
+    for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, raise_)
     signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
@@ -66,7 +66,7 @@ class StopSignals:
         self._ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         self._theirs = theirs
-        self._handlers = {number: signal.signal(number, _leave_to_thread) for number in ASK_TO_STOP}
+        self._handlers = {number: signal.signal(number, _leave_to_thread) for number in STOP_SIGNALS}
         self._wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._listen, daemon=True).start()
         return self
@@ -80,7 +80,7 @@ class StopSignals:
     def _listen(self) -> None:
         interrupts = 0
         while numbers := self._ours.recv(64):
-            for number in (number for number in numbers if number in ASK_TO_STOP):
+            for number in (number for number in numbers if number in STOP_SIGNALS):
                 interrupts += number == signal.SIGINT
                 if interrupts > 1:
                     print("interrupted twice: stopped at once, without saving", file=sys.stderr, flush=True)

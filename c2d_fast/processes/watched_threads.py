@@ -9,29 +9,29 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
-from c2d_fast.processes.children import Lost
+from c2d_fast.processes.children import LostItem
 
 _CHECK_EVERY_S = 0.5
 _END_LIMIT_S = 5.0
 _NO_MORE = object()
-_last_beat_s: dict[int, float] = {}
+_last_heartbeat_s: dict[int, float] = {}
 
 
-def beat() -> None:
+def heartbeat() -> None:
     """Says that this thread gets on with what it does."""
-    _last_beat_s[threading.get_ident()] = time.monotonic()
+    _last_heartbeat_s[threading.get_ident()] = time.monotonic()
 
 
 def run_in_threads(
     work: Callable[[Any], Any], items: Iterable[Any], *, jobs: int, time_limit_s: float
 ) -> Generator[tuple[Any, Any], None, None]:
-    """Yields (item, result) as they are done, in no order; the result is Lost where the thread hangs.
+    """Yields (item, result) as they are done, in no order; the result is a LostItem where the thread hangs.
 
     Args:
-        work: called with each item; what it raises is raised here. It calls beat() as it gets on.
+        work: called with each item; what it raises is raised here. It calls heartbeat() as it gets on.
         items: what it is called with.
         jobs: threads.
-        time_limit_s: a thread that does not beat for so long is given up.
+        time_limit_s: a thread without a heartbeat for so long is given up.
 
     When the caller stops iterating, the threads end after the item that they are at.
     """
@@ -56,7 +56,7 @@ def run_in_threads(
             checked_s = time.monotonic()
             for hung in [thread for thread in threads if thread.give_up(time_limit_s)]:
                 threads[threads.index(hung)] = _Worker(run)
-                yield hung.item, Lost(f"hangs: gets no further for {time_limit_s:g} s")
+                yield hung.item, LostItem(f"hangs: gets no further for {time_limit_s:g} s")
     finally:
         run.stop()
         limit_s = time.monotonic() + _END_LIMIT_S
@@ -101,12 +101,12 @@ class _Worker:
                 self._is_busy = False
                 if not self._is_given_up:
                     run.results.put((self, kind, self.item, result))
-        _last_beat_s.pop(threading.get_ident(), None)
+        _last_heartbeat_s.pop(threading.get_ident(), None)
         if not self._is_given_up:
             run.results.put((self, "ended", None, None))
 
     def _take(self) -> bool:
-        beat()
+        heartbeat()
         with self._run.lock:
             self.item = next(self._run.items, _NO_MORE)
             self._is_busy = self.item is not _NO_MORE
@@ -115,7 +115,7 @@ class _Worker:
     def give_up(self, time_limit_s: float) -> bool:
         """Says whether the thread has got no further for too long; nothing that it still finds counts then."""
         with self._run.lock:
-            now_s, seen_s = time.monotonic(), _last_beat_s.get(self.thread.ident or 0, 0.0)
+            now_s, seen_s = time.monotonic(), _last_heartbeat_s.get(self.thread.ident or 0, 0.0)
             # Time in which all of this process stood still (Ctrl-Z, a machine asleep) is nothing against the item.
             self._still_s += min(now_s - self._checked_s, 2 * _CHECK_EVERY_S)
             self._checked_s = now_s

@@ -16,7 +16,7 @@ _counts: list[NDArray[Any]] = []
 
 
 @cache
-def board() -> str:
+def counts_path() -> str:
     """Returns a path, good while this process lives, that its workers count in; "" where there are no memory files."""
     try:
         file = os.memfd_create("frame counts")
@@ -26,7 +26,7 @@ def board() -> str:
     return f"/proc/{os.getpid()}/fd/{file}"
 
 
-def count_in(path: str) -> None:
+def open_counts(path: str) -> None:
     """Called in a worker: from now on it counts there."""
     with suppress(OSError):
         if path and not _counts:
@@ -42,6 +42,6 @@ def add(frames: int) -> None:
 def total() -> int:
     """Returns how many frames all workers of this process have counted."""
     with suppress(OSError):
-        if path := board():
+        if path := counts_path():
             return int(np.fromfile(path, np.int64).sum())
     return 0

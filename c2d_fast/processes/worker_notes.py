@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 _told: set[str] = set()
 _outboxes: list[int] = []
-_heard = [0]
+_read_end = [0]
 
 
 @cache
@@ -46,11 +46,11 @@ def show() -> None:
     """Shows what workers of this process have told since the last call."""
     if not inbox():
         return
-    while data := os.pread(_inbox_fd(), 2**16, _heard[0]):
+    while data := os.pread(_inbox_fd(), 2**16, _read_end[0]):
         end = data.rfind(b"\n") + 1
         if not end:
             return
-        _heard[0] += end
+        _read_end[0] += end
         for line in data[:end].splitlines():
             tell(*json.loads(line))
 

@@ -27,19 +27,19 @@ def inbox() -> str:
         return ""
 
 
-def answer_to(path: str) -> None:
+def dump_stacks_to(path: str) -> None:
     """Called in a worker: from now on it writes its stacks to an inbox when asked."""
     with suppress(OSError):
         # Held open by faulthandler; it writes from a signal handler, also while Python's lock is held.
         faulthandler.register(_ASK, file=open(path, "a"), all_threads=True)  # noqa: SIM115
 
 
-def show(kind: str, index: int) -> None:
+def set_thread_name(kind: str, index: int) -> None:
     """Called in a worker: puts what it reads into the name of its thread, e.g. "train 1234"."""
     _libc().prctl(_PR_SET_NAME, f"{kind} {index}".encode()[:15], 0, 0, 0)
 
 
-def shown() -> dict[int, tuple[str, int]]:
+def current_videos() -> dict[int, tuple[str, int]]:
     """Returns what each worker of this process reads or has read last: pid -> (kind, index)."""
     readings = {}
     for process in multiprocessing.active_children():
@@ -51,7 +51,7 @@ def shown() -> dict[int, tuple[str, int]]:
     return readings
 
 
-def collect() -> str:
+def collect_stacks() -> str:
     """Asks all workers for their stacks, and returns what they answer within a second."""
     path = inbox()
     if not path:

@@ -2,21 +2,21 @@
 
 May import: loading.batch, formats, video, processes.
 
-records.py        the same figures to console, TensorBoard and JSON lines
-board.py          how TensorBoard is laid out
-metrics_file.py   metrics.jsonl
-gauges.py         CPUs, memory and GPU, sampled by a thread
-pictures.py       which epochs have pictures
-gallery.py        picks clips to look at, the wrong ones first
-host_copy.py      copies from a GPU that nobody waits for
-scores.py         scores of a list: top-k, mean class accuracy, loss
-confusion.py      counts which class was taken for which
-charts.py         figures by class: arrays in, a figure out
-curves.py         curves of runs
-sheet.py          contact sheets
-history.py        reads a run folder
-dump_file.py      reads what `test --dump` writes
-clip_pictures.py  clips as sheets or playing pictures, for `browse`
-clip_archive.py   clips as NumPy arrays, for `browse`
-overlay.py        text over a video, for `predict`
+records.py             the same metrics to console, TensorBoard and JSON lines
+tensorboard_writer.py  how TensorBoard is laid out
+metrics_file.py        metrics.jsonl
+gauges.py              CPUs, memory and GPU, sampled by a thread
+picture_schedule.py    which epochs have pictures
+gallery.py             picks clips to look at, the wrong ones first
+host_copy.py           copies from a GPU that nobody waits for
+scores.py              scores of a list: top-k, mean class accuracy, loss
+confusion.py           counts which class was taken for which
+charts.py              figures by class: arrays in, a figure out
+curves.py              curves of runs
+sheet.py               contact sheets
+history.py             reads a run folder
+dump_file.py           reads what `test --dump` writes
+clip_pictures.py       clips as sheets or playing pictures, for `browse`
+clip_archive.py        clips as NumPy arrays, for `browse`
+overlay.py             text over a video, for `predict`
 """

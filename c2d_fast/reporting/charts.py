@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast.reporting.confusion import Confusion, Counts, confusion_counts, pairs_of
+from c2d_fast.reporting.confusion import Confusion, Counts, as_confusion, confusion_counts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,9 +24,9 @@ __all__ = [
     "class_accuracy_figure",
     "confusion_counts",
     "confusion_figure",
+    "display_name",
+    "encode_png",
     "new_figure",
-    "png",
-    "readable",
     "warm_up",
 ]
 
@@ -50,14 +50,14 @@ def confusion_figure(counts: Counts, classes: Sequence[str]) -> "Figure":
         classes: K names.
     """
     if isinstance(counts, Confusion):
-        return _mix_ups_figure(counts, classes)
+        return _confused_pairs_figure(counts, classes)
     num_classes = len(counts)
     named = num_classes <= _NAMED
     # Whole pixels for a cell, so that none is drawn thinner than another.
     side = num_classes * max(40 if num_classes <= _NUMBERED else 18 if named else round(760 / num_classes), 1)
     side = min(max(side, 240), 1600)
-    names = [readable(name) for name in classes] if named else []
-    title = _confusion_title(pairs_of(counts))
+    names = [display_name(name) for name in classes] if named else []
+    title = _confusion_title(as_confusion(counts))
     figure, axes, shares = _matrix(counts, counts.sum(1), names, names, (side, side), title, numbered=num_classes <= _NUMBERED)
     if num_classes <= _NUMBERED:
         _write_shares(axes, counts, shares)
@@ -100,13 +100,13 @@ def _matrix(
     return figure, axes, shares
 
 
-def _mix_ups_figure(confusion: Confusion, classes: Sequence[str]) -> "Figure":
-    shown, wrong = confusion.most_confused(_CONFUSED), confusion.mix_ups
-    names = [readable(classes[label]) for label in shown]
+def _confused_pairs_figure(confusion: Confusion, classes: Sequence[str]) -> "Figure":
+    shown, wrong = confusion.most_confused_classes(_CONFUSED), confusion.off_diagonal
+    names = [display_name(classes[label]) for label in shown]
     title = f"{_confusion_title(confusion)}; shown: the {len(shown)} classes that are mixed up most often"
     size, table = (16 * (len(shown) + 1), 16 * len(shown)), 370
     columns = [*names, "all other classes"]
-    figure, _, _ = _matrix(confusion.among(shown), confusion.videos[shown], names, columns, size, title, right=table)
+    figure, _, _ = _matrix(confusion.submatrix(shown), confusion.videos[shown], names, columns, size, title, right=table)
     width, height = (figure.get_size_inches() * _DPI).round().astype(int).tolist()
     left, top = width - table, height - 50 - 14
     lines = [("of", "label", "taken for")]
@@ -114,11 +114,11 @@ def _mix_ups_figure(confusion: Confusion, classes: Sequence[str]) -> "Figure":
         *(part[:_PAIRS].tolist() for part in (wrong.labels, wrong.guesses, wrong.counts)), strict=True
     ):
         part = f"{count} of {confusion.videos[label]}"
-        lines.append((part, readable(classes[label], 23), readable(classes[guess], 23)))
+        lines.append((part, display_name(classes[label], 23), display_name(classes[guess], 23)))
     lines[0] = ("times" if len(lines) > 1 else "no mix-up", *(lines[0][1:] if len(lines) > 1 else ("", "")))
-    for place, texts in enumerate(lines):
+    for index, texts in enumerate(lines):
         for offset, text in zip((0, 78, 222), texts, strict=True):
-            colour, y = FAINT if place == 0 else INK, top - 24 * place
+            colour, y = FAINT if index == 0 else INK, top - 24 * index
             figure.text(left + offset, y, text, fontsize=8, color=colour, transform=None).set_parse_math(False)
     return figure
 
@@ -130,13 +130,13 @@ def class_accuracy_figure(counts: Counts, classes: Sequence[str]) -> "Figure":
         counts: int [K, K], rows are labels, columns guesses, or the pairs that occur.
         classes: K names.
     """
-    confusion = pairs_of(counts)
+    confusion = as_confusion(counts)
     accuracy, videos, num_classes = 100 * confusion.accuracy, confusion.videos, confusion.num_classes
     order = np.argsort(accuracy, kind="stable")  # classes without a video last
     seen = order[: int((videos > 0).sum())]
     few = num_classes <= _NAMED
     shown = order if few else seen[:_WORST]
-    names = [readable(classes[place]) for place in shown]
+    names = [display_name(classes[index]) for index in shown]
     height, left, curve = max(22 * len(shown), 60), 20 + _pixels(names, 30), 0 if few else 420
     figure = new_figure(left + 460 + curve, height + 86)
     mean = f"{accuracy[seen].mean():.1f} %" if len(seen) else "-"
@@ -147,13 +147,13 @@ def class_accuracy_figure(counts: Counts, classes: Sequence[str]) -> "Figure":
         _accuracy_curve(axes_at(figure, 60, 46, curve - 80, height), accuracy[seen], num_classes, mean)
         axes = axes_at(figure, curve + left, 46, 330, height)
         axes.set_title(f"The {len(shown)} worst classes", fontsize=10, color=INK, loc="left", pad=8)
-    _accuracy_bars(axes, accuracy[shown], confusion.right[shown], videos[shown], names)
+    _accuracy_bars(axes, accuracy[shown], confusion.correct[shown], videos[shown], names)
     if few and len(seen):
         axes.axvline(float(accuracy[seen].mean()), color=ACCENT, linewidth=1, linestyle="--", zorder=0, alpha=0.6)
     return figure
 
 
-def png(figure: "Figure") -> bytes:
+def encode_png(figure: "Figure") -> bytes:
     """Returns the figure as a PNG file."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=_DPI, pil_kwargs={"compress_level": 3})
@@ -163,7 +163,7 @@ def png(figure: "Figure") -> bytes:
 def warm_up() -> None:
     """Loads all that the first figure would wait for: half a second."""
     with contextlib.suppress(Exception):  # what is wrong shows when something is to be drawn
-        png(class_accuracy_figure(np.eye(2, dtype=np.int64), ("a", "b")))
+        encode_png(class_accuracy_figure(np.eye(2, dtype=np.int64), ("a", "b")))
 
 
 def new_figure(width: int, height: int) -> "Figure":
@@ -175,7 +175,7 @@ def new_figure(width: int, height: int) -> "Figure":
     return Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
 
 
-def readable(name: str, characters: int = _NAME_CHARACTERS) -> str:
+def display_name(name: str, characters: int = _NAME_CHARACTERS) -> str:
     """Returns a name as a figure can show it: on one line, shortened in its middle, without signs that the font lacks."""
     known = _glyphs()
     name = "".join(sign if ord(sign) in known else "\N{WHITE SQUARE}" for sign in " ".join(name.split()))
@@ -226,14 +226,14 @@ def _bare(axes: "Axes") -> None:
 
 def _confusion_title(counts: Confusion) -> str:
     videos = int(counts.videos.sum())
-    share = f", top-1 {100 * counts.right.sum() / videos:.1f} %" if videos else ""
+    share = f", top-1 {100 * counts.correct.sum() / videos:.1f} %" if videos else ""
     empty = int((counts.videos == 0).sum())
     note = f"; grey rows: no video ({empty})" if empty else ""
     return f"Confusion of {counts.num_classes} classes, {videos} videos{share}\n% of each label's videos{note}"
 
 
 def _write_shares(axes: "Axes", counts: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
-    for row, column in zip(*(places.tolist() for places in counts.nonzero()), strict=True):
+    for row, column in zip(*(indices.tolist() for indices in counts.nonzero()), strict=True):
         share = float(shares[row, column])
         colour = "white" if share > 0.45 else INK
         text = f"{100 * share:.0f}" if share >= 0.005 else "<1"
@@ -265,12 +265,12 @@ def _accuracy_curve(axes: "Axes", accuracy: NDArray[np.float64], num_classes: in
 def _accuracy_bars(
     axes: "Axes", accuracy: NDArray[np.float64], right: NDArray[np.int64], videos: NDArray[np.int64], names: Sequence[str]
 ) -> None:
-    places = np.arange(len(names))
-    axes.barh(places, np.nan_to_num(accuracy), height=0.7, color=BAR)
-    for place, (share, hits, number) in enumerate(zip(accuracy.tolist(), right.tolist(), videos.tolist(), strict=True)):
+    indices = np.arange(len(names))
+    axes.barh(indices, np.nan_to_num(accuracy), height=0.7, color=BAR)
+    for index, (share, hits, number) in enumerate(zip(accuracy.tolist(), right.tolist(), videos.tolist(), strict=True)):
         text = f"{share:.0f} %  ({hits} of {number})" if number else "no video"
-        axes.text((share if number else 0) + 1.5, place, text, va="center", fontsize=8, color=INK if number else FAINT)
-    axes.set_yticks(places, names, fontsize=8, parse_math=False)
+        axes.text((share if number else 0) + 1.5, index, text, va="center", fontsize=8, color=INK if number else FAINT)
+    axes.set_yticks(indices, names, fontsize=8, parse_math=False)
     axes.set_xticks([0, 25, 50, 75, 100])
     axes.set_xlim(0, 100)
     axes.set_ylim(len(names) - 0.4, -0.6)

@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 
 from c2d_fast.errors import UserError
-from c2d_fast.files import written_whole
+from c2d_fast.files import atomic_write
 
 _COLUMNS = ("path", "label", "index", "view")
 
@@ -47,7 +47,7 @@ def write_archive(path: Path, rows: Iterator[tuple[Any, dict[str, Any]]], shape:
     table: list[dict[str, Any]] = []
     try:
         with (
-            written_whole(path) as partial,
+            atomic_write(path) as partial,
             tempfile.TemporaryFile(dir=path.parent) as clips,
             zipfile.ZipFile(partial, "w") as archive,
         ):

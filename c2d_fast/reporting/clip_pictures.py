@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
-from c2d_fast.files import written_whole
-from c2d_fast.reporting.sheet import Card, draw_sheet, write_png
+from c2d_fast.files import atomic_write
+from c2d_fast.reporting.sheet import Tile, draw_sheet, write_png
 from c2d_fast.video.writer import write_video
 
 _ON_A_PAGE = 30  # a video's test views
@@ -18,12 +18,12 @@ _FRAMES_PER_S = Fraction(4)  # about as frames 8 apart really follow each other
 _PICTURES = 24  # at least: clips are repeated until there are so many
 
 
-def pages_of(cards: Sequence[Card]) -> list[Sequence[Card]]:
+def paginate(tiles: Sequence[Tile]) -> list[Sequence[Tile]]:
     """Parts clips into sheets."""
-    return [cards[start : start + _ON_A_PAGE] for start in range(0, len(cards), _ON_A_PAGE)]
+    return [tiles[start : start + _ON_A_PAGE] for start in range(0, len(tiles), _ON_A_PAGE)]
 
 
-def write_pages(pages: Sequence[Sequence[Card]], path: Path, title: str) -> list[Path]:
+def write_pages(pages: Sequence[Sequence[Tile]], path: Path, title: str) -> list[Path]:
     """Writes a sheet for each page: path, then path with -2, -3 ... before its ending.
 
     Raises:
@@ -35,14 +35,14 @@ def write_pages(pages: Sequence[Sequence[Card]], path: Path, title: str) -> list
     for page, target in zip(pages, paths, strict=True):
         picture = draw_sheet(page, title=title)
         try:
-            with written_whole(target) as partial:
+            with atomic_write(target) as partial:
                 write_png(picture, partial)
         except OSError as error:
             raise UserError(f"--png {target}: cannot be written ({error.strerror}); give another file") from error
     return paths
 
 
-def write_playing(cards: Sequence[Card], path: Path, title: str) -> None:
+def write_animation(tiles: Sequence[Tile], path: Path, title: str) -> None:
     """Writes a video in which clips play beside each other, again and again.
 
     Raises:
@@ -50,8 +50,8 @@ def write_playing(cards: Sequence[Card], path: Path, title: str) -> None:
     """
 
     def pictures() -> Iterator[NDArray[np.uint8]]:
-        num_frames = len(cards[0].clip)
+        num_frames = len(tiles[0].clip)
         for number in -(-_PICTURES // num_frames) * list(range(num_frames)):
-            yield draw_sheet([replace(card, clip=card.clip[number : number + 1]) for card in cards], frame_px=224, title=title)
+            yield draw_sheet([replace(tile, clip=tile.clip[number : number + 1]) for tile in tiles], frame_px=224, title=title)
 
     write_video(pictures(), path, _FRAMES_PER_S, "--mp4")

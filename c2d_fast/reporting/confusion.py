@@ -26,42 +26,42 @@ class Confusion:
         return self._by_label(self.counts)
 
     @cached_property
-    def right(self) -> NDArray[np.int64]:
+    def correct(self) -> NDArray[np.int64]:
         """Videos of each class that were recognised, int64 [K]."""
         return self._by_label(np.where(self.labels == self.guesses, self.counts, 0))
 
     @cached_property
     def accuracy(self) -> NDArray[np.float64]:
         """Share of each class's videos that were recognised, [K], nan for classes without a video."""
-        return np.where(self.videos, self.right / np.maximum(self.videos, 1), np.nan)
+        return np.where(self.videos, self.correct / np.maximum(self.videos, 1), np.nan)
 
     @cached_property
-    def mix_ups(self) -> "Confusion":
+    def off_diagonal(self) -> "Confusion":
         """The pairs of different classes, the most frequent first."""
         wrong = np.flatnonzero(self.labels != self.guesses)
         order = wrong[np.argsort(-self.counts[wrong], kind="stable")]
         return Confusion(self.num_classes, self.labels[order], self.guesses[order], self.counts[order])
 
-    def taken_for(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def most_confused_with(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Returns for each class what it is most often taken for, and how often, int64 [K] both: 0 times where never."""
         guess, times = np.zeros((2, self.num_classes), np.int64)
-        wrong = self.mix_ups
+        wrong = self.off_diagonal
         labels, first = np.unique(wrong.labels, return_index=True)
         guess[labels], times[labels] = wrong.guesses[first], wrong.counts[first]
         return guess, times
 
-    def most_confused(self, most: int) -> NDArray[np.int64]:
+    def most_confused_classes(self, most: int) -> NDArray[np.int64]:
         """Returns the classes of the most frequent mix-ups, those first that are mixed up most; filled up with others."""
-        pairs = np.stack([self.mix_ups.labels[:most], self.mix_ups.guesses[:most]], 1).reshape(-1)
+        pairs = np.stack([self.off_diagonal.labels[:most], self.off_diagonal.guesses[:most]], 1).reshape(-1)
         others = np.flatnonzero(self.videos)[: 2 * most]
         return np.array(list(dict.fromkeys([*pairs.tolist(), *others.tolist(), *range(self.num_classes)[:most]]))[:most])
 
-    def among(self, classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    def submatrix(self, classes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns the counts of some classes, int64 [n, n + 1]: rows are labels, columns guesses, the last one all others."""
-        place = np.full(self.num_classes, len(classes))
-        place[classes] = np.arange(len(classes))
+        column = np.full(self.num_classes, len(classes))
+        column[classes] = np.arange(len(classes))
         block = np.zeros((len(classes) + 1, len(classes) + 1), np.int64)
-        np.add.at(block, (place[self.labels], place[self.guesses]), self.counts)
+        np.add.at(block, (column[self.labels], column[self.guesses]), self.counts)
         return block[:-1]
 
     def _by_label(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -82,12 +82,12 @@ def count_pairs(labels: NDArray[np.integer], guesses: NDArray[np.integer], num_c
         guesses: integers [N], of the same range.
         num_classes: K.
     """
-    places = labels.astype(np.int64) * num_classes + guesses.astype(np.int64)
-    pairs, counts = np.unique(places, return_counts=True)
+    codes = labels.astype(np.int64) * num_classes + guesses.astype(np.int64)
+    pairs, counts = np.unique(codes, return_counts=True)
     return Confusion(num_classes, pairs // num_classes, pairs % num_classes, counts.astype(np.int64))
 
 
-def pairs_of(counts: Counts) -> Confusion:
+def as_confusion(counts: Counts) -> Confusion:
     """Returns the pairs that occur."""
     if isinstance(counts, Confusion):
         return counts

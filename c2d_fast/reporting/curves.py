@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast.reporting.charts import FAINT, INK, axes_at, new_figure, readable
+from c2d_fast.reporting.charts import FAINT, INK, axes_at, display_name, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ class Line:
     """A curve of a run."""
 
     run: int
-    """Its place among the names of the runs."""
+    """Its index among the names of the runs."""
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     """Nan where the line is to be interrupted."""
@@ -64,8 +64,8 @@ def curves_figure(panels: Sequence[Panel], runs: Sequence[str], *, columns: int 
     legend_columns = max(columns * cell // 380, 1)
     legend = 16 + 20 * -(-(len(runs) + 2) // legend_columns)
     figure = new_figure(columns * cell, rows * row + legend)
-    for place, panel in enumerate(panels):
-        left, bottom = place % columns * cell + _LEFT, (rows - 1 - place // columns) * row + _BELOW
+    for index, panel in enumerate(panels):
+        left, bottom = index % columns * cell + _LEFT, (rows - 1 - index // columns) * row + _BELOW
         _draw(axes_at(figure, left, bottom, width, _HEIGHT), panel)
     _legend(figure, runs, panels, legend_columns)
     return figure
@@ -80,8 +80,8 @@ def _draw(axes: "Axes", panel: Panel) -> None:
         axes.plot(line.x, line.y, color=_COLOURS[line.run % len(_COLOURS)], linestyle=_dashes(line.run), **style)
     for height, name in panel.levels:
         axes.axhline(height, color=FAINT, linewidth=1, linestyle="--")
-        place = axes.get_yaxis_transform()
-        text = axes.text(0.01, height, readable(name, 60), transform=place, va="bottom", fontsize=8, color=FAINT)
+        transform = axes.get_yaxis_transform()
+        text = axes.text(0.01, height, display_name(name, 60), transform=transform, va="bottom", fontsize=8, color=FAINT)
         text.set_parse_math(False)
     axes.set_title(panel.title, fontsize=10, color=INK, loc="left", pad=8)
     axes.set_xlabel(panel.x_title, fontsize=9, color=INK)
@@ -114,14 +114,14 @@ def _legend(figure: "Figure", runs: Sequence[str], panels: Sequence[Panel], colu
     handles = [
         Line2D([], [], color=_COLOURS[run % len(_COLOURS)], linestyle=_dashes(run), linewidth=3) for run in range(len(runs))
     ]
-    names = [readable(name, 50) for name in runs]
+    names = [display_name(name, 50) for name in runs]
     if any(line.validation for panel in panels for line in panel.lines):
         handles.append(Line2D([], [], color=INK, linewidth=1))
         handles.append(Line2D([], [], color=INK, linewidth=1.6, marker="o", markersize=4))
         names += ["training", "validation"]
     # Names are put in afterwards: a legend leaves out those that begin with an underscore.
-    places = list(map(str, range(len(names))))
-    legend = figure.legend(handles, places, loc="upper left", ncols=columns, frameon=False, fontsize=9, borderaxespad=0.6)
+    numbers = list(map(str, range(len(names))))
+    legend = figure.legend(handles, numbers, loc="upper left", ncols=columns, frameon=False, fontsize=9, borderaxespad=0.6)
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)
         text.set_text(name)

@@ -130,29 +130,31 @@ def _without_runs(data: bytes, runs: dict[str, NDArray[np.float64]]) -> bytes:
     Raises:
         UnpicklingError: it would end the process or fill its memory while it is read; not where it is merely wrong.
     """
-    file, place = BytesIO(data), 0
+    file, offset = BytesIO(data), 0
     mark, kept = secrets.token_hex(8), []  # no file can know the texts beforehand
     for count in itertools.count():
-        floats = _FLOATS.match(data, place)  # nearly all of the file
-        if floats and floats.end() - place >= _RUN * _FLOAT.itemsize:
+        floats = _FLOATS.match(data, offset)  # nearly all of the file
+        if floats and floats.end() - offset >= _RUN * _FLOAT.itemsize:
             name = f"{mark}{len(runs)}"
-            runs[name] = np.frombuffer(data, _FLOAT, (floats.end() - place) // _FLOAT.itemsize, place)["value"]
+            runs[name] = np.frombuffer(data, _FLOAT, (floats.end() - offset) // _FLOAT.itemsize, offset)["value"]
             kept.append(b"\x8c" + bytes([len(name)]) + name.encode())  # SHORT_BINUNICODE
         elif floats:
             kept.append(floats[0])
-        place = floats.end() if floats else place
-        code = chr(data[place])
+        offset = floats.end() if floats else offset
+        code = chr(data[offset])
         if code not in _ALLOWED_CODES:
-            raise pickle.UnpicklingError(f"it holds {_OPCODES[code].name if code in _OPCODES else 'no opcode'} at byte {place}")
+            raise pickle.UnpicklingError(
+                f"it holds {_OPCODES[code].name if code in _OPCODES else 'no opcode'} at byte {offset}"
+            )
         opcode = _OPCODES[code]
-        file.seek(place + 1)
+        file.seek(offset + 1)
         argument = opcode.arg.reader(file) if opcode.arg else 0
         if opcode.name in ("BINPUT", "LONG_BINPUT") and int(argument) > count:  # honest ones count up
             raise pickle.UnpicklingError("a memo that leaves places out")
-        start, place = place, file.tell()
+        start, offset = offset, file.tell()
         if opcode.name != "FRAME":
-            kept.append(data[start:place])
-        elif place + int(argument) > len(data):
+            kept.append(data[start:offset])
+        elif offset + int(argument) > len(data):
             raise pickle.UnpicklingError("a frame that is longer than the file")
         if opcode.name == "STOP":
             return b"".join(kept)
@@ -167,19 +169,19 @@ def _result(path: Path, rows: Any, size: int) -> Result:
     # However often a pickle names one list, an honest one has a byte for each score.
     if num_classes > _MOST_CLASSES or len(rows) * num_classes > size:
         raise UserError(f"{path}: claims {len(rows)} rows of {num_classes} classes in {size} bytes; {_RULE}")
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         if problem := _problem(row, num_classes):
-            raise UserError(f"{path}: row {place + 1} of {len(rows)}: {problem}; {_RULE}")
+            raise UserError(f"{path}: row {index + 1} of {len(rows)}: {problem}; {_RULE}")
     try:
         scores = np.empty((len(rows), num_classes))
-        for place, row in enumerate(rows):
-            scores[place] = row["scores"]
+        for index, row in enumerate(rows):
+            scores[index] = row["scores"]
     except OverflowError as error:
         raise UserError(f"{path}: a score is larger than any float; score again, or mend the file") from error
     finite = np.array([np.isfinite(row).all() for row in scores])
     if not finite.all():
-        place = int(finite.argmin())
-        raise UserError(f"{path}: row {place + 1} of {len(rows)}: a score is not finite; score again, or mend the file")
+        index = int(finite.argmin())
+        raise UserError(f"{path}: row {index + 1} of {len(rows)}: a score is not finite; score again, or mend the file")
     labels = np.array([row["label"] for row in rows], dtype=np.int64)
     return Result(path, [row["path"] for row in rows], labels, scores, _summary(path))
 

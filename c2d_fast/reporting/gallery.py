@@ -13,7 +13,7 @@ from c2d_fast.reporting.host_copy import to_host
 
 
 @dataclass(frozen=True)
-class Shown:
+class GalleryClips:
     """Clips with what the model says of them, the worst first."""
 
     clips: NDArray[np.uint8]
@@ -25,7 +25,7 @@ class Shown:
     label_scores: list[float]
     """Probability of each label, 0..1."""
     indices: list[int]
-    """The videos' places in the plan."""
+    """The videos' indices in the plan."""
 
 
 class Gallery:
@@ -43,7 +43,7 @@ class Gallery:
         self.spent_s = 0.0
         """Time that looking has taken."""
 
-    def see(self, batch: Batch, logits: Tensor) -> None:
+    def update(self, batch: Batch, logits: Tensor) -> None:
         """Looks at a batch.
 
         Args:
@@ -65,7 +65,7 @@ class Gallery:
             probabilities = logits.detach().float().softmax(1)
             of_label = probabilities.gather(1, batch.label[:, None])[:, 0]
             best = probabilities.max(1)
-            badness = torch.where(batch.real, 1 - of_label, -1.0)
+            badness = torch.where(batch.valid, 1 - of_label, -1.0)
             columns: tuple[Tensor, ...] = (badness, batch.clip, batch.label, batch.index, best.indices, best.values, of_label)
             if self._kept:
                 columns = tuple(torch.cat(pair) for pair in zip(self._kept, columns, strict=True))
@@ -74,7 +74,7 @@ class Gallery:
             # Those of a few batches wait for the epoch's end, and not in a GPU's memory.
             self._kept = tuple(map(to_host, kept) if self._left == 0 else kept)
 
-    def take(self) -> Shown | None:
+    def pop(self) -> GalleryClips | None:
         """Returns what was kept, or None if nothing was seen. Waits for the device."""
         if self._kept is None:
             return None
@@ -82,8 +82,8 @@ class Gallery:
         if torch.cuda.is_available():
             torch.cuda.current_stream().synchronize()  # copies that are on their way
         badness, clips, labels, indices, guesses, scores, of_label = (column.cpu() for column in kept)
-        real = badness >= 0  # padding is never shown
-        return Shown(
-            clips[real].numpy(),
-            *(column[real].tolist() for column in (labels, guesses, scores, of_label, indices)),
+        valid = badness >= 0  # padding is never shown
+        return GalleryClips(
+            clips[valid].numpy(),
+            *(column[valid].tolist() for column in (labels, guesses, scores, of_label, indices)),
         )

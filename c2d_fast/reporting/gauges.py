@@ -20,7 +20,7 @@ _EVERY_S = 2.0
 class Gauges:
     """Samples this process with its loader workers, and this rank's GPU, until closed.
 
-    What cannot be read is left out: without psutil CPUs and memory, without a GPU or nvidia-ml-py the GPU's figures.
+    What cannot be read is left out: without psutil CPUs and memory, without a GPU or nvidia-ml-py the GPU's metrics.
     """
 
     def __init__(self) -> None:
@@ -41,12 +41,12 @@ class Gauges:
             for each), and of this rank's GPU gpu_percent, gpu_memory_mb (whoever uses it), decoder_percent.
         """
         frames, now_s = worker_counts.total(), time.monotonic()
-        figures = {"decoded_frames_per_s": (frames - self._frames) / max(now_s - self._read_s, 1e-9)}
+        metrics = {"decoded_frames_per_s": (frames - self._frames) / max(now_s - self._read_s, 1e-9)}
         self._frames, self._read_s = frames, now_s
         with self._lock:
             self._latest |= {name: statistics.fmean(values) for name, values in self._samples.items()}
             self._samples.clear()
-            return figures | self._latest  # read again before the next sample, the last ones stand
+            return metrics | self._latest  # read again before the next sample, the last ones stand
 
     def close(self) -> None:
         """Ends the thread; one that waits for a driver is left alone."""
@@ -56,11 +56,11 @@ class Gauges:
     def _sample(self) -> None:
         while self._sources:
             for source in self._sources:
-                figures = {}
+                metrics = {}
                 with contextlib.suppress(Exception):  # a driver, or the system's tables: never the end of a run
-                    figures = source()
+                    metrics = source()
                 with self._lock:
-                    for name, value in figures.items():
+                    for name, value in metrics.items():
                         self._samples[name].append(value)
             if self._end.wait(_EVERY_S):
                 return
@@ -76,7 +76,7 @@ def _host() -> Callable[[], dict[str, float]] | None:
         return None
     calls = itertools.count()
 
-    def figures() -> dict[str, float]:
+    def metrics() -> dict[str, float]:
         rss = own.memory_info().rss
         # Not multiprocessing.active_children(): that hears of their ends, which the loader must hear of.
         for path in Path("/proc/self/task").glob("*/children"):
@@ -86,7 +86,7 @@ def _host() -> Callable[[], dict[str, float]] | None:
         cpu_percent = psutil.cpu_percent()  # since this thread's call before; its first one says nothing
         return {"rss_mb": rss / 1e6} | ({"cpu_percent": cpu_percent} if next(calls) else {})
 
-    return figures
+    return metrics
 
 
 def _gpu() -> Callable[[], dict[str, float]] | None:
@@ -97,14 +97,14 @@ def _gpu() -> Callable[[], dict[str, float]] | None:
     except Exception:  # nvidia-ml-py is not installed, or no driver answers it
         return None
 
-    def figures() -> dict[str, float]:
+    def metrics() -> dict[str, float]:
         return {
             "gpu_percent": nvml.nvmlDeviceGetUtilizationRates(handle).gpu,
             "gpu_memory_mb": nvml.nvmlDeviceGetMemoryInfo(handle).used / 1e6,
             "decoder_percent": nvml.nvmlDeviceGetDecoderUtilization(handle)[0],
         }
 
-    return figures
+    return metrics
 
 
 def _nvml() -> tuple[Any, Any]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TextIO
 
 from c2d_fast.errors import UserError
-from c2d_fast.files import written_whole
+from c2d_fast.files import atomic_write
 from c2d_fast.formats.schemas import Record, ShapeError, decode
 
 
@@ -22,7 +22,7 @@ def open_without_later_steps(path: Path, last_step: int, epochs: int | None) -> 
     try:
         lines = path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []
         if path.exists():
-            with written_whole(path) as partial:  # a run that is killed here loses none of what it had
+            with atomic_write(path) as partial:  # a run that is killed here loses none of what it had
                 partial.write_text("".join(line for line in lines if _stands(line, last_step, epochs)))
         return path.open("a", buffering=1)
     except OSError as error:

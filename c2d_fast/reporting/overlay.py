@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
 from c2d_fast.reporting.sheet import Colour, draw_text
-from c2d_fast.video.orientation import turned
+from c2d_fast.video.orientation import apply_orientation
 from c2d_fast.video.reader import DecodeError, frame_orientation, open_video, reason, video_stream
 from c2d_fast.video.writer import write_video
 
@@ -50,7 +50,7 @@ def write_overlay(source: Path, target: Path, lines: Sequence[tuple[str, Colour]
 def _frames(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[NDArray[np.uint8]]:
     try:
         for frame in container.decode(stream):
-            picture: Any = turned(frame.to_ndarray(format="rgb24"), frame_orientation(frame))
+            picture: Any = apply_orientation(frame.to_ndarray(format="rgb24"), frame_orientation(frame))
             times = -(-_LEAST_WIDTH // picture.shape[1])
             yield picture.repeat(times, 0).repeat(times, 1) if times > 1 else picture
     except (av.FFmpegError, ValueError) as error:  # whoever writes the video would take it for an error of the disk

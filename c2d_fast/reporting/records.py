@@ -1,4 +1,4 @@
-"""What a run tells: the console, JSON lines and TensorBoard, from the same figures. It keeps account of its own time."""
+"""What a run tells: the console, JSON lines and TensorBoard, from the same metrics. It keeps account of its own time."""
 
 import threading
 import time
@@ -15,12 +15,12 @@ from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
 from c2d_fast.formats.schemas import encode
 from c2d_fast.reporting import charts
-from c2d_fast.reporting.board import Board
 from c2d_fast.reporting.gallery import Gallery
 from c2d_fast.reporting.gauges import Gauges
 from c2d_fast.reporting.metrics_file import open_without_later_steps
-from c2d_fast.reporting.pictures import Pictures
+from c2d_fast.reporting.picture_schedule import PictureSchedule
 from c2d_fast.reporting.scores import Scores
+from c2d_fast.reporting.tensorboard_writer import TensorBoardWriter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,16 +45,16 @@ class Records:
         first_step: int,
         total_steps: int,
         epochs: int | None = None,
-        pictures: Pictures | None = None,
+        pictures: PictureSchedule | None = None,
         gauges: Gauges | None = None,
     ):
         self._folder, self._writes = folder, True
-        self._pictures, self._gauges = pictures or Pictures(epochs=0, every=0), gauges
+        self._pictures, self._gauges = pictures or PictureSchedule(epochs=0, every=0), gauges
         # Steps after the checkpoint that a resumed run starts from are taken again: their old records go.
         self._jsonl = open_without_later_steps(folder / "metrics.jsonl", first_step, epochs)
         self._machine = open_without_later_steps(folder / "machine.jsonl", first_step, epochs)
         try:
-            self._board = Board(folder, purge_step=first_step + 1 if first_step else None)
+            self._writer = TensorBoardWriter(folder, purge_step=first_step + 1 if first_step else None)
         except (OSError, ValueError) as error:
             raise UserError(
                 f"--out {folder}: cannot be written to ({_reason(error)}); free the disk or give another"
@@ -70,7 +70,7 @@ class Records:
 
     def config(self, config: dict[str, Any]) -> None:
         """Writes the configuration of the run to TensorBoard: as text, and as hyperparameters."""
-        self._try(lambda: self._board.config(config, _SCORES))
+        self._try(lambda: self._writer.config(config, _SCORES))
 
     def start(self) -> None:
         """Starts the clocks: the first step is next."""
@@ -84,21 +84,21 @@ class Records:
             self._bar.set_description(description, refresh=False)
             self._bar.update()
 
-    def train(self, step: int, epoch: int, figures: dict[str, float], *, last: bool) -> None:
-        """Records training figures, and what the machine did meanwhile.
+    def train(self, step: int, epoch: int, metrics: dict[str, float], *, last: bool) -> None:
+        """Records training metrics, and what the machine did meanwhile.
 
         Args:
             step: optimizer steps taken.
             epoch: counted from 1.
-            figures: loss, top1 and top5 (per cent), gradient_norm, lr, clips_per_s, data_wait_percent.
+            metrics: loss, top1 and top5 (per cent), gradient_norm, lr, clips_per_s, data_wait_percent.
             last: this is the epoch's last record: the console always shows it.
         """
         with self._timed():
-            self._write("train", step, epoch, figures)
-            self._write("machine", step, epoch, self._pace(step))
+            self._write("train", step, epoch, metrics)
+            self._write("machine", step, epoch, self._step_timing(step))
             text = (
-                f"loss {figures['loss']:.3f}  top-1 {figures['top1']:.1f} %  {figures['clips_per_s']:.1f} clips/s  "
-                f"data wait {figures['data_wait_percent']:.0f} %"
+                f"loss {metrics['loss']:.3f}  top-1 {metrics['top1']:.1f} %  {metrics['clips_per_s']:.1f} clips/s  "
+                f"data wait {metrics['data_wait_percent']:.0f} %"
             )
             self._bar.set_postfix_str(text, refresh=False)
             now = time.monotonic()
@@ -106,22 +106,22 @@ class Records:
                 self._last_line_s = now
                 left = (now - self._started_s) / max(step - self._first_step, 1) * (self._total_steps - step)
                 eta = timedelta(seconds=round(left))
-                print(f"epoch {epoch}  step {step}/{self._total_steps}  {text}  lr {figures['lr']:.3g}  eta {eta}")
+                print(f"epoch {epoch}  step {step}/{self._total_steps}  {text}  lr {metrics['lr']:.3g}  eta {eta}")
 
-    def validation(self, step: int, epoch: int, figures: dict[str, float], text: str) -> None:
-        """Records validation figures (loss, top1 and top5 in per cent) and shows the text."""
+    def validation(self, step: int, epoch: int, metrics: dict[str, float], text: str) -> None:
+        """Records validation metrics (loss, top1 and top5 in per cent) and shows the text."""
         with self._timed():
-            self._write("val", step, epoch, figures)
+            self._write("val", step, epoch, metrics)
             for name, value in self._pictures.published.items():
-                self._try(lambda name=name, value=value: self._board.scalar(f"published/{name}", value, step))  # type: ignore[misc]
-            self._try(self._board.flush)
+                self._try(lambda name=name, value=value: self._writer.scalar(f"published/{name}", value, step))  # type: ignore[misc]
+            self._try(self._writer.flush)
             self.say(text)
 
-    def best(self, step: int, epoch: int, figures: dict[str, float]) -> None:
+    def best(self, step: int, epoch: int, metrics: dict[str, float]) -> None:
         """Records the best validation so far (top1 and top5 in per cent), for the table of hyperparameters."""
         with self._timed():
-            for tag, value in zip(_BEST, (figures["top1"], figures["top5"], epoch), strict=True):
-                self._try(lambda tag=tag, value=value: self._board.scalar(tag, value, step))  # type: ignore[misc]
+            for tag, value in zip(_BEST, (metrics["top1"], metrics["top5"], epoch), strict=True):
+                self._try(lambda tag=tag, value=value: self._writer.scalar(tag, value, step))  # type: ignore[misc]
 
     def begin_epoch(self, epoch: int) -> bool:
         """Starts the clock of an epoch's steps; says whether its clips are to be kept for pictures.
@@ -142,15 +142,15 @@ class Records:
             kind: train or val.
             step: optimizer steps taken.
             gallery: has seen them; its time is recording's, too.
-            name: says which video has a place in the plan.
+            name: says which video has an index in the plan.
         """
 
         def draw() -> None:
-            shown = gallery.take()
+            shown = gallery.pop()
             if shown and shown.labels:
                 classes = self._classes(max(*shown.labels, *shown.guesses) + 1)
                 names = [name(index).partition(": ")[2] for index in shown.indices]
-                self._try(lambda: self._board.clips(f"{kind}/clips", shown, classes, names, step))
+                self._try(lambda: self._writer.clips(f"{kind}/clips", shown, classes, names, step))
 
         with self._timed():
             self._spent_s += gallery.spent_s
@@ -184,7 +184,7 @@ class Records:
         """Shows a line above the bar."""
         tqdm.write(text) if not self._bar.disable else print(text)
 
-    def percent(self) -> float:
+    def overhead_percent(self) -> float:
         """Returns the share of the time since start() that recording has taken, in per cent."""
         return 100 * self._spent_s / max(time.monotonic() - self._started_s, 1e-9)
 
@@ -193,14 +193,14 @@ class Records:
         steps, elapsed_ms = self._step - self._first_step, 1000 * (time.monotonic() - self._started_s)
         with self._timed():
             self._bar.close()
-            self._try(lambda: self._board.close(finished=finished))
+            self._try(lambda: self._writer.close(finished=finished))
             self._try(self._jsonl.close)
             self._try(self._machine.close)
             if self._gauges:
                 self._gauges.close()
         if finished:
             each = f": {1000 * self._spent_s / steps:.2f} ms for each step of {elapsed_ms / steps:.0f} ms" if steps else ""
-            self.say(f"recording took {self.percent():.2f} % of the time{each}, validation and pictures included")
+            self.say(f"recording took {self.overhead_percent():.2f} % of the time{each}, validation and pictures included")
 
     def _draw(self, draw: Callable[[], None]) -> None:
         if self._affords is None:  # known at the end of an epoch, and the same for all of its pictures
@@ -216,14 +216,14 @@ class Records:
 
     def _figure(self, tag: str, figure: "Figure", step: int) -> None:
         width, height = (figure.get_size_inches() * figure.dpi).round().astype(int).tolist()
-        file = charts.png(figure)
-        self._try(lambda: self._board.image(tag, file, (height, width), step))
+        file = charts.encode_png(figure)
+        self._try(lambda: self._writer.image(tag, file, (height, width), step))
 
-    def _pace(self, step: int) -> dict[str, float]:
+    def _step_timing(self, step: int) -> dict[str, float]:
         now_s, (last_step, last_s) = time.monotonic(), self._last
         self._last = (step, now_s)
-        pace = {"step_ms": 1000 * (now_s - last_s) / (step - last_step)} if step > last_step else {}
-        return {**pace, "recording_percent": self.percent(), **(self._gauges.read() if self._gauges else {})}
+        timing = {"step_ms": 1000 * (now_s - last_s) / (step - last_step)} if step > last_step else {}
+        return {**timing, "recording_percent": self.overhead_percent(), **(self._gauges.read() if self._gauges else {})}
 
     def _classes(self, count: int) -> list[str]:
         names = list(self._pictures.classes)
@@ -239,13 +239,13 @@ class Records:
             if not self._depth:  # within another one it is counted there
                 self._spent_s += time.perf_counter() - started_s
 
-    def _write(self, kind: str, step: int, epoch: int, figures: dict[str, float]) -> None:
-        line = {"kind": kind, "step": step, "epoch": epoch, "time_s": round(time.time(), 3), **figures}
+    def _write(self, kind: str, step: int, epoch: int, metrics: dict[str, float]) -> None:
+        line = {"kind": kind, "step": step, "epoch": epoch, "time_s": round(time.time(), 3), **metrics}
         # What depends on the machine stands apart: of the rest a resumed run has the same to the bit.
         file = self._machine if kind == "machine" else self._jsonl
         self._try(lambda: file.write(encode(line) + "\n"))
-        for name, value in figures.items():
-            self._try(lambda name=name, value=value: self._board.scalar(f"{kind}/{name}", value, step))  # type: ignore[misc]
+        for name, value in metrics.items():
+            self._try(lambda name=name, value=value: self._writer.scalar(f"{kind}/{name}", value, step))  # type: ignore[misc]
 
     def _try(self, write: Callable[[], object]) -> None:
         if not self._writes:
@@ -276,13 +276,13 @@ class NoRecords(Records):
     def step(self, description: str) -> None:
         """Records nothing."""
 
-    def train(self, step: int, epoch: int, figures: dict[str, float], *, last: bool) -> None:
+    def train(self, step: int, epoch: int, metrics: dict[str, float], *, last: bool) -> None:
         """Records nothing."""
 
-    def validation(self, step: int, epoch: int, figures: dict[str, float], text: str) -> None:
+    def validation(self, step: int, epoch: int, metrics: dict[str, float], text: str) -> None:
         """Records nothing."""
 
-    def best(self, step: int, epoch: int, figures: dict[str, float]) -> None:
+    def best(self, step: int, epoch: int, metrics: dict[str, float]) -> None:
         """Records nothing."""
 
     def begin_epoch(self, epoch: int) -> bool:

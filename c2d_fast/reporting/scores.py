@@ -31,7 +31,7 @@ class Scores:
     num_listed: int | None = None
     """Videos in the list, broken ones included; None: as many as have a row here."""
 
-    def share(self) -> str:
+    def coverage_text(self) -> str:
         """Returns ", n of m videos" where not all of the list could be scored, otherwise nothing."""
         listed = len(self.labels) if self.num_listed is None else self.num_listed
         return "" if self.num_scored == listed else f", {self.num_scored} of {listed} videos"

@@ -19,7 +19,7 @@ Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Card:
+class Tile:
     """A clip and the lines that stand above it."""
 
     clip: NDArray[np.uint8]
@@ -27,11 +27,11 @@ class Card:
     lines: Sequence[tuple[str, Colour]]
 
 
-def draw_sheet(cards: Sequence[Card], *, frame_px: int = 112, width: int = 1860, title: str = "") -> NDArray[np.uint8]:
+def draw_sheet(tiles: Sequence[Tile], *, frame_px: int = 112, width: int = 1860, title: str = "") -> NDArray[np.uint8]:
     """Draws clips, their frames from left to right.
 
     Args:
-        cards: one at least, clips of one length.
+        tiles: one at least, clips of one length.
         frame_px: shorter side of a frame in the picture.
         width: of the picture, in pixels, as far as one clip fits it.
         title: stands above all.
@@ -39,25 +39,25 @@ def draw_sheet(cards: Sequence[Card], *, frame_px: int = 112, width: int = 1860,
     Returns:
         RGB, uint8 [H, W, C].
     """
-    strips, title = [_strip(card.clip, frame_px) for card in cards], _printable(title)
+    strips, title = [_strip(tile.clip, frame_px) for tile in tiles], _printable(title)
     cell_px, height = max(strips[0].width, _CELL_PX), strips[0].height
-    num_lines = max(len(card.lines) for card in cards)
+    num_lines = max(len(tile.lines) for tile in tiles)
     cell_w, cell_h = cell_px + _GAP, num_lines * _LINE_PX + height + 2 * _GAP
-    columns = min(max(width // cell_w, 1), len(cards))
+    columns = min(max(width // cell_w, 1), len(tiles))
     top = _LINE_PX + _GAP if title else 0
-    size = (max(columns * cell_w + _GAP, _GAP + text_width(title)), top + -(-len(cards) // columns) * cell_h)
+    size = (max(columns * cell_w + _GAP, _GAP + text_width(title)), top + -(-len(tiles) // columns) * cell_h)
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP, _GAP // 2), title, INK, font())
-    for place, (card, strip) in enumerate(zip(cards, strips, strict=True)):
-        x, y = _GAP + place % columns * cell_w, top + place // columns * cell_h
-        for number, (text, colour) in enumerate(card.lines):
-            draw.text((x, y + number * _LINE_PX), fitted(text, cell_px), colour, font())
+    for index, (tile, strip) in enumerate(zip(tiles, strips, strict=True)):
+        x, y = _GAP + index % columns * cell_w, top + index // columns * cell_h
+        for number, (text, colour) in enumerate(tile.lines):
+            draw.text((x, y + number * _LINE_PX), fit_text(text, cell_px), colour, font())
         sheet.paste(strip, (x, y + num_lines * _LINE_PX))
     return np.asarray(sheet)
 
 
-def jpeg(picture: NDArray[np.uint8]) -> bytes:
+def encode_jpeg(picture: NDArray[np.uint8]) -> bytes:
     """Returns a picture as a JPEG file: many times quicker to write than PNG."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=88)
@@ -75,12 +75,12 @@ def draw_text(lines: Sequence[tuple[str, Colour]], width: int, *, text_px: int =
     picture = Image.new("RGB", (width, line_px * len(lines) + text_px // 2), (0, 0, 0))
     draw = ImageDraw.Draw(picture)
     for number, (text, colour) in enumerate(lines):
-        place = (text_px // 2, text_px // 4 + number * line_px)
-        draw.text(place, fitted(text, width - text_px, text_px), colour, font(text_px))
+        corner = (text_px // 2, text_px // 4 + number * line_px)
+        draw.text(corner, fit_text(text, width - text_px, text_px), colour, font(text_px))
     return np.asarray(picture)
 
 
-def fitted(text: str, width: int, text_px: int = _TEXT_PX) -> str:
+def fit_text(text: str, width: int, text_px: int = _TEXT_PX) -> str:
     """Shortens a text in its middle to so many pixels: of a path both ends tell most."""
     text = _printable(text)
     if text_width(text, text_px) <= width:

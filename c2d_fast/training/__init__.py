@@ -2,21 +2,21 @@
 
 May import: reporting, model, loading.batch, formats, processes.
 
-trainer.py       the loop
-train_step.py    one optimizer step, applied or not
-schedule.py      optimizer and learning rate
-batch_norm.py    running statistics over ranks
-metrics.py       counts losses and hits on the device
-evaluate.py      views averaged by video
-distributed.py   the ranks: what they share and decide together
-pace.py          clips per second, and how far the host is ahead
-watchdog.py      ends a run that gets no further
-checkpoints.py   when to save, which to keep, which is the newest whole one
-run_folder.py    finds or makes the run's folder
-folder_lock.py   one run in a folder at a time
-determinism.py   fast kernels or repeatable ones
-cuda_waits.py    waits for a GPU asleep
-batch_finder.py  `--batch-size auto`
-step_profile.py  `--profile`
-batch_log.py     `--log-batches`
+trainer.py        the loop
+train_step.py     one optimizer step, applied or not
+schedule.py       optimizer and learning rate
+batch_norm.py     running statistics over ranks
+metrics.py        counts losses and hits on the device
+evaluate.py       views averaged by video
+distributed.py    the ranks: what they share and decide together
+throughput.py     clips per second, and how far the host is ahead
+watchdog.py       ends a run that gets no further
+checkpoints.py    when to save, which to keep, which is the newest whole one
+run_folder.py     finds or makes the run's folder
+folder_lock.py    one run in a folder at a time
+determinism.py    fast kernels or repeatable ones
+blocking_sync.py  waits for a GPU asleep
+batch_finder.py   `--batch-size auto`
+step_profile.py   `--profile`
+batch_log.py      `--log-batches`
 """

@@ -19,7 +19,7 @@ _STEPS = 3
 
 
 @dataclass(frozen=True)
-class Tried:
+class Trial:
     """One batch size and what it brings."""
 
     batch_size: int
@@ -41,7 +41,7 @@ def find_batch_size(recipe: Recipe, device: torch.device, precision: Precision, 
         The batch size, and one line for the user that says what was tried.
     """
     most = max(most if device.type == "cuda" else min(most, recipe.training.clips_per_gpu), 1)
-    tried: list[Tried] = []
+    tried: list[Trial] = []
     size = 1 if fewest_values(recipe, 1) > 1 else 2
     while size <= most:
         one = _try(recipe, device, precision, size)
@@ -59,7 +59,7 @@ def find_batch_size(recipe: Recipe, device: torch.device, precision: Precision, 
     return chosen.batch_size, f"batch size auto: clips/s by batch size {each}; taken: {chosen.batch_size}"
 
 
-def _try(recipe: Recipe, device: torch.device, precision: Precision, size: int) -> Tried | None:
+def _try(recipe: Recipe, device: torch.device, precision: Precision, size: int) -> Trial | None:
     """Measures a batch size; None where it does not fit."""
     try:
         return _measure(recipe, device, precision, size)
@@ -70,7 +70,7 @@ def _try(recipe: Recipe, device: torch.device, precision: Precision, size: int) 
             torch.cuda.empty_cache()
 
 
-def _measure(recipe: Recipe, device: torch.device, precision: Precision, size: int) -> Tried:
+def _measure(recipe: Recipe, device: torch.device, precision: Precision, size: int) -> Trial:
     with torch.random.fork_rng():  # what the run draws later is the same without this
         model = C2D(recipe.model).to(device).train()
         shape = (size, recipe.clip.num_frames, recipe.crop.size, recipe.crop.size, 3)
@@ -94,7 +94,7 @@ def _measure(recipe: Recipe, device: torch.device, precision: Precision, size: i
     memory = 0.0
     if device.type == "cuda":
         memory = torch.cuda.max_memory_reserved(device) / torch.cuda.get_device_properties(device).total_memory
-    return Tried(size, size * (_STEPS - 1) / seconds, memory)
+    return Trial(size, size * (_STEPS - 1) / seconds, memory)
 
 
 def _wait(device: torch.device) -> None:

@@ -61,7 +61,7 @@ class RunningStatistics:
         if self._tensors:
             torch._foreach_copy_(self._tensors, list(vector.split(self._sizes)))
 
-    def keep_if(self, good: Tensor, before: Tensor) -> None:
+    def restore_unless(self, good: Tensor, before: Tensor) -> None:
         """Puts back what was before, unless the step was good (bool, on the device). Waits for nothing."""
         if self._tensors:
             self.set(torch.where(good, self.vector(), before))

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from c2d_fast import console
-from c2d_fast.errors import EXIT_START_AGAIN, TRAIN_FLAGS, EndedError, ToldElsewhereError, UserError, start_again
-from c2d_fast.training.cuda_waits import sleep_in_waits
+from c2d_fast.errors import EXIT_START_AGAIN, TRAIN_FLAGS, EndedError, ReportedElsewhereError, UserError, restart_hint
+from c2d_fast.training.blocking_sync import use_blocking_sync
 
 T = TypeVar("T")
 
@@ -31,8 +31,8 @@ class Votes(NamedTuple):
     stop: int
     """The signal that asks for an end, 0 without."""
     save: bool
-    news: bool
-    """Whether a rank has found broken videos."""
+    exchange: bool
+    """Whether a rank has found broken videos that the others do not know yet."""
 
 
 class Group:
@@ -40,7 +40,7 @@ class Group:
 
     def __init__(self, rank: int = 0, world: int = 1, local_rank: int = 0, local_world: int = 1):
         self.rank, self.world, self.local_rank, self.local_world = rank, world, local_rank, local_world
-        self.again = start_again(TRAIN_FLAGS)
+        self.remedy = restart_hint(TRAIN_FLAGS)
         """What to do where another rank is lost."""
         self._control: Any = None
         self._pending: tuple[Tensor, Any] | None = None
@@ -62,7 +62,7 @@ class Group:
             # Tensors on a CPU go through Gloo also where GPUs are: what Python decides together never waits for a GPU.
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             if torch.cuda.is_available():
-                sleep_in_waits(self.local_rank)
+                use_blocking_sync(self.local_rank)
                 torch.cuda.set_device(self.local_rank)
             try:
                 store, _, _ = next(rendezvous("env://", self.rank, self.world, timeout=_TIMEOUT))
@@ -86,7 +86,7 @@ class Group:
         elif isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _LOST):
             reason = str(error).partition("\n")[0][:120]
             raise EndedError(
-                f"rank {self.rank}: lost another rank ({reason}); what that one says tells why; {self.again}",
+                f"rank {self.rank}: lost another rank ({reason}); what that one says tells why; {self.remedy}",
                 EXIT_START_AGAIN,
             ) from error
 
@@ -103,8 +103,8 @@ class Group:
         if before is None:
             return Votes(0, False, False)
         before[1].wait()
-        stop, save, news = before[0].tolist()
-        return Votes(stop, bool(save), bool(news))
+        stop, save, exchange = before[0].tolist()
+        return Votes(stop, bool(save), bool(exchange))
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Adds up a tensor over the ranks, in place."""
@@ -118,7 +118,7 @@ class Group:
             dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return tensor
 
-    def gather(self, tensor: Tensor) -> Tensor:
+    def all_gather(self, tensor: Tensor) -> Tensor:
         """Returns the ranks' tensors, [world, ...]."""
         if self.world == 1:
             return tensor[None]
@@ -126,7 +126,7 @@ class Group:
         dist.all_gather(rows, tensor)
         return torch.stack(rows)
 
-    def share(self, value: T) -> list[T]:
+    def all_gather_object(self, value: T) -> list[T]:
         """Returns every rank's value, by rank."""
         if self.world == 1:
             return [value]
@@ -134,7 +134,7 @@ class Group:
         dist.all_gather_object(values, value, group=self._control)
         return values
 
-    def first(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Returns the first rank's value."""
         if self.world == 1:
             return value
@@ -142,7 +142,7 @@ class Group:
         dist.broadcast_object_list(values, src=0, group=self._control)
         return values[0]  # type: ignore[return-value]
 
-    def together(self, function: Callable[[], T]) -> T:
+    def run_on_all(self, function: Callable[[], T]) -> T:
         """Calls a function on every rank. Where it fails on one, all fail, and the message is printed once.
 
         Raises:
@@ -155,25 +155,27 @@ class Group:
             result = function()
         except UserError as error:
             problem = str(error)
-        problems = self.share(problem)
+        problems = self.all_gather_object(problem)
         failed = next((rank for rank, text in enumerate(problems) if text), None)
         if failed is None:
             return result  # type: ignore[return-value]
-        raise (UserError if self.is_first else ToldElsewhereError)((f"rank {failed}: " if failed else "") + problems[failed])
+        raise (UserError if self.is_first else ReportedElsewhereError)(
+            (f"rank {failed}: " if failed else "") + problems[failed]
+        )
 
-    def by_first(self, function: Callable[[], T]) -> T:
+    def run_on_first(self, function: Callable[[], T]) -> T:
         """Calls a function on the first rank, and returns its result on all.
 
         Raises:
             UserError: the function's.
         """
-        return self.first(self.together(lambda: function() if self.is_first else None))  # type: ignore[arg-type,return-value]
+        return self.broadcast(self.run_on_all(lambda: function() if self.is_first else None))  # type: ignore[arg-type,return-value]
 
-    def one_by_node(self, function: Callable[[], T]) -> T:
+    def run_leaders_first(self, function: Callable[[], T]) -> T:
         """Calls a function on every rank: on one of each machine first, the others then find what it has cached."""
         leads = self.local_rank == 0
-        result = self.together(lambda: function() if leads else None)
-        return self.together(lambda: result if leads else function())  # type: ignore[arg-type,return-value]
+        result = self.run_on_all(lambda: function() if leads else None)
+        return self.run_on_all(lambda: result if leads else function())  # type: ignore[arg-type,return-value]
 
 
 def group_of_environment(flags: AbstractSet[str] = TRAIN_FLAGS) -> Group:
@@ -198,7 +200,7 @@ def group_of_environment(flags: AbstractSet[str] = TRAIN_FLAGS) -> Group:
     if gpus and local_rank >= gpus:
         raise UserError(f"LOCAL_RANK is {local_rank}, but this machine has {gpus} GPUs: lower torchrun's --nproc-per-node")
     group = Group(rank, world, local_rank, _number("LOCAL_WORLD_SIZE", 1))
-    group.again = start_again(flags)
+    group.remedy = restart_hint(flags)
     return group
 
 

@@ -22,7 +22,7 @@ def evaluate(
     precision: Precision,
     num_listed: int | None = None,
     group: Group | None = None,
-    gives_up: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
     gallery: Gallery | None = None,
 ) -> Scores | None:
     """Scores every video of a source; with several ranks each scores its part, and all get the scores of all.
@@ -36,7 +36,7 @@ def evaluate(
         precision: of the forward pass.
         num_listed: videos in the list, broken ones included (default: the source's).
         group: the ranks that share the list (default: this one has all of it).
-        gives_up: called before each batch; once it says so on any rank, the result is None on all.
+        should_stop: called before each batch; once it says so on any rank, the result is None on all.
         gallery: is shown the views of this rank.
     """
     group, stopped = group or Group(), False
@@ -48,19 +48,19 @@ def evaluate(
     labels = torch.full((source.num_videos,), -1, device=device)
     # Nothing in this loop waits for the device.
     for batch in source.views():
-        if stopped := gives_up():
+        if stopped := should_stop():
             break
         with precision.autocast(device):
             logits = model(batch.clip).float()
         if gallery:
-            gallery.see(batch, logits)
+            gallery.update(batch, logits)
         scores = logits.softmax(1) if average_probabilities else logits
-        counted = batch.real.to(scores.dtype)
+        counted = batch.valid.to(scores.dtype)
         sums.index_add_(0, batch.index, scores * counted[:, None])
         views.index_add_(0, batch.index, counted)
         labels[batch.index] = batch.label
     model.train(was_training)
-    if any(group.share(stopped)):
+    if any(group.all_gather_object(stopped)):
         return None
     # Of a video that another rank scores a rank has zeros, and no label.
     for sum_ in (sums, views):

@@ -10,7 +10,7 @@ from c2d_fast.reporting.scores import hits
 from c2d_fast.training.distributed import Group
 
 
-class Tally:
+class RunningMetrics:
     """Sums over batches and steps, kept on the device until they are asked for."""
 
     SIZE = 6
@@ -22,9 +22,9 @@ class Tally:
         sums = sums if len(sums) == self.SIZE else [0.0] * self.SIZE
         self._sums = torch.tensor(sums, dtype=torch.float64, device=device)
 
-    def add(self, figures: Tensor, norm: Tensor, steps: Tensor) -> None:
-        """Adds what figures() says of a batch, or the sum of several batches, with the gradient's norm and number of steps."""
-        self._sums += torch.cat([figures, torch.stack([norm.double(), steps.double()])])
+    def add(self, batch_sums: Tensor, norm: Tensor, steps: Tensor) -> None:
+        """Adds batch_sums() of a batch, or the sum of several, with the gradient's norm and the number of steps."""
+        self._sums += torch.cat([batch_sums, torch.stack([norm.double(), steps.double()])])
 
     def sums(self, group: Group) -> list[float]:
         """Returns the sums over all ranks. Waits for the device."""
@@ -47,7 +47,7 @@ class Tally:
         }
 
 
-def figures(loss: Tensor, logits: Tensor, label: Tensor) -> Tensor:
+def batch_sums(loss: Tensor, logits: Tensor, label: Tensor) -> Tensor:
     """Returns [sum of losses, top-1 hits, top-5 hits, clips] of a batch, float64.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from c2d_fast.errors import UserError
-from c2d_fast.files import written_whole
+from c2d_fast.files import atomic_write
 from c2d_fast.formats.schemas import encode
 from c2d_fast.versions import installed_dali, version_of
 
@@ -124,7 +124,7 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
     if path.exists():
         path = folder / f"config-resumed-{time.strftime('%Y%m%d-%H%M%S')}.json"
     try:
-        with written_whole(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text(encode(config, indent=2) + "\n")
     except OSError as error:
         raise UserError(

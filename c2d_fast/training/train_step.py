@@ -18,22 +18,22 @@ from c2d_fast.reporting.gallery import Gallery
 from c2d_fast.reporting.host_copy import to_host
 from c2d_fast.training.batch_norm import RunningStatistics
 from c2d_fast.training.distributed import Group
-from c2d_fast.training.metrics import Tally, figures
+from c2d_fast.training.metrics import RunningMetrics, batch_sums
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepResult:
     """What has become of a step. Its tensors may still be on their way from a GPU."""
 
     step: int
-    good: Tensor
+    applied: Tensor
     """bool, on the CPU: whether the gradients were finite, and the step was applied."""
     losses: Tensor
     """Mean loss of each of this rank's batches, on the device."""
     indices: list[Tensor]
-    """Of each of them the videos' places in the plan, on the device."""
+    """Of each of them the videos' indices in the plan, on the device."""
 
 
 @dataclass(kw_only=True)
@@ -54,9 +54,9 @@ class TrainStep:
     """Batches that a step takes; their gradients are averaged."""
     gallery: Gallery | None = None
     """Is shown what the model is fed, while there is one."""
-    before: Tensor | None = None
+    statistics_before: Tensor | None = None
     """Running statistics before the step."""
-    stage: str = "idle"
+    phase: str = "idle"
     """idle, computing (weights are those of the step before) or updating (they are neither the old nor the new ones)."""
 
     @cached_property
@@ -69,20 +69,20 @@ class TrainStep:
         """Returns where the model is."""
         return next(self.model.parameters()).device
 
-    def __call__(self, batches: Iterator[Batch], step: int, tally: Tally) -> Outcome:
+    def __call__(self, batches: Iterator[Batch], step: int, metrics: RunningMetrics) -> StepResult:
         """Takes a step; nothing in it waits for a GPU.
 
         Args:
             batches: as many are taken as a step needs.
             step: its number, counted from 1 over the whole run.
-            tally: gets the loss and the hits, if the step is good.
+            metrics: gets the loss and the hits, if the step is good.
 
         Raises:
             UserError: the memory does not suffice.
         """
         taken: list[Batch] = []
         try:
-            return self._take(batches, step, tally, taken)
+            return self._take(batches, step, metrics, taken)
         except (
             RuntimeError,
             MemoryError,
@@ -91,36 +91,36 @@ class TrainStep:
                 raise UserError(self._advice(step, len(taken[-1].label) if taken else 0)) from error
             raise
 
-    def _take(self, batches: Iterator[Batch], step: int, tally: Tally, taken: list[Batch]) -> Outcome:
+    def _take(self, batches: Iterator[Batch], step: int, metrics: RunningMetrics, taken: list[Batch]) -> StepResult:
         losses, sums = [], torch.zeros(4, dtype=torch.float64, device=self.device)
-        self.before = before = self.statistics.vector()
+        self.statistics_before = before = self.statistics.vector()
         self.optimizer.zero_grad(set_to_none=True)
-        for place in range(self.accumulate):
+        for micro_step in range(self.accumulate):
             batch = next(batches, None)
             assert batch is not None, "the source gave fewer batches than its epoch has steps"
             taken.append(batch)
-            self.stage = "computing"
-            self._seed_dropout(step, place)
-            with self._without_sync(last=place == self.accumulate - 1):
+            self.phase = "computing"
+            self._seed_dropout(step, micro_step)
+            with self._without_sync(last=micro_step == self.accumulate - 1):
                 with self.precision.autocast(self.device):
                     logits = self.forward(batch.clip)
                 loss = F.cross_entropy(logits, batch.label)
                 # With several ranks the last backward also averages the gradients over them.
                 self.scaler.scale(loss / self.accumulate).backward()
             if self.gallery:
-                self.gallery.see(batch, logits)
+                self.gallery.update(batch, logits)
             losses.append(loss.detach())
-            sums += figures(loss, logits, batch.label)
+            sums += batch_sums(loss, logits, batch.label)
         self.scaler.unscale_(self.optimizer)
         # The same on every rank, whichever had the bad batch: the gradients have been averaged. A loss that is not finite shows
         # in them, too.
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
         good = norm.isfinite()
-        self.stage = "updating"
+        self.phase = "updating"
         self._apply(good)
-        self.statistics.keep_if(good, before)
-        tally.add(torch.where(good, sums, 0), torch.where(good, norm, 0), good)
-        return Outcome(step, to_host(good), torch.stack(losses), [batch.index for batch in taken])
+        self.statistics.restore_unless(good, before)
+        metrics.add(torch.where(good, sums, 0), torch.where(good, norm, 0), good)
+        return StepResult(step, to_host(good), torch.stack(losses), [batch.index for batch in taken])
 
     def _apply(self, good: Tensor) -> None:
         if self.scaler.is_enabled():
@@ -133,10 +133,10 @@ class TrainStep:
         elif good:
             self.optimizer.step()
 
-    def _seed_dropout(self, step: int, place: int) -> None:
+    def _seed_dropout(self, step: int, micro_step: int) -> None:
         # A function of the step and of the batch's place in it: a resumed run drops what an uninterrupted one does, and one
         # rank that accumulates what several do.
-        part = place * self.group.world + self.group.rank
+        part = micro_step * self.group.world + self.group.rank
         torch.manual_seed(int(np.random.SeedSequence([self.seed, step, part]).generate_state(1)[0]))
 
     def _without_sync(self, *, last: bool) -> AbstractContextManager[None]:

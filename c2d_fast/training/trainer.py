@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from c2d_fast.errors import ToldElsewhereError, UserError
+from c2d_fast.errors import ReportedElsewhereError, UserError
 from c2d_fast.loading.batch import TrainSource
 from c2d_fast.processes.signals import StopSignals
 from c2d_fast.recipe import Training
@@ -16,11 +16,11 @@ from c2d_fast.reporting.records import Records
 from c2d_fast.reporting.scores import Scores
 from c2d_fast.training.checkpoints import Checkpoints
 from c2d_fast.training.distributed import Group, Votes
-from c2d_fast.training.metrics import Tally
-from c2d_fast.training.pace import Meter, Pace
+from c2d_fast.training.metrics import RunningMetrics
 from c2d_fast.training.schedule import load_moments, lr_at
 from c2d_fast.training.step_profile import StepProfile
-from c2d_fast.training.train_step import Outcome, TrainStep
+from c2d_fast.training.throughput import InFlightSteps, ThroughputMeter
+from c2d_fast.training.train_step import StepResult, TrainStep
 
 _RECORD_EVERY_STEPS = 20
 _MOST_SKIPPED_IN_A_ROW = 3
@@ -40,7 +40,7 @@ class Problems(Protocol):
     """What a rank has found broken and the others do not know yet."""
 
     @property
-    def has_news(self) -> bool:
+    def has_pending(self) -> bool:
         """Says whether there is any."""
         ...
 
@@ -85,13 +85,13 @@ class Trainer:
     group: Group
     signals: StopSignals
     val_name: Callable[[int], str] = str
-    """Says which video of the validation list has a place in the plan."""
+    """Says which video of the validation list has an index in the plan."""
     problems: Problems | None = None
-    beat: Callable[[str], None] = lambda doing: None
+    heartbeat: Callable[[str], None] = lambda doing: None
     """Called whenever the run gets on, with what it does next."""
     profile: StepProfile | None = None
     """Records some of the first steps; open while the run goes on."""
-    tally_before: Sequence[float] = ()
+    initial_metric_sums: Sequence[float] = ()
     """What a resumed run had summed up since its last record."""
 
     @property
@@ -105,9 +105,9 @@ class Trainer:
         Raises:
             StoppedError: a signal has come; the run can be resumed from the step that it was in.
         """
-        self._tally = Tally(self.step.device, self.tally_before if self.group.is_first else ())
+        self._metrics = RunningMetrics(self.step.device, self.initial_metric_sums if self.group.is_first else ())
         self._skipped_in_a_row, self._save_is_voted = 0, False
-        has_best, has_last = self.group.first((self.checkpoints.best.exists(), self.checkpoints.last.exists()))
+        has_best, has_last = self.group.broadcast((self.checkpoints.best.exists(), self.checkpoints.last.exists()))
         if not (has_best and has_last):
             # A run stopped before its first checkpoint is due can be resumed, too; and the folder has both from the start on.
             self._save(best=not has_best)
@@ -135,22 +135,22 @@ class Trainer:
         if content["scaler"] and self.step.scaler.is_enabled():
             self.step.scaler.load_state_dict(content["scaler"])
         self.progress = Progress(**content["progress"])
-        self.tally_before = content["tally"]
+        self.initial_metric_sums = content["tally"]
         rows = content.get("statistics")
         if rows is not None and len(rows) == self.group.world:  # otherwise all go on from the mean, which the model has
             self.step.statistics.set(rows[self.group.rank].to(self.step.device))
-        if not self.group.first(self.checkpoints.best.exists()):  # resumed into another folder: its best is still to come
+        if not self.group.broadcast(self.checkpoints.best.exists()):  # resumed into another folder: its best is still to come
             self.progress.best_top1, self.progress.best_epoch = -1.0, 0
 
-    def rescue(self) -> str:
+    def emergency_save(self) -> str:
         """Saves what can be saved while the run hangs, called by another thread; says what it has done."""
         if not self.group.is_first:
             return "the first rank saves"
-        if self.step.stage == "updating":
+        if self.step.phase == "updating":
             return "nothing could be saved, it hangs in the midst of an update"
-        content = self._content(self._tally.sums(Group()))
-        if self.step.stage == "computing" and self.step.before is not None:
-            content["model"] = self.step.statistics.put_into(content["model"], self.step.before)
+        content = self._content(self._metrics.sums(Group()))
+        if self.step.phase == "computing" and self.step.statistics_before is not None:
+            content["model"] = self.step.statistics.put_into(content["model"], self.step.statistics_before)
         if not self.checkpoints.save(content, best=False, wait=False):
             return "nothing could be saved, it hangs while a checkpoint is written"
         return f"{self.checkpoints.last} holds step {self.progress.step}"
@@ -161,80 +161,80 @@ class Trainer:
     def _train_epoch(self, epochs: int, gallery: Gallery | None) -> int:
         """Returns the signal that came with the epoch's last step, 0 without."""
         progress, epoch, per_epoch = self.progress, self.progress.epoch, self.source.steps_per_epoch
-        meter, pace = Meter(), Pace(self.step.device)
+        throughput, in_flight = ThroughputMeter(), InFlightSteps(self.step.device)
         lr = lr_at(epoch, self.base_lr, self.training)
         for group in self.step.optimizer.param_groups:
             group["lr"] = lr
         self.step.forward.train()
         self.step.gallery = gallery
         first = self._steps_taken()
-        batches = meter.waiting(self.source.epoch(epoch, first), self.beat)
+        batches = throughput.timed(self.source.epoch(epoch, first), self.heartbeat)
         for step_in_epoch in range(first + 1, per_epoch + 1):
-            outcome = self.step(batches, progress.step + 1, self._tally)
+            result = self.step(batches, progress.step + 1, self._metrics)
             progress.step, progress.clips = progress.step + 1, step_in_epoch * self.source.clips_per_step
-            self.step.stage = "idle"
-            self._judge(pace.after(outcome))
-            waited_s = meter.step(self.source.clips_per_step)
+            self.step.phase = "idle"
+            self._note_skipped(in_flight.add(result))
+            waited_s = throughput.step(self.source.clips_per_step)
             if self.profile and (verdict := self.profile.step(waited_s)):
                 self.records.say(verdict)
             self.records.step(f"epoch {epoch + 1}/{epochs}")
             last = step_in_epoch == per_epoch
             if last or step_in_epoch % _RECORD_EVERY_STEPS == 0:
-                figures = self._tally.read(self.group) | {"lr": lr, **meter.read()}  # waits for the device
-                self.records.train(progress.step, epoch + 1, figures, last=last)
+                metrics = self._metrics.read(self.group) | {"lr": lr, **throughput.read()}  # waits for the device
+                self.records.train(progress.step, epoch + 1, metrics, last=last)
             if last and gallery:
                 self.records.clips("train", progress.step, gallery, self.source.name)
                 self.step.gallery = None
-            stop = self._agree(pace, last=last)
+            stop = self._handle_votes(in_flight, last=last)
         return stop
 
-    def _agree(self, pace: Pace, *, last: bool) -> int:
+    def _handle_votes(self, in_flight: InFlightSteps, *, last: bool) -> int:
         """Does what any rank asks for; returns a signal that came with an epoch's last step, which is saved elsewhere."""
-        news = self.problems is not None and self.problems.has_news
+        pending = self.problems is not None and self.problems.has_pending
         save = self.group.is_first and not self._save_is_voted and self.checkpoints.is_overdue()
         self._save_is_voted = self._save_is_voted or save
-        votes = self.group.vote(Votes(self.signals.received, save, news))
-        if votes.news and self.problems:
+        votes = self.group.vote(Votes(self.signals.received, save, pending))
+        if votes.exchange and self.problems:
             self.problems.exchange()
         if last:
-            self._judge(pace.rest())
+            self._note_skipped(in_flight.drain())
             return votes.stop
         if votes.stop or votes.save or self.checkpoints.is_due(self.progress.step):
-            self._judge(pace.rest())
+            self._note_skipped(in_flight.drain())
             self._save()
         if votes.stop:
             raise StoppedError(votes.stop)
         return 0
 
-    def _judge(self, outcomes: list[Outcome]) -> None:
+    def _note_skipped(self, results: list[StepResult]) -> None:
         """Counts and writes down steps that were not applied.
 
         Raises:
             UserError: they are more than a few in a row.
         """
-        for outcome in outcomes:
-            if outcome.good:
+        for result in results:
+            if result.applied:
                 self._skipped_in_a_row = 0
                 continue
             self.progress.skipped += 1
-            losses = self.group.share(outcome.losses.tolist())
-            videos = self.group.share([self.source.name(index) for part in outcome.indices for index in part.tolist()])
-            ranks = [{"rank": i, "loss": [repr(x) for x in losses[i]], "videos": videos[i]} for i in range(len(losses))]
-            self.records.skipped({"step": outcome.step, "epoch": self.progress.epoch + 1, "ranks": ranks})
-            self.records.say(
-                f"step {outcome.step} was not applied: its gradient is not finite (nonfinite.jsonl has its videos)"
+            losses = self.group.all_gather_object(result.losses.tolist())
+            videos = self.group.all_gather_object(
+                [self.source.name(index) for part in result.indices for index in part.tolist()]
             )
+            ranks = [{"rank": i, "loss": [repr(x) for x in losses[i]], "videos": videos[i]} for i in range(len(losses))]
+            self.records.skipped({"step": result.step, "epoch": self.progress.epoch + 1, "ranks": ranks})
+            self.records.say(f"step {result.step} was not applied: its gradient is not finite (nonfinite.jsonl has its videos)")
             scaler = self.step.scaler
             if scaler.is_enabled() and scaler.get_scale() >= _LEAST_SCALE and torch.tensor(losses).isfinite().all():
                 continue  # fp16 looks for its scale
             self._skipped_in_a_row += 1
             if self._skipped_in_a_row > _MOST_SKIPPED_IN_A_ROW:
                 problem = UserError(
-                    f"the gradients of {self._skipped_in_a_row} steps in a row, to step {outcome.step}, are not finite (loss "
+                    f"the gradients of {self._skipped_in_a_row} steps in a row, to step {result.step}, are not finite (loss "
                     f"{losses[0][0]}): {self.checkpoints.last} is the last good checkpoint; go on from it with another "
                     "learning rate (--no-auto-scale-lr) or --precision fp32, and look into nonfinite.jsonl beside it"
                 )
-                raise problem if self.group.is_first else ToldElsewhereError(str(problem))
+                raise problem if self.group.is_first else ReportedElsewhereError(str(problem))
 
     def _validate_epoch(self, epochs: int, gallery: Gallery | None) -> tuple[bool, Scores | None]:
         """Returns whether the epoch's model is the best so far (without validation each one is), and its scores."""
@@ -245,45 +245,45 @@ class Trainer:
         if self.problems:
             self.problems.exchange()
         if scores is None:
-            raise StoppedError(max(self.group.share(self.signals.received)))
+            raise StoppedError(max(self.group.all_gather_object(self.signals.received)))
         top1, top5 = scores.top(1), scores.top(5)
         better = top1 > self.progress.best_top1
         if better:
             self.progress.best_top1, self.progress.best_epoch = top1, epoch + 1
         best = ", best" if better else ""
-        text = f"epoch {epoch + 1}/{epochs}: validation top-1 {top1:.1f} %, top-5 {top5:.1f} %{scores.share()}{best}"
-        figures = {
+        text = f"epoch {epoch + 1}/{epochs}: validation top-1 {top1:.1f} %, top-5 {top5:.1f} %{scores.coverage_text()}{best}"
+        metrics = {
             "loss": scores.loss(),
             "top1": top1,
             "top5": top5,
             "mean_class_accuracy": scores.mean_class_accuracy(),
             "videos": scores.num_scored,
         }
-        self.records.validation(self.progress.step, epoch + 1, figures, text)
+        self.records.validation(self.progress.step, epoch + 1, metrics, text)
         if better:
-            self.records.best(self.progress.step, epoch + 1, figures)
+            self.records.best(self.progress.step, epoch + 1, metrics)
         return better, scores
 
     def _save(self, *, best: bool = False) -> None:
         """Every rank calls it after the same step; the first one writes."""
-        self.beat("while a checkpoint was written")
-        rows = self.group.gather(self.step.statistics.vector())
-        content = self._content(self._tally.sums(self.group))
+        self.heartbeat("while a checkpoint was written")
+        rows = self.group.all_gather(self.step.statistics.vector())
+        content = self._content(self._metrics.sums(self.group))
         if self.group.world > 1:
             # Each rank's own, to go on exactly; the model gets their mean, as at an epoch's end.
             content["statistics"] = rows
             content["model"] = self.step.statistics.put_into(content["model"], rows.mean(0))
-        self.group.together(lambda: self.checkpoints.save(content, best=best) if self.group.is_first else None)
+        self.group.run_on_all(lambda: self.checkpoints.save(content, best=best) if self.group.is_first else None)
         self._save_is_voted = False
         if self.problems:  # also what was found in the last steps before an end
             self.problems.exchange()
 
-    def _content(self, tally: list[float]) -> dict[str, Any]:
+    def _content(self, metric_sums: list[float]) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.step.optimizer.state_dict(),
             "scaler": self.step.scaler.state_dict(),
             "progress": vars(self.progress).copy(),
-            "tally": tally,
+            "tally": metric_sums,
             **self.identity,
         }

@@ -15,31 +15,39 @@ from c2d_fast.errors import EXIT_START_AGAIN, UserError, on_one_line
 from c2d_fast.processes import worker_stacks
 
 _CHECK_EVERY_S = 0.5
-_RESCUE_LIMIT_S = 60.0
+_SAVE_LIMIT_S = 60.0
 
 
 class Watchdog:
-    """A thread that waits for beats. Without one for too long it writes stall-*.txt, saves what it can, ends the process."""
+    """A thread that waits for heartbeats. Without one for too long it writes stall-*.txt, saves and ends the process."""
 
-    def __init__(self, limit_s: float, folder: Path, rank: int, *, samples: Callable[[], list[str]], rescue: Callable[[], str]):
+    def __init__(
+        self,
+        limit_s: float,
+        folder: Path,
+        rank: int,
+        *,
+        videos_being_read: Callable[[], list[str]],
+        emergency_save: Callable[[], str],
+    ):
         """Prepares the watch; it begins when the object is entered.
 
         Args:
-            limit_s: time without a beat.
+            limit_s: time without a heartbeat.
             folder: the run folder.
             rank: of this process, for the file's name.
-            samples: returns lines that say which videos are being read.
-            rescue: saves what can be saved, and says what it has done; it may hang, too.
+            videos_being_read: returns lines that say which videos are being read.
+            emergency_save: saves what can be saved, and says what it has done; it may hang, too.
         """
         self._limit_s, self._folder, self._rank = limit_s, folder, rank
-        self._samples, self._rescue = samples, rescue
-        self._doing, self._beats = "starting", 0
+        self._videos_being_read, self._emergency_save = videos_being_read, emergency_save
+        self._doing, self._heartbeats = "starting", 0
         self._end = threading.Event()
 
-    def beat(self, doing: str) -> None:
+    def heartbeat(self, doing: str) -> None:
         """Says that the run gets on, and what it does next."""
         self._doing = doing
-        self._beats += 1
+        self._heartbeats += 1
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
@@ -55,8 +63,8 @@ class Watchdog:
             # Time in which this thread, too, stood still (Ctrl-Z, a machine asleep) is not the run's fault.
             still_s += min(now_s - checked_s, 4 * _CHECK_EVERY_S)
             checked_s = now_s
-            if self._beats != seen:
-                seen, still_s = self._beats, 0.0
+            if self._heartbeats != seen:
+                seen, still_s = self._heartbeats, 0.0
             if still_s > self._limit_s:
                 self._end_the_run(f"no progress for {self._limit_s:g} s (--stall-minutes)")
 
@@ -67,7 +75,7 @@ class Watchdog:
         for work in (lambda: self._write(path, why), self._save):
             thread = threading.Thread(target=work, daemon=True)
             thread.start()
-            thread.join(_RESCUE_LIMIT_S)
+            thread.join(_SAVE_LIMIT_S)
         said = (
             f"{why} {self._doing}: stacks of all threads and workers, and the "
             f"videos that they read, are in {path}; {self._saved}; start again with --resume auto"
@@ -77,19 +85,19 @@ class Watchdog:
 
     def _save(self) -> None:
         try:
-            self._saved = self._rescue()
+            self._saved = self._emergency_save()
         except UserError as error:  # a full disk
             self._saved = f"nothing could be saved: {error}"
 
     def _write(self, path: Path, why: str) -> None:
         with suppress(OSError), path.open("w", errors="backslashreplace") as file:
             file.write(f"{time.strftime('%F %T')} {why} {self._doing}\n")
-            self._write_samples(file)
+            self._write_videos(file)
             file.write(f"\nThreads of this process ({os.getpid()}):\n")
             file.flush()
             faulthandler.dump_traceback(file, all_threads=True)
-            file.write("\nWorkers:\n" + worker_stacks.collect())
+            file.write("\nWorkers:\n" + worker_stacks.collect_stacks())
 
-    def _write_samples(self, file: TextIO) -> None:
-        for line in self._samples():
+    def _write_videos(self, file: TextIO) -> None:
+        for line in self._videos_being_read():
             file.write(on_one_line(line) + "\n")

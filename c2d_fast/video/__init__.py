@@ -15,7 +15,7 @@ orientation.py      quarter turns and mirrors that a container asks for
 packets.py          the packets that the wanted frames depend on, and how they are read
 reader.py           frames by number, or a clip as a small file
 small_file.py       a clip's packets as a file for DALI's decoders
-images.py           upright RGB images of decoded frames
+frame_converter.py  upright RGB images of decoded frames
 crops.py            scale, cut, resize and flip on a CPU
 writer.py           writes an H.264 mp4 for people to look at
 video_files.py      which files of a folder are videos

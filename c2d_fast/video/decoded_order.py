@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast.video.reader import open_video, video_stream
-from c2d_fast.video.timestamps import rises
+from c2d_fast.video.timestamps import is_increasing
 
 _FIRST = 20
 """Pictures that are decoded: more than a decoder may hold back, which is where it could go wrong."""
@@ -89,4 +89,4 @@ def count_frames(path: Path, tick: Callable[[], object]) -> tuple[int, bool]:
         for frame in container.decode(stream):
             tick()
             times.append(frame.pts)
-    return len(times), rises(times)
+    return len(times), is_increasing(times)

@@ -11,16 +11,16 @@ import av.container
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast.processes.watched_threads import beat
+from c2d_fast.processes.watched_threads import heartbeat
 from c2d_fast.video.container_bytes import locate_packets, missing_bytes
 from c2d_fast.video.decoded_order import count_frames, gives_order
 from c2d_fast.video.facts import DEPTHS, MOST_BYTES, Facts
 from c2d_fast.video.nal import READABLE, Picture, length_size, needed_by_others, read_picture
 from c2d_fast.video.orientation import TRANSPOSED
-from c2d_fast.video.packets import entry_places
+from c2d_fast.video.packets import entry_packets
 from c2d_fast.video.picture_order import PictureOrder
 from c2d_fast.video.reader import DecodeError, frame_orientation, open_video, reason, video_stream, video_streams
-from c2d_fast.video.timestamps import is_constant, rises
+from c2d_fast.video.timestamps import is_constant, is_increasing
 
 # Codecs of which every packet holds exactly one shown frame, so that counting packets counts frames. The others have
 # packets that show nothing (VP8 and AV1 alternate references, MPEG-4's packed B-frames): their frames are counted by
@@ -63,7 +63,7 @@ class Examined:
         """Returns the packets at which decoding can begin, int64 [facts.entries]."""
         if not self.facts.entries:
             return np.zeros(0, np.int64)
-        return entry_places(self.shown(), np.array([packet.is_entry for packet in self.packets]))
+        return entry_packets(self.shown(), np.array([packet.is_entry for packet in self.packets]))
 
 
 @dataclass
@@ -90,7 +90,7 @@ class _Decoded:
 def examine(
     path: Path,
     depth: str = "packets",
-    tick: Callable[[], object] = beat,
+    tick: Callable[[], object] = heartbeat,
     *,
     must_be_whole: bool = False,
     locate: bool = False,
@@ -140,9 +140,9 @@ def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: 
         promised, rotation, audio = stream.frames, first.rotation, bool(container.streams.audio)
         time_base, coded, extradata = stream.time_base, (context.coded_width, context.coded_height), context.extradata
         tags, profile = (context.color_primaries, context.color_trc), context.profile
-        aspect, place, num_streams = stream.sample_aspect_ratio, stream.index, len(video_streams(container))
+        aspect, index, num_streams = stream.sample_aspect_ratio, stream.index, len(video_streams(container))
     if depth == "full" and (starts_with_key or not decoded.failed):
-        num_frames, in_order = decoded.frames, rises(decoded.times)
+        num_frames, in_order = decoded.frames, is_increasing(decoded.times)
     elif not decoded.is_interlaced and _countable(codec, promised, packets):
         num_frames, in_order = len(packets), True
     else:
@@ -184,7 +184,7 @@ def _examine(path: Path, depth: str, tick: Callable[[], object], must_be_whole: 
         in_order=in_order,
         pixel_aspect=float(aspect or 0),
         video_streams=num_streams,
-        stream_index=place,
+        stream_index=index,
         missing_bytes=min(lacking, MOST_BYTES),
     )
     examined = Examined(facts, packets, extradata or b"")

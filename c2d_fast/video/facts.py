@@ -96,7 +96,7 @@ def is_cropped(table: NDArray[Any]) -> NDArray[np.bool_]:
     return cropped & np.isin(table["codec"], [b"h264", b"hevc"])
 
 
-def for_reading(table: NDArray[Any]) -> NDArray[Any]:
+def reading_columns(table: NDArray[Any]) -> NDArray[Any]:
     """Returns the columns of a table of facts that reading videos needs: a third of it."""
     return np.asarray(recfunctions.repack_fields(table[list(_READING)]))  # type: ignore[no-untyped-call]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from c2d_fast.video.storage import is_definite, text_of_error
-from c2d_fast.video.storage_wait import Patience, Wait, wait_for
+from c2d_fast.video.storage_wait import StorageWait, WaitPolicy, wait_for
 
 _LOOKED_AT = 32
 
@@ -19,31 +19,31 @@ def file_state(path: Path) -> tuple[int, int] | None:
 
 
 def file_states(
-    files: Sequence[Path], patience: Patience, *, missing_too: bool = False, all_missing_too: bool = False
+    files: Sequence[Path], wait_policy: WaitPolicy, *, wait_for_missing: bool = False, wait_for_all_missing: bool = False
 ) -> list[tuple[int, int] | None]:
     """Returns file_state of each file, once the storage gives them.
 
     Args:
         files: of a list.
-        patience: with the storage.
-        missing_too: whether it is also waited for files that do not exist, as far as there are no others beside them.
-        all_missing_too: whether it is waited for them where none exists.
+        wait_policy: with the storage.
+        wait_for_missing: whether it is also waited for files that do not exist, as far as there are no others beside them.
+        wait_for_all_missing: whether it is waited for them where none exists.
 
     Raises:
         EndedError: the storage does not come back.
     """
-    wait = Wait(patience)
+    wait = StorageWait(wait_policy)
     while True:
         states = {i: state for i, file in enumerate(files) if (state := file_state(file))}
         gone = {str(file): error for i, file in enumerate(files) if i not in states and (error := _why_not_there(file))}
-        waits = missing_too or (all_missing_too and not states)
+        waits = wait_for_missing or (wait_for_all_missing and not states)
         suspects = {path: text_of_error(error) for path, error in gone.items() if waits or not is_definite(error)}
         if not suspects:
             break
         some = dict(list(suspects.items())[:: -(-len(suspects) // _LOOKED_AT)])
         if wait_for(some, lambda: map(str, files), wait, whole=False):  # these are gone, and not the storage
             break
-    wait.over()
+    wait.finish()
     return [states.get(i) for i in range(len(files))]
 
 

@@ -61,7 +61,7 @@ def read_picture(codec: str, packet: memoryview, size: int) -> Picture:
     if codec == "mpeg4":
         return _read_vop(bytes(packet))
     references, entries, layers, sets, has_grain = [], [], [], [], False
-    for start, end in unit_places(packet, size):
+    for start, end in unit_ranges(packet, size):
         unit, header = packet[start:end], packet[start]
         if codec == "h264":
             kind = header & 31
@@ -102,7 +102,7 @@ def _read_vop(data: bytes) -> Picture:
     return Picture(kind != _B_VOP, kind == _I_VOP, 0, data[: at if group < 0 else group])
 
 
-def unit_places(packet: memoryview, size: int) -> Iterator[tuple[int, int]]:
+def unit_ranges(packet: memoryview, size: int) -> Iterator[tuple[int, int]]:
     """Yields where the units of a packet lie, none of them empty: (first byte, end).
 
     Args:

@@ -31,7 +31,7 @@ def orientation_of(matrix: bytes | None) -> int:
     return 0
 
 
-def turned(image: NDArray[Any], orientation: int) -> NDArray[Any]:
+def apply_orientation(image: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Returns a picture as it is shown: [H, W, ...] of the stored one; rows in one piece, as OpenCV needs them."""
     if not orientation:
         return image

@@ -69,7 +69,7 @@ WHOLE = Stored()
 """Nothing is known: files are decoded from their beginning, whole."""
 
 
-def entry_places(shown: NDArray[np.int64], may_start: NDArray[np.bool_]) -> NDArray[np.int64]:
+def entry_packets(shown: NDArray[np.int64], may_start: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Returns the packets at which decoding can begin: int64 [entries], the first packet always.
 
     Args:
@@ -83,17 +83,17 @@ def entry_places(shown: NDArray[np.int64], may_start: NDArray[np.bool_]) -> NDAr
     return np.flatnonzero(is_entry)
 
 
-def spans(entries: NDArray[np.int64], places: NDArray[np.int64]) -> list[tuple[int, int]]:
+def packet_ranges(entries: NDArray[np.int64], indices: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Returns the parts of a file that hold all that some packets depend on: (first packet, end), in order.
 
     Args:
         entries: packets at which decoding can begin, sorted.
-        places: the packets wanted.
+        indices: of the packets wanted.
     """
-    starts = entries[np.searchsorted(entries, places, side="right") - 1]
+    starts = entries[np.searchsorted(entries, indices, side="right") - 1]
     firsts, part = np.unique(starts, return_inverse=True)
     ends = np.zeros(len(firsts), np.int64)
-    np.maximum.at(ends, part, places + 1)  # a frame is decoded after all that it depends on
+    np.maximum.at(ends, part, indices + 1)  # a frame is decoded after all that it depends on
     return list(zip(firsts.tolist(), ends.tolist(), strict=True))
 
 
@@ -104,13 +104,13 @@ def needed_rows(rows: NDArray[Any], wanted: NDArray[np.int64]) -> list[NDArray[A
         rows: all packets of a video, DTYPE [packets].
         wanted: frame numbers, each below the number of packets.
     """
-    place_of = np.empty(len(rows), np.int64)
-    place_of[rows["shown"]] = np.arange(len(rows))
-    places = place_of[wanted]
+    index_of = np.empty(len(rows), np.int64)
+    index_of[rows["shown"]] = np.arange(len(rows))
+    indices = index_of[wanted]
     groups = []
-    for start, end in spans(np.flatnonzero(rows["entry"]), places):
+    for start, end in packet_ranges(np.flatnonzero(rows["entry"]), indices):
         keep = rows["reference"][start:end].copy()
-        keep[places[(places >= start) & (places < end)] - start] = True
+        keep[indices[(indices >= start) & (indices < end)] - start] = True
         groups.append(rows[start:end][keep])
     return groups
 
@@ -136,7 +136,7 @@ def table_rows(stored: Stored, wanted: NDArray[np.int64]) -> list[NDArray[Any]] 
 
 
 def read_rows(path: Path, rows: NDArray[Any]) -> list[bytes]:
-    """Reads packets at the places that a table gives.
+    """Reads packets at the positions that a table gives.
 
     Args:
         path: the video file.
@@ -149,7 +149,7 @@ def read_rows(path: Path, rows: NDArray[Any]) -> list[bytes]:
 
 
 def from_table(path: Path, stored: Stored, wanted: NDArray[np.int64]) -> Groups | None:
-    """Reads the packets that frames depend on at the places that a packet table gives. Arguments and result as table_rows.
+    """Reads the packets that frames depend on at the positions that a packet table gives. Arguments and result as table_rows.
 
     Raises:
         OSError: the file cannot be read.
@@ -181,18 +181,18 @@ def from_container(
     shown = np.empty_like(order)
     shown[order] = np.arange(len(order))
     keys = np.array([packet.is_keyframe for packet in packets])
-    entries = entry_places(shown, keys if stored.closed_gops else np.zeros_like(keys))
+    entries = entry_packets(shown, keys if stored.closed_gops else np.zeros_like(keys))
     size = length_size(stored.codec, stream.codec_context.extradata)
-    places = set(order[wanted].tolist())
+    indices = set(order[wanted].tolist())
     groups = []
-    for start, end in spans(entries, order[wanted]):
+    for start, end in packet_ranges(entries, order[wanted]):
         part = packets[start:end]
         needed = [True] * len(part)
         if stored.codec in READABLE:
             needed = needed_by_others([read_picture(stored.codec, memoryview(packet), size) for packet in part])
-        for place, packet in enumerate(part, start):
-            packet.pts, packet.dts = int(shown[place]), None
-        groups.append([p for place, p in enumerate(part, start) if needed[place - start] or place in places])
+        for index, packet in enumerate(part, start):
+            packet.pts, packet.dts = int(shown[index]), None
+        groups.append([p for index, p in enumerate(part, start) if needed[index - start] or index in indices])
     return groups
 
 
@@ -216,9 +216,9 @@ def remux(groups: Groups, template: av.VideoStream, wanted: NDArray[np.int64]) -
     with av.open(target, "w", format="matroska") as output:
         # opaque: what is copied is no matter of an encoder, of which AV1 here has none by the name of its decoder.
         stream = output.add_stream_from_template(template, opaque=True)
-        for place, (packet, rank) in enumerate(zip(packets, ranks.tolist(), strict=True)):
+        for index, (packet, rank) in enumerate(zip(packets, ranks.tolist(), strict=True)):
             packet.stream, packet.time_base = stream, Fraction(1, 1000)
-            packet.pts, packet.dts = (rank + delay) * _FRAME_MS, place * _FRAME_MS
+            packet.pts, packet.dts = (rank + delay) * _FRAME_MS, index * _FRAME_MS
             packet.duration = _FRAME_MS
             output.mux(packet)
     return np.frombuffer(target.getbuffer(), np.uint8), np.searchsorted(kept, wanted).astype(np.int32)

@@ -13,7 +13,7 @@ _H264_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 13
 
 
 @dataclass(frozen=True)
-class Sequence:
+class SequenceParameterSet:
     """What a sequence parameter set says of its pictures, in pixels."""
 
     width: int
@@ -48,7 +48,7 @@ class Sequence:
         return self.width - self.left - self.right, self.height - self.top - self.bottom
 
 
-class Bits:
+class BitReader:
     """Reads bits, most significant first."""
 
     def __init__(self, data: bytes):
@@ -72,7 +72,7 @@ class Bits:
         return (1 << zeros) - 1 + self.bits(zeros)
 
 
-def read_sequence(codec: str, unit: bytes) -> Sequence:
+def read_sequence(codec: str, unit: bytes) -> SequenceParameterSet:
     """Reads a sequence parameter set.
 
     Args:
@@ -82,7 +82,7 @@ def read_sequence(codec: str, unit: bytes) -> Sequence:
     Raises:
         ValueError: it ends too early.
     """
-    return _parse(codec, unescaped(unit))[0]
+    return _parse(codec, unescape(unit))[0]
 
 
 def without_cropping(codec: str, unit: bytes) -> bytes:
@@ -93,7 +93,7 @@ def without_cropping(codec: str, unit: bytes) -> bytes:
     Raises:
         ValueError: it ends too early.
     """
-    data = unescaped(unit)
+    data = unescape(unit)
     _, start, end = _parse(codec, data)
     length = 8 * len(data)
     value = int.from_bytes(data, "big")
@@ -111,13 +111,13 @@ def is_sequence(codec: str, header: int) -> bool:
     return header & 31 == _H264_SET if codec == "h264" else codec == "hevc" and header >> 1 & 63 == _HEVC_SET
 
 
-def _parse(codec: str, data: bytes) -> tuple[Sequence, int, int]:
+def _parse(codec: str, data: bytes) -> tuple[SequenceParameterSet, int, int]:
     """Returns the sequence, and the bits at which the cropping flag begins and its numbers end."""
     return _parse_h264(data) if codec == "h264" else _parse_hevc(data)
 
 
-def _parse_h264(data: bytes) -> tuple[Sequence, int, int]:
-    read = Bits(data[1:])
+def _parse_h264(data: bytes) -> tuple[SequenceParameterSet, int, int]:
+    read = BitReader(data[1:])
     profile = read.bits(8)
     read.bits(16)  # constraints, level
     identity = read.exp_golomb()
@@ -156,7 +156,7 @@ def _parse_h264(data: bytes) -> tuple[Sequence, int, int]:
     start = read.at
     edges = _edges(read, unit_x, unit_y)
     height = 16 * map_units * (2 - frames_only)
-    sequence = Sequence(
+    sequence = SequenceParameterSet(
         width,
         height,
         *edges,
@@ -170,8 +170,8 @@ def _parse_h264(data: bytes) -> tuple[Sequence, int, int]:
     return sequence, 8 + start, 8 + read.at
 
 
-def _parse_hevc(data: bytes) -> tuple[Sequence, int, int]:
-    read = Bits(data[2:])
+def _parse_hevc(data: bytes) -> tuple[SequenceParameterSet, int, int]:
+    read = BitReader(data[2:])
     read.bits(4)
     sublayers = read.bits(3)
     read.bits(1)
@@ -190,7 +190,7 @@ def _parse_hevc(data: bytes) -> tuple[Sequence, int, int]:
     edges = _edges(read, 2 if chroma in (1, 2) else 1, 2 if chroma == 1 else 1)
     end = read.at
     read.exp_golomb(), read.exp_golomb()  # bit depths
-    sequence = Sequence(
+    sequence = SequenceParameterSet(
         width,
         height,
         *edges,
@@ -204,14 +204,14 @@ def _parse_hevc(data: bytes) -> tuple[Sequence, int, int]:
     return sequence, 16 + start, 16 + end
 
 
-def _edges(read: Bits, unit_x: int, unit_y: int) -> tuple[int, int, int, int]:
+def _edges(read: BitReader, unit_x: int, unit_y: int) -> tuple[int, int, int, int]:
     if not read.bits(1):
         return 0, 0, 0, 0
     left, right, top, bottom = (read.exp_golomb() for _ in range(4))
     return unit_x * left, unit_x * right, unit_y * top, unit_y * bottom
 
 
-def _skip_scaling_list(read: Bits, size: int) -> None:
+def _skip_scaling_list(read: BitReader, size: int) -> None:
     last = 8
     for _ in range(size):
         code = read.exp_golomb()
@@ -220,7 +220,7 @@ def _skip_scaling_list(read: Bits, size: int) -> None:
             break
 
 
-def unescaped(unit: bytes) -> bytes:
+def unescape(unit: bytes) -> bytes:
     """Returns a unit without the bytes that keep start codes out of it."""
     return unit.replace(_ESCAPE, b"\0\0")
 
@@ -236,7 +236,7 @@ def _escaped(data: bytes) -> bytes:
     return bytes(escaped)
 
 
-def sets_of(codec: str, extradata: bytes, *, all_kinds: bool = False) -> list[tuple[int, int]]:
+def parameter_set_ranges(codec: str, extradata: bytes, *, all_kinds: bool = False) -> list[tuple[int, int]]:
     """Returns where parameter sets lie in an mp4's configuration of a decoder (ISO 14496-15): (first byte, end) of each.
 
     Args:
@@ -247,7 +247,7 @@ def sets_of(codec: str, extradata: bytes, *, all_kinds: bool = False) -> list[tu
     Raises:
         ValueError, IndexError: it ends too early.
     """
-    places, at = [], 5 if codec == "h264" else 23
+    ranges, at = [], 5 if codec == "h264" else 23
     arrays = 2 if codec == "h264" else extradata[22]
     for array in range(arrays):
         if codec == "h264":
@@ -262,22 +262,22 @@ def sets_of(codec: str, extradata: bytes, *, all_kinds: bool = False) -> list[tu
             if end > len(extradata) or end == at + 2:
                 raise ValueError("a decoder's configuration ends too early")
             if is_sequence_set or all_kinds:
-                places.append((at + 2, end))
+                ranges.append((at + 2, end))
             at = end
-    return places
+    return ranges
 
 
-def replaced(data: bytes, places: list[tuple[int, int]], width: int, change: Callable[[bytes], bytes]) -> bytes:
+def replace_units(data: bytes, ranges: list[tuple[int, int]], width: int, change: Callable[[bytes], bytes]) -> bytes:
     """Returns data in which units are replaced, each of which stands behind its length.
 
     Args:
         data: a packet, or a decoder's configuration.
-        places: (first byte, end) of each unit, without its length.
+        ranges: (first byte, end) of each unit, without its length.
         width: bytes of a length.
         change: makes the new unit of the old.
     """
     parts, at = [], 0
-    for start, end in places:
+    for start, end in ranges:
         unit = change(data[start:end])
         parts += [data[at : start - width], len(unit).to_bytes(width, "big"), unit]
         at = end

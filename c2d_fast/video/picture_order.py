@@ -9,8 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast.video.nal import length_size, unit_places
-from c2d_fast.video.parameter_sets import Bits, Sequence, is_sequence, read_sequence, sets_of, unescaped
+from c2d_fast.video.nal import length_size, unit_ranges
+from c2d_fast.video.parameter_sets import (
+    BitReader,
+    SequenceParameterSet,
+    is_sequence,
+    parameter_set_ranges,
+    read_sequence,
+    unescape,
+)
 
 _HEADER_BYTES = 64  # of a slice: more than its first fields take
 _H264_SLICE, _H264_IDR, _H264_PICTURE_SET = 1, 5, 8
@@ -35,7 +42,7 @@ class PictureOrder:
             extradata: as the container has it.
         """
         self._codec, self._size = codec, length_size(codec, extradata)
-        self._sequences: dict[int, Sequence] = {}
+        self._sequences: dict[int, SequenceParameterSet] = {}
         self._sets: dict[int, _PictureSet] = {}
         self._keys: list[tuple[int, int]] = []  # number of the coded sequence, and the picture's place in it
         self._is_known = True
@@ -72,10 +79,10 @@ class PictureOrder:
 
     def _configure(self, extradata: bytes) -> None:
         if not self._size:
-            for start, end in unit_places(memoryview(extradata), 0):
+            for start, end in unit_ranges(memoryview(extradata), 0):
                 self._take_set(extradata[start:end])
             return
-        for start, end in sets_of(self._codec, extradata, all_kinds=True):
+        for start, end in parameter_set_ranges(self._codec, extradata, all_kinds=True):
             self._take_set(extradata[start:end])
 
     def _take_set(self, unit: bytes) -> None:
@@ -83,10 +90,10 @@ class PictureOrder:
             sequence = read_sequence(self._codec, unit)
             self._sequences[sequence.identity] = sequence
         elif self._codec == "h264" and unit[0] & 31 == _H264_PICTURE_SET:
-            read = Bits(unescaped(unit[1:_HEADER_BYTES]))
+            read = BitReader(unescape(unit[1:_HEADER_BYTES]))
             self._sets[read.exp_golomb()] = _PictureSet(read.exp_golomb())
         elif self._codec == "hevc" and unit[0] >> 1 & 63 == _HEVC_PICTURE_SET:
-            read = Bits(unescaped(unit[2:_HEADER_BYTES]))
+            read = BitReader(unescape(unit[2:_HEADER_BYTES]))
             identity, sequence_identity = read.exp_golomb(), read.exp_golomb()
             read.bits(1)
             self._sets[identity] = _PictureSet(sequence_identity, bool(read.bits(1)), read.bits(3))
@@ -94,7 +101,7 @@ class PictureOrder:
     def _read(self, packet: memoryview) -> tuple[int, int] | None:
         """Returns the key of the packet's picture; None where it has none, more than one, or one that is not understood."""
         key = None
-        for start, end in unit_places(packet, self._size):
+        for start, end in unit_ranges(packet, self._size):
             header = packet[start]
             kind = header & 31 if self._codec == "h264" else header >> 1 & 63
             if self._codec == "h264" and kind in (_H264_SLICE, _H264_IDR):
@@ -104,8 +111,8 @@ class PictureOrder:
                         return None
                     key = self._h264_key(read, is_idr=kind == _H264_IDR, is_reference=bool(header >> 5 & 3))
             elif self._codec == "hevc" and kind in _HEVC_SLICES:
-                data = unescaped(bytes(packet[start + 2 : min(end, start + _HEADER_BYTES)]))
-                read = Bits(data)
+                data = unescape(bytes(packet[start + 2 : min(end, start + _HEADER_BYTES)]))
+                read = BitReader(data)
                 if read.bits(1):
                     if key is not None:
                         return None
@@ -115,11 +122,11 @@ class PictureOrder:
         return key
 
     @staticmethod
-    def _begin_slice(data: bytes) -> tuple[bool, Bits]:
-        read = Bits(unescaped(data))
+    def _begin_slice(data: bytes) -> tuple[bool, BitReader]:
+        read = BitReader(unescape(data))
         return read.exp_golomb() == 0, read  # its first macroblock
 
-    def _h264_key(self, read: Bits, *, is_idr: bool, is_reference: bool) -> tuple[int, int] | None:
+    def _h264_key(self, read: BitReader, *, is_idr: bool, is_reference: bool) -> tuple[int, int] | None:
         read.exp_golomb()  # kind of slice
         sequence = self._sequences[self._sets[read.exp_golomb()].sequence]
         number = self._keys[-1][0] + 1 if is_idr and self._keys else self._keys[-1][0] if self._keys else 0
@@ -138,7 +145,7 @@ class PictureOrder:
             self._before = (0, 0)
         return number, self._order(read.bits(sequence.order_bits), sequence.order_bits, counts=is_reference)
 
-    def _hevc_key(self, read: Bits, kind: int, temporal_id: int) -> tuple[int, int] | None:
+    def _hevc_key(self, read: BitReader, kind: int, temporal_id: int) -> tuple[int, int] | None:
         if kind in _HEVC_ENTRIES:
             read.bits(1)
         picture_set = self._sets[read.exp_golomb()]

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from c2d_fast.processes import worker_counts
 from c2d_fast.video.containers import OPTIONS, why_no_file, why_no_video
-from c2d_fast.video.images import Images, Keep
-from c2d_fast.video.images import frame_orientation as frame_orientation  # noqa: PLC0414 (for who imports it from here)
+from c2d_fast.video.frame_converter import FrameConverter, ImageTransform
+from c2d_fast.video.frame_converter import frame_orientation as frame_orientation  # noqa: PLC0414 (for who imports it from here)
 from c2d_fast.video.packets import DTYPE, WHOLE, Groups, Stored, from_container, from_table, read_rows, remux, table_rows
 from c2d_fast.video.small_file import small_file
 
@@ -54,9 +54,9 @@ def decode_frames(path: Path, frames: NDArray[np.int64], threads: int = 1, store
     Raises:
         DecodeError: the file does not open, does not decode, or ends before the last frame asked for.
     """
-    wanted, places = np.unique(frames, return_inverse=True)
+    wanted, indices = np.unique(frames, return_inverse=True)
     images = decode_images(path, wanted, threads, stored)
-    return np.stack([images[place] for place in places])
+    return np.stack([images[index] for index in indices])
 
 
 def decode_images(
@@ -64,7 +64,7 @@ def decode_images(
     wanted: NDArray[np.int64],
     threads: int,
     stored: Stored,
-    keep: Keep = lambda image: image,
+    transform: ImageTransform = lambda image: image,
 ) -> list[NDArray[Any]]:
     """Decodes the frames with these numbers, which are sorted and different; otherwise as decode_frames.
 
@@ -73,22 +73,24 @@ def decode_images(
         wanted: frame numbers, int64 [F].
         threads: decoder threads.
         stored: what is known of the file.
-        keep: what is kept of an image; called once it is decoded, so that no more than that is ever held.
+        transform: makes what is kept of an image; called once it is decoded, so that no more than that is ever held.
 
     Returns:
         What is kept of each. Images are RGB, uint8 [H, W, C], upright; rows perhaps further apart than they are long: FFmpeg's
         own memory, not copied unless it is turned.
     """
 
-    images = partial(Images, stored.orientation, keep)
+    make_converter = partial(FrameConverter, stored.orientation, transform)
     try:
-        return _decode_packets(path, wanted, threads, stored, images()) or _decode_whole(path, wanted, threads, images())
+        return _decode_packets(path, wanted, threads, stored, make_converter()) or _decode_whole(
+            path, wanted, threads, make_converter()
+        )
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(reason(error)) from error
 
 
 def _decode_packets(
-    path: Path, wanted: NDArray[np.int64], threads: int, stored: Stored, images: Images
+    path: Path, wanted: NDArray[np.int64], threads: int, stored: Stored, converter: FrameConverter
 ) -> list[NDArray[Any]] | None:
     """Decodes what the wanted frames depend on; None where that cannot be told, or does not give them all."""
     if not stored.entries:
@@ -96,18 +98,18 @@ def _decode_packets(
     groups = from_table(path, stored, wanted)
     try:
         if groups is not None:
-            return _decode_groups(_context(stored, threads), groups, wanted, images)
+            return _decode_groups(_context(stored, threads), groups, wanted, converter)
         with open_video(path) as container:
             stream = video_stream(container)
             _use_threads(stream.codec_context, threads)
             groups = from_container(container, stream, stored, wanted)
-            return _decode_groups(stream.codec_context, groups, wanted, images) if groups else None
+            return _decode_groups(stream.codec_context, groups, wanted, converter) if groups else None
     except av.FFmpegError:
         return None  # a whole decode says what is wrong with the file
 
 
 def _decode_groups(
-    context: VideoCodecContext, groups: Groups, wanted: NDArray[np.int64], images: Images
+    context: VideoCodecContext, groups: Groups, wanted: NDArray[np.int64], converter: FrameConverter
 ) -> list[NDArray[Any]] | None:
     found: dict[int | None, NDArray[Any]] = {}
     numbers = set(wanted.tolist())
@@ -115,12 +117,12 @@ def _decode_groups(
         for packet in [*group, None]:
             frames = context.decode(packet)
             worker_counts.add(len(frames))
-            found.update((frame.pts, images.take(frame)) for frame in frames if frame.pts in numbers)
+            found.update((frame.pts, converter.convert(frame)) for frame in frames if frame.pts in numbers)
         context.flush_buffers()
     return [found[number] for number in wanted.tolist()] if len(found) == len(wanted) else None
 
 
-def _decode_whole(path: Path, wanted: NDArray[np.int64], threads: int, images: Images) -> list[NDArray[Any]]:
+def _decode_whole(path: Path, wanted: NDArray[np.int64], threads: int, converter: FrameConverter) -> list[NDArray[Any]]:
     """Decodes from the beginning to the last wanted frame."""
     taken: list[NDArray[Any]] = []
     count = 0
@@ -131,7 +133,7 @@ def _decode_whole(path: Path, wanted: NDArray[np.int64], threads: int, images: I
             for frame in (frame for packet in packets for frame in packet.decode()):
                 worker_counts.add(1)
                 if count == wanted[len(taken)]:
-                    taken.append(images.take(frame))
+                    taken.append(converter.convert(frame))
                     if len(taken) == len(wanted):
                         return taken
                 count += 1

@@ -11,8 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast.video.nal import length_size, unit_places
-from c2d_fast.video.parameter_sets import Sequence, is_sequence, read_sequence, replaced, sets_of, without_cropping
+from c2d_fast.video.nal import length_size, unit_ranges
+from c2d_fast.video.parameter_sets import (
+    SequenceParameterSet,
+    is_sequence,
+    parameter_set_ranges,
+    read_sequence,
+    replace_units,
+    without_cropping,
+)
 
 _CODEC_IDS = {
     "h264": b"V_MPEG4/ISO/AVC",
@@ -31,7 +38,7 @@ class _Track:
     """What stands before the packets, and how they are to be changed."""
 
     head: bytes
-    sequence: Sequence | None = None
+    sequence: SequenceParameterSet | None = None
     """Of H.264 and HEVC: what all parameter sets of the configuration say."""
     length_size: int = 0
     clears: bool = False
@@ -61,12 +68,12 @@ def small_file(
         if track is None or len(packets) > _MOST_PACKETS:
             return None
         if track.sequence:
-            places = [_sets_in(codec, packet, track.length_size) for packet in packets]
-            if any({_sequence(codec, p[a:b]) for a, b in at} - {track.sequence} for p, at in zip(packets, places, strict=True)):
+            found = [_sets_in(codec, packet, track.length_size) for packet in packets]
+            if any({_sequence(codec, p[a:b]) for a, b in at} - {track.sequence} for p, at in zip(packets, found, strict=True)):
                 return None
             if track.clears:
                 change = partial(without_cropping, codec)
-                packets = [replaced(p, at, track.length_size, change) for p, at in zip(packets, places, strict=True)]
+                packets = [replace_units(p, at, track.length_size, change) for p, at in zip(packets, found, strict=True)]
     except (ValueError, IndexError, OverflowError):
         return None
     ranks = np.argsort(np.argsort(rows["shown"])).tolist()
@@ -85,8 +92,8 @@ def _track(codec: str, extradata: bytes, size: tuple[int, int], clear_cropping: 
     if codec not in _WITH_SETS:
         return _Track(_head(codec, size, b"")) if min(size) > 0 else None
     units = length_size(codec, extradata)
-    places = sets_of(codec, extradata) if units else []
-    found = {_sequence(codec, extradata[start:end]) for start, end in places}
+    ranges = parameter_set_ranges(codec, extradata) if units else []
+    found = {_sequence(codec, extradata[start:end]) for start, end in ranges}
     if len(found) != 1:
         return None
     (sequence,) = found
@@ -94,12 +101,12 @@ def _track(codec: str, extradata: bytes, size: tuple[int, int], clear_cropping: 
     if clears and (sequence.left or sequence.top):
         return None
     if clears:
-        extradata = replaced(extradata, places, 2, partial(without_cropping, codec))
+        extradata = replace_units(extradata, ranges, 2, partial(without_cropping, codec))
     size = (sequence.width, sequence.height) if clears else sequence.shown_size
     return _Track(_head(codec, size, extradata), sequence, units, clears) if min(size) > 0 else None
 
 
-def _sequence(codec: str, unit: bytes) -> Sequence:
+def _sequence(codec: str, unit: bytes) -> SequenceParameterSet:
     """Returns what a set says, whatever number it goes by."""
     return replace(read_sequence(codec, unit), identity=0)
 
@@ -115,7 +122,7 @@ def _head(codec: str, size: tuple[int, int], configuration: bytes) -> bytes:
 
 
 def _sets_in(codec: str, packet: bytes, size: int) -> list[tuple[int, int]]:
-    return [(start, end) for start, end in unit_places(memoryview(packet), size) if is_sequence(codec, packet[start])]
+    return [(start, end) for start, end in unit_ranges(memoryview(packet), size) if is_sequence(codec, packet[start])]
 
 
 def _element(identity: int, *parts: bytes) -> bytes:

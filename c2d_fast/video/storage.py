@@ -38,7 +38,7 @@ _ASKED = 4
 _CHUNK = 2**20
 
 
-def unreadable(path: str | Path, *, whole: bool = True) -> OSError | None:
+def read_error(path: str | Path, *, whole: bool = True) -> OSError | None:
     """Reads a file to its end, or only its beginning; returns the storage's error, None if there is none.
 
     A folder is listed; what is no file and no folder is not opened: that might block for ever.
@@ -63,7 +63,7 @@ def unreadable(path: str | Path, *, whole: bool = True) -> OSError | None:
     return OSError(errno.EIO, f"ends at byte {done} of {size}") if done < size else None
 
 
-def why_unread(error: BaseException, path: str | Path, others: Callable[[], Iterable[str]] = lambda: ()) -> str:
+def storage_problem(error: BaseException, path: str | Path, others: Callable[[], Iterable[str]] = lambda: ()) -> str:
     """Returns what the storage has to do with it that a video was not read; "" where that is the video's own fault.
 
     Args:
@@ -71,32 +71,32 @@ def why_unread(error: BaseException, path: str | Path, others: Callable[[], Iter
         path: of the video.
         others: gives files that lie beside it.
     """
-    if problem := unreadable(path):
+    if problem := read_error(path):
         return text_of_error(problem)
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in _OF_STORAGE:
             # FFmpeg says EIO of some damaged files, too: if it decodes another one, this one is damaged.
             is_clear = cause.errno != errno.EIO or not isinstance(cause, av.FFmpegError)
-            return text_of_error(cause) if is_clear or not any(map(answers, others())) else ""
+            return text_of_error(cause) if is_clear or not any(map(storage_responds, others())) else ""
         cause = cause.__cause__
     return ""
 
 
-def read_at_once(read: Callable[[], T], path: str | Path) -> T:
+def read_with_retry(read: Callable[[], T], path: str | Path) -> T:
     """Reads, and again after a moment if the storage has failed: what is over by then needs no more ado."""
     for pause_s in _AT_ONCE_S:
         try:
             return read()
         except (DecodeError, OSError, av.FFmpegError) as error:
-            if not why_unread(error, path):
+            if not storage_problem(error, path):
                 raise
         time.sleep(pause_s)
     return read()
 
 
-def is_unread(reason: str) -> bool:
-    """Says whether a reason, as why_unread gives it, is the storage's."""
+def is_storage_error(reason: str) -> bool:
+    """Says whether a reason, as storage_problem gives it, is the storage's."""
     return reason.startswith(_SAYS_UNREAD)
 
 
@@ -110,16 +110,16 @@ def is_definite(error: OSError) -> bool:
     return error.errno in _DEFINITE
 
 
-def answers(path: str) -> bool:
+def storage_responds(path: str) -> bool:
     """Says whether the storage gives a file, whatever is in it; its first frame is decoded."""
     try:
         decode_images(Path(path), np.zeros(1, np.int64), 1, WHOLE)
     except DecodeError as error:
-        return not why_unread(error, path)
-    return unreadable(path, whole=False) is None
+        return not storage_problem(error, path)
+    return read_error(path, whole=False) is None
 
 
-def beside(path: str, files: Iterable[str]) -> list[str]:
+def nearby_files(path: str, files: Iterable[str]) -> list[str]:
     """Returns some of the files that lie nearest to one: in its folder, or else in the lowest folder that has others, too."""
     all_, folder = [file for file in files if file != path], os.path.dirname(path)
     while True:
@@ -129,7 +129,7 @@ def beside(path: str, files: Iterable[str]) -> list[str]:
         folder = os.path.dirname(folder)
 
 
-def in_folder(path: str | Path) -> list[str]:
+def sibling_files(path: str | Path) -> list[str]:
     """Returns some other files of a file's folder."""
     try:
         with os.scandir(os.path.dirname(path) or ".") as entries:

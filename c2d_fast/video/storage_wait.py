@@ -11,7 +11,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from c2d_fast.errors import EXIT_START_AGAIN, EndedError, on_one_line
-from c2d_fast.video.storage import answers, beside, is_definite, is_unread, text_of_error, unreadable
+from c2d_fast.video.storage import is_definite, is_storage_error, nearby_files, read_error, storage_responds, text_of_error
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -26,27 +26,27 @@ _LOOKED_AT = 32
 
 
 @dataclass(frozen=True)
-class Patience:
+class WaitPolicy:
     """How long a storage is waited for, and what is to be done when it does not come back."""
 
     limit_s: float = 300.0
     remedy: str = "run the command again once it is back"
 
 
-DEFAULT_PATIENCE = Patience()
+DEFAULT_WAIT_POLICY = WaitPolicy()
 
 
-class Wait:
+class StorageWait:
     """Waits for a storage, longer and longer each time."""
 
-    def __init__(self, patience: Patience, beat: Callable[[], object] = lambda: None):
+    def __init__(self, wait_policy: WaitPolicy, heartbeat: Callable[[], object] = lambda: None):
         """Prepares a wait; it begins with the first pause.
 
         Args:
-            patience: how long.
-            beat: called again and again while it waits.
+            wait_policy: how long.
+            heartbeat: called again and again while it waits.
         """
-        self.patience, self._beat = patience, beat
+        self.wait_policy, self._heartbeat = wait_policy, heartbeat
         self._began_s, self._pauses_s, self._said = 0.0, iter([0.0]), False
 
     @property
@@ -68,7 +68,7 @@ class Wait:
         if not self._began_s:
             self._began_s = time.monotonic()
             self._pauses_s = (min(_FIRST_PAUSE_S * 2 ** min(n, 10), _LONGEST_PAUSE_S) for n in itertools.count())
-        limit_s, remedy = self.patience.limit_s, self.patience.remedy
+        limit_s, remedy = self.wait_policy.limit_s, self.wait_policy.remedy
         left_s = limit_s - self.elapsed_s
         if left_s <= 0:
             raise EndedError(
@@ -80,11 +80,11 @@ class Wait:
             tqdm.write(f"waiting for storage: {on_one_line(str(path))}: {why}")
         until_s = time.monotonic() + min(next(self._pauses_s), left_s)
         while (rest_s := until_s - time.monotonic()) > 0:
-            self._beat()
+            self._heartbeat()
             time.sleep(min(rest_s, _SLICE_S))
-        self._beat()
+        self._heartbeat()
 
-    def over(self) -> None:
+    def finish(self) -> None:
         """Says that reading goes on, if it was said that it does not. The next pause begins another wait."""
         if self._said:
             tqdm.write(f"storage is back after {self.elapsed_s:.0f} s")
@@ -94,10 +94,10 @@ class Wait:
 def wait_for(
     suspects: Mapping[str, str],
     files: Callable[[], Iterable[str]],
-    wait: Wait,
+    wait: StorageWait,
     *,
     whole: bool = True,
-    readable_too: bool = False,
+    count_readable: bool = False,
 ) -> dict[str, str]:
     """Waits until each of some files can be read, or turns out to be the only one around that cannot.
 
@@ -106,7 +106,7 @@ def wait_for(
         files: gives all paths of the list.
         wait: goes on, if it has begun.
         whole: whether they must be readable to their end.
-        readable_too: whether files that can be read count as such that cannot: they have been found readable often enough,
+        count_readable: whether files that can be read count as such that cannot: they have been found readable often enough,
             and then were not.
 
     Returns:
@@ -117,39 +117,39 @@ def wait_for(
     """
     left, near, alone_since_s = dict(suspects), dict[str, list[str]](), math.inf
     while True:
-        problems = {path: unreadable(path, whole=whole) for path in left}
+        problems = {path: read_error(path, whole=whole) for path in left}
         left = {
             path: text_of_error(problem) if problem else left[path]
             for path, problem in problems.items()
-            if problem or readable_too
+            if problem or count_readable
         }
         if not left:
             return {}
         for path in left.keys() - near.keys():
-            near[path] = beside(path, (file for file in files() if file not in left))
-        are_alone, now_s = all(any(map(answers, near[path])) for path in left), time.monotonic()
+            near[path] = nearby_files(path, (file for file in files() if file not in left))
+        are_alone, now_s = all(any(map(storage_responds, near[path])) for path in left), time.monotonic()
         alone_since_s = min(alone_since_s, now_s) if are_alone else math.inf
-        bearable_s = max(_patience_with(problems[path]) for path in left)
-        if now_s - alone_since_s >= min(bearable_s, wait.patience.limit_s / 2):
+        bearable_s = max(_max_wait_s(problems[path]) for path in left)
+        if now_s - alone_since_s >= min(bearable_s, wait.wait_policy.limit_s / 2):
             return left
         path, why = next(iter(left.items()))
         wait.pause(path, why, say=not are_alone or now_s - alone_since_s > _ALONE_S)
 
 
-def wait_for_paths(paths: Iterable[str], patience: Patience) -> None:
+def wait_for_paths(paths: Iterable[str], wait_policy: WaitPolicy) -> None:
     """Waits until files can be read and folders be listed.
 
     Raises:
         EndedError: one cannot, and it was waited for long enough.
     """
-    wait = Wait(patience)
+    wait = StorageWait(wait_policy)
     for path in paths:
-        while problem := unreadable(path):
+        while problem := read_error(path):
             wait.pause(path, text_of_error(problem))
-    wait.over()
+    wait.finish()
 
 
-def _patience_with(problem: OSError | None) -> float:
+def _max_wait_s(problem: OSError | None) -> float:
     """Returns how long a file is waited for while others beside it can be read, in seconds."""
     return _ALONE_S if problem is None or is_definite(problem) else _ALONE_UNCLEAR_S
 
@@ -160,7 +160,7 @@ def read_in_rounds(
     *,
     path: Callable[[Item], Path],
     reason: Callable[[Result], str],
-    patience: Patience,
+    wait_policy: WaitPolicy,
 ) -> Iterator[tuple[Item, Result]]:
     """Yields what reading items gives; those that the storage kept from being read are read again once it is back.
 
@@ -168,18 +168,18 @@ def read_in_rounds(
         read: yields (item, result) for some of them.
         items: all of them.
         path: gives an item's file.
-        reason: gives why an item was not read, "" if it was; of why_unread where it is the storage's.
-        patience: with the storage.
+        reason: gives why an item was not read, "" if it was; of storage_problem where it is the storage's.
+        wait_policy: with the storage.
 
     Raises:
         EndedError: it does not come back.
     """
-    wait, todo = Wait(patience), list(items)
+    wait, todo = StorageWait(wait_policy), list(items)
     files = [str(path(item)) for item in todo]
     for tries in itertools.count(1):
         unread: list[tuple[Item, Result]] = []
         for item, result in read(todo):
-            if is_unread(reason(result)):
+            if is_storage_error(reason(result)):
                 unread.append((item, result))
             else:
                 yield item, result
@@ -196,5 +196,5 @@ def read_in_rounds(
         yield from ((item, result) for item, result in unread if str(path(item)) in left)
         todo = [item for item, _ in unread if str(path(item)) not in left]
         if left:
-            wait = Wait(patience)
-    wait.over()
+            wait = StorageWait(wait_policy)
+    wait.finish()

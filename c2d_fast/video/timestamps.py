@@ -7,7 +7,7 @@ import numpy as np
 _CONSTANT_S = 0.002
 
 
-def rises(times: list[int | None]) -> bool:
+def is_increasing(times: list[int | None]) -> bool:
     """Says whether each of the known times is later than the one before it."""
     return all(a < b for a, b in pairwise(time for time in times if time is not None))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import av
 
 from c2d_fast.errors import UserError, on_one_line
-from c2d_fast.processes.children import Lost
-from c2d_fast.processes.watched_threads import beat, run_in_threads
+from c2d_fast.processes.children import LostItem
+from c2d_fast.processes.watched_threads import heartbeat, run_in_threads
 from c2d_fast.video.reader import DecodeError, open_video, reason, video_stream
 
 _VIDEOS = (
@@ -40,7 +40,7 @@ _SHOWN = 3
 
 
 @dataclass
-class LeftOut:
+class SkippedFiles:
     """Files that are no videos."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -64,7 +64,7 @@ class LeftOut:
         return on_one_line(f"{count} file{'s' if count > 1 else ''} ({kinds}), first {', '.join(self.first)}{more}")
 
 
-def videos_among(names: Iterable[str], folder: Path, left_out: LeftOut) -> list[str]:
+def filter_videos(names: Iterable[str], folder: Path, skipped: SkippedFiles) -> list[str]:
     """Returns those files below a folder that are videos, in the order given; the others are counted.
 
     Known suffixes decide. A file of an unknown one, or of none, is a video if two frames of it decode.
@@ -72,7 +72,7 @@ def videos_among(names: Iterable[str], folder: Path, left_out: LeftOut) -> list[
     Args:
         names: of the files, relative to folder. Those are hidden of which any part begins with a dot.
         folder: where they are.
-        left_out: gets the others.
+        skipped: gets the others.
     """
     kinds = {name: _kind(name) for name in names}
     unknown = [name for name, kind in kinds.items() if kind == _UNKNOWN]
@@ -80,17 +80,17 @@ def videos_among(names: Iterable[str], folder: Path, left_out: LeftOut) -> list[
     if unknown:
         jobs = min(_OPENED_AT_A_TIME, len(unknown))
         opened = run_in_threads(lambda name: _problem(folder / name), unknown, jobs=jobs, time_limit_s=_TIME_LIMIT_S)
-        problems = {name: result.reason if isinstance(result, Lost) else result for name, result in opened}
+        problems = {name: result.reason if isinstance(result, LostItem) else result for name, result in opened}
     videos = []
     for name, kind in kinds.items():
         if kind == _VIDEO or (kind == _UNKNOWN and not problems[name]):
             videos.append(name)
         else:
-            left_out.add(name, kind, problems.get(name, ""))
+            skipped.add(name, kind, problems.get(name, ""))
     return videos
 
 
-def names_below(folder: Path, part: str = "") -> list[str]:
+def files_below(folder: Path, part: str = "") -> list[str]:
     """Returns the files below a part of a folder, also through links to folders: paths relative to the folder, sorted.
 
     Raises:
@@ -129,7 +129,7 @@ def _problem(path: Path) -> str:
             frames = 0
             with closing(container.demux(stream)) as packets:  # type: ignore[type-var]  # see packets.from_container
                 for packet in packets:
-                    beat()
+                    heartbeat()
                     frames += len(packet.decode())
                     if frames > 1:
                         return ""

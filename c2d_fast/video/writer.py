@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import c2d_fast.video.reader  # noqa: F401  (sets FFmpeg's log level: see there)
 from c2d_fast.errors import UserError
-from c2d_fast.files import written_whole
+from c2d_fast.files import atomic_write
 
 
 def write_video(pictures: Iterable[NDArray[np.uint8]], path: Path, rate: Fraction, what: str) -> int:
@@ -32,7 +32,7 @@ def write_video(pictures: Iterable[NDArray[np.uint8]], path: Path, rate: Fractio
     count, stream = 0, None
     try:
         with (
-            written_whole(path) as partial,
+            atomic_write(path) as partial,
             av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as output,
         ):
             for picture in pictures:

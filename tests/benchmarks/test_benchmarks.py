@@ -188,7 +188,7 @@ def test_models_are_trained_by_the_trainer_s_own_step(here, monkeypatch, channel
         one.step(batch)
     assert tuned == [device]
     assert type(one.train_step) is TrainStep
-    *_, clips, norms, steps = one._tally.sums(Group())
+    *_, clips, norms, steps = one._metrics.sums(Group())
     assert (clips, norms > 0, steps) == (4, True, 2)
     # The fused optimizer, which only a GPU has, refuses momentum of other strides than the weights'.
     weights = [parameter for parameter in one.model.parameters() if parameter.dim() == 4]

@@ -135,14 +135,14 @@ def test_figures_of_any_number_of_classes(num_classes):
     names = [hostile[place % len(hostile)] for place in range(num_classes)]
     with warnings.catch_warnings(action="error"):
         for draw in (charts.confusion_figure, charts.class_accuracy_figure):
-            height, width, _ = picture(charts.png(draw(counts, names))).shape
+            height, width, _ = picture(charts.encode_png(draw(counts, names))).shape
             assert 80 < height < 1400
             assert 300 < width < 1400
-            charts.png(draw(np.zeros_like(counts), names))
+            charts.encode_png(draw(np.zeros_like(counts), names))
 
 
 def test_a_perfect_confusion_is_a_dark_diagonal():
-    pixels = picture(charts.png(charts.confusion_figure(np.diag(np.arange(41)), ["x"] * 41)))
+    pixels = picture(charts.encode_png(charts.confusion_figure(np.diag(np.arange(41)), ["x"] * 41)))
     dark = (pixels[:, :, 2] > pixels[:, :, 0] + 60).nonzero()
     within = dark[1] < 800  # the rest is the bar of colours
     assert np.corrcoef(dark[0][within], dark[1][within])[0, 1] > 0.99

@@ -314,7 +314,7 @@ def test_packets_that_change_while_a_table_is_being_made_are_not_believed(tmp_pa
     for bit in range(8 * place.position, 8 * len(content), 5):
         store_path(tmp_path / "m.npz").write_bytes(flipped(content, bit))
         with PacketStore(tmp_path / "m.npz", None) as again:
-            assert again.known(list(place)) is None
+            assert again.restore(list(place)) is None
             with pytest.raises(UserError, match="has changed since it was read; the same command again"):
                 list(again._videos([place]))
 

@@ -19,7 +19,7 @@ from test_fuzz import at_most, peak_bytes
 
 from c2d_fast.errors import UserError
 from c2d_fast.formats import schemas
-from c2d_fast.formats.checksums import with_sum, without_sum
+from c2d_fast.formats.checksums import add_checksum, strip_checksum
 from c2d_fast.formats.journal import Journal
 from c2d_fast.formats.manifest_file import read_manifest_file
 from c2d_fast.formats.schemas import ShapeError, check_plain, decode_object, encode
@@ -27,7 +27,7 @@ from c2d_fast.manifest import cache as cache_file
 from c2d_fast.manifest import manifest
 from c2d_fast.model import checkpoint
 from c2d_fast.model.model_file import read_model_file
-from c2d_fast.prepare.findings import report
+from c2d_fast.prepare.show import report
 from c2d_fast.reporting.history import read_history
 from c2d_fast.reporting.metrics_file import open_without_later_steps
 from c2d_fast.training.schedule import load_moments
@@ -36,18 +36,18 @@ from c2d_fast.training.trainer import Progress
 
 def test_a_checksum_is_a_member_more_and_holds_every_byte():
     for value in ({"a": [1, "}"]}, [1, {"b": 2}], {"crc32": "12345678"}):
-        line = with_sum(json.dumps(value))
+        line = add_checksum(json.dumps(value))
         assert type(json.loads(line)) is type(value)
-        assert without_sum(line) == (json.dumps(value).encode(), True)
+        assert strip_checksum(line) == (json.dumps(value).encode(), True)
         for at in range(len(line)):
             flipped = bytearray(line)
             flipped[at] ^= 1
             try:
-                _, has_sum = without_sum(bytes(flipped))
+                _, has_sum = strip_checksum(bytes(flipped))
             except ShapeError:
                 continue
             assert not has_sum
-    assert without_sum(b'{"a": 1}') == (b'{"a": 1}', False)
+    assert strip_checksum(b'{"a": 1}') == (b'{"a": 1}', False)
 
 
 def test_every_shape_takes_what_is_written():

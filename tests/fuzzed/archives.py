@@ -14,7 +14,7 @@ from numpy.lib import format as npy
 from c2d_fast.commands import run_analyze
 from c2d_fast.formats.manifest_file import ManifestFile, read_manifest_file
 from c2d_fast.formats.packet_table import TableError, open_table, write_table
-from c2d_fast.prepare.findings import report
+from c2d_fast.prepare.show import report
 from c2d_fast.reporting.dump_file import read_dump
 from c2d_fast.video.facts import DTYPE
 from c2d_fast.video.packets import DTYPE as PACKETS
@@ -168,7 +168,7 @@ class DumpJson(Reader):
         result = read_dump(self.path)
         names = run_analyze._class_names(result, None, None)
         counts, ranks = run_analyze.confusion_counts(result.labels, result.guesses(), len(names)), result.ranks()
-        confusion = run_analyze.pairs_of(counts)
+        confusion = run_analyze.as_confusion(counts)
         for table in (run_analyze._by_class(result, confusion, ranks, names), run_analyze._hardest(result, names, 3)):
             table.text(), table.csv()
         run_analyze._result_row(result, "name", confusion, ranks)

@@ -97,7 +97,7 @@ def replaced(draw, whole, values=SHAPES):
 
 def lines_of(values, *, summed=False):
     texts = [json.dumps(value) for value in values]
-    return b"".join((checksums.with_sum(text) if summed and text[-1] in "]}" else text.encode()) + b"\n" for text in texts)
+    return b"".join((checksums.add_checksum(text) if summed and text[-1] in "]}" else text.encode()) + b"\n" for text in texts)
 
 
 @st.composite

@@ -76,7 +76,7 @@ class StoredPackets(Reader):
 
     def read(self):
         with PacketStore(self.path, None) as store:
-            place = store.known(self.place)
+            place = store.restore(self.place)
             found = next(iter(store._videos([place]))) if place else None
             assert found in (None, (b"x" * PACKETS.itemsize, b"extradata"))
 
@@ -91,8 +91,8 @@ class CacheFile(Reader):
 
     def files(self):
         content = {"format": cache.FORMAT, "root": str(self.folder.resolve()), "videos": self.videos}
-        summed = replaced(content).map(json.dumps).map(lambda text: checksums.with_sum(text) if text[-1] in "]}" else b"x")
-        return damaged(checksums.with_sum(json.dumps(content))) | summed
+        summed = replaced(content).map(json.dumps).map(lambda text: checksums.add_checksum(text) if text[-1] in "]}" else b"x")
+        return damaged(checksums.add_checksum(json.dumps(content))) | summed
 
     def read(self):
         cache = self.cache()
@@ -107,7 +107,7 @@ class DamagedCache(CacheFile):
 
     def files(self):
         content = {"format": cache.FORMAT, "root": str(self.folder.resolve()), "videos": self.videos}
-        return damaged(checksums.with_sum(json.dumps(content)))
+        return damaged(checksums.add_checksum(json.dumps(content)))
 
     def read(self):
         assert self.cache().get("0.mp4", (100, 5)) in (None, FACTS)

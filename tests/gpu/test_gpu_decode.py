@@ -22,7 +22,7 @@ from c2d_fast.loading.plan import TrainPlan
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.manifest.manifest import read_manifest
 from c2d_fast.recipe import Clip, load_pipe
-from c2d_fast.training.cuda_waits import sleep_in_waits
+from c2d_fast.training.blocking_sync import use_blocking_sync
 
 # Decoders convert chroma differently (bilinear or nearest, rounding): mean difference in levels that is borne. The
 # numbered frames have hard colour edges, where a chroma sample more or less shows most.
@@ -137,7 +137,7 @@ def test_decoders_share_a_batch(place, tmp_path, decoder, codec):
 
 def test_waits_sleep(cuda):
     """A process that spins while it waits takes a CPU from the loader."""
-    assert sleep_in_waits(0)
+    assert use_blocking_sync(0)
     busy = torch.randn(8192, 8192, device=cuda)
     torch.mm(busy, busy)
     torch.cuda.synchronize()

@@ -37,25 +37,25 @@ def test_a_training_step_does_not_wait_for_the_gpu(cuda, tmp_path):
     from toy import make_trainer
 
     from c2d_fast.reporting.gallery import Gallery
-    from c2d_fast.training.metrics import Tally
+    from c2d_fast.training.metrics import RunningMetrics
 
     trainer = make_trainer(tmp_path / "run", precision="bf16")
     trainer.model.to(cuda)
     trainer.step.optimizer = make_optimizer(trainer.model, trainer.training, 0.01)
     assert trainer.step.optimizer.defaults["fused"]
     batches = [
-        type(b)(*(getattr(b, name).to(cuda) for name in ("clip", "label", "index", "real"))) for b in trainer.source.epoch(0)
+        type(b)(*(getattr(b, name).to(cuda) for name in ("clip", "label", "index", "valid"))) for b in trainer.source.epoch(0)
     ]
-    tally = Tally(cuda)
+    metrics = RunningMetrics(cuda)
     trainer.step.gallery = Gallery(4)
-    trainer.step(iter(batches), 1, tally)  # the first makes buffers
+    trainer.step(iter(batches), 1, metrics)  # the first makes buffers
     torch.cuda.set_sync_debug_mode("error")
     try:
         for step, batch in enumerate(batches):
-            trainer.step(iter([batch]), step + 2, tally)
+            trainer.step(iter([batch]), step + 2, metrics)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    shown = trainer.step.gallery.take()
+    shown = trainer.step.gallery.pop()
     assert len(shown.labels) == 4
     assert shown.label_scores == sorted(shown.label_scores)
 
@@ -63,24 +63,24 @@ def test_a_training_step_does_not_wait_for_the_gpu(cuda, tmp_path):
 def test_a_bad_step_changes_nothing_on_the_gpu(cuda, tmp_path):
     from toy import make_trainer
 
-    from c2d_fast.training.metrics import Tally
+    from c2d_fast.training.metrics import RunningMetrics
 
     trainer = make_trainer(tmp_path / "run", precision="bf16")
     trainer.model.to(cuda)
     trainer.step.optimizer = make_optimizer(trainer.model, trainer.training, 0.01)
     (batch,) = (b for b, _ in zip(trainer.source.epoch(0), range(1), strict=False))
-    batch = type(batch)(*(getattr(batch, name).to(cuda) for name in ("clip", "label", "index", "real")))
+    batch = type(batch)(*(getattr(batch, name).to(cuda) for name in ("clip", "label", "index", "valid")))
     before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
     handle = trainer.model.fc.register_forward_hook(lambda module, inputs, output: output * float("nan"))
-    bad = trainer.step(iter([batch]), 1, Tally(cuda))
+    bad = trainer.step(iter([batch]), 1, RunningMetrics(cuda))
     handle.remove()
     torch.cuda.synchronize()
-    assert not bad.good
+    assert not bad.applied
     for key, value in trainer.model.state_dict().items():
         assert torch.equal(value, before[key]) or key.endswith("num_batches_tracked"), key
-    good = trainer.step(iter([batch]), 2, Tally(cuda))
+    good = trainer.step(iter([batch]), 2, RunningMetrics(cuda))
     torch.cuda.synchronize()
-    assert good.good
+    assert good.applied
     assert all(value.isfinite().all() for value in trainer.model.state_dict().values())
 
 

@@ -137,7 +137,7 @@ def test_a_folder_for_each_class(tmp_path):
     )  # fmt: skip
     assert listing.labels == (2, 0, 1, 1)
     assert listing.file(3) == tmp_path / "videos/tai_chi/b 2.mp4"
-    assert listing.where(3).endswith("videos: tai_chi/b 2.mp4")
+    assert listing.location(3).endswith("videos: tai_chi/b 2.mp4")
     without = read_list(tmp_path / "videos", None, 3)
     assert without.labels == (0, 1, 2, 2)
     assert without.sha256 == listing.sha256

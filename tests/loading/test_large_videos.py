@@ -67,7 +67,7 @@ def test_large_frames_are_scaled_before_a_graph_cuts_them(tmp_path, monkeypatch)
     sample = plan.sample(0, 0)
     as_decoded = source_of(plan)._read(sample)
     assert as_decoded.images.shape[1:3] >= (480, 639)  # few bytes: handed on as they are
-    monkeypatch.setattr("c2d_fast.loading.kept_images.SCALED_ABOVE", as_decoded.images.nbytes - 1)
+    monkeypatch.setattr("c2d_fast.loading.crop_buffers.SCALED_ABOVE", as_decoded.images.nbytes - 1)
     scaled = source_of(plan)._read(sample)
     assert scaled.images.shape[1:] == (224, 299, 3)
     whole = decode_images(Path(plan.videos.file(0)), np.unique(sample.frames), 1, source_of(plan).stored(0))

@@ -43,7 +43,7 @@ def test_training_batches_hold_the_planned_frames_crops_and_flips(mixed, workers
             assert batch.clip.shape == (2, 4, CROP.size, CROP.size, 3)
             assert batch.clip.dtype == torch.uint8
             assert batch.clip.is_contiguous()
-            assert batch.real.all()
+            assert batch.valid.all()
             for slot in range(2):
                 sample = plan.sample(epoch * 3 + step, slot)
                 assert batch.index[slot] == sample.index
@@ -126,11 +126,11 @@ def test_validation_views(mixed, vp9, codec):
     loader, plan = eval_loader(bad, "ffmpeg" if codec == "h264" else "dali")
     for _ in range(2):  # a second round is the same
         batches = list(loader.views())
-        real = torch.cat([batch.real for batch in batches])
-        index = torch.cat([batch.index for batch in batches])[real]
+        valid = torch.cat([batch.valid for batch in batches])
+        index = torch.cat([batch.index for batch in batches])[valid]
         assert index.tolist() == list(range(loader.num_videos))
         assert all(len(batch.clip) == 4 for batch in batches)
-        clips = torch.cat([batch.clip for batch in batches])[real]
+        clips = torch.cat([batch.clip for batch in batches])[valid]
         for i in range(loader.num_videos):
             sample = plan.sample(i // 4, i % 4)
             frames = decode_all(plan.videos.file(i))[sample.frames[plan.positions(i)[0]]]
@@ -143,8 +143,8 @@ def test_validation_views(mixed, vp9, codec):
 def test_test_views_are_crop_major_and_those_of_separate_decodes(mixed):
     loader, plan = eval_loader(mixed, num_clips=10, views_per_batch=16, batch_size=2)
     batches = list(loader.views())
-    real = torch.cat([batch.real for batch in batches])
-    index, clips = (torch.cat([getattr(batch, name) for batch in batches])[real] for name in ("index", "clip"))
+    valid = torch.cat([batch.valid for batch in batches])
+    index, clips = (torch.cat([getattr(batch, name) for batch in batches])[valid] for name in ("index", "clip"))
     assert index.tolist() == [i for i in range(6) for _ in range(30)]
     for i in (0, 1):
         sample = plan.sample(i // 2, i % 2)
@@ -174,7 +174,7 @@ class OneViewEach(EvalPlan):
 def test_one_decode_gives_the_views_and_scores_of_thirty(tmp_path, mixed, temporal_pool):
     loader, plan = eval_loader(mixed, num_clips=10, views_per_batch=16, batch_size=2)
     batches = list(loader.views())
-    views = torch.cat([batch.clip[batch.real] for batch in batches])
+    views = torch.cat([batch.clip[batch.valid] for batch in batches])
     torch.manual_seed(0)
     model = C2D(replace(PIPE.recipe.model, temporal_pool=temporal_pool)).eval()
     torch.nn.init.normal_(model.fc.weight, std=1.0 if temporal_pool else 0.1)  # so that scores differ

@@ -1,21 +1,21 @@
 import pytest
 import torch
 
-from c2d_fast.loading.loader_defaults import clips_together, even_share, num_threads, num_workers
+from c2d_fast.loading.loader_defaults import decode_batch_size, even_num_threads, num_threads, num_workers
 from c2d_fast.training.determinism import make_deterministic, tune_kernels
 
 
 @pytest.mark.parametrize("most", [1, 2, 7, 8, 14, 16])
 def test_threads_divide_the_clips_or_need_as_few_rounds_as_all(most):
     for clips in range(1, 130):
-        threads = even_share(clips, most)
+        threads = even_num_threads(clips, most)
         assert 1 <= threads <= most
         fewest = -(-clips // most)
         assert clips % threads == 0 or -(-clips // threads) == fewest
         assert threads > most / 2 or -(-clips // threads) == fewest
-    assert even_share(64, 16) == even_share(32, 16) == 16
-    assert even_share(30, 16) == 15
-    assert even_share(31, 16) == 16
+    assert even_num_threads(64, 16) == even_num_threads(32, 16) == 16
+    assert even_num_threads(30, 16) == 15
+    assert even_num_threads(31, 16) == 16
 
 
 def test_workers_follow_the_cpus_and_what_is_to_be_fed():
@@ -36,14 +36,14 @@ def test_threads_by_decoder():
 
 def test_nvdec_decodes_several_batches_together_where_memory_allows():
     clip = 8 * 340 * 256 * 3
-    assert clips_together("nvdec", 32, clip) == 64
-    assert clips_together("nvdec", 24, clip) == 72
-    assert clips_together("hybrid", 8, clip) == 64
-    assert clips_together("nvdec", 64, clip) == clips_together("nvdec", 100, clip) == 0
-    assert clips_together("ffmpeg", 8, clip) == clips_together("dali", 8, clip) == 0
+    assert decode_batch_size("nvdec", 32, clip) == 64
+    assert decode_batch_size("nvdec", 24, clip) == 72
+    assert decode_batch_size("hybrid", 8, clip) == 64
+    assert decode_batch_size("nvdec", 64, clip) == decode_batch_size("nvdec", 100, clip) == 0
+    assert decode_batch_size("ffmpeg", 8, clip) == decode_batch_size("dali", 8, clip) == 0
     large = 8 * 1920 * 1080 * 3
-    assert clips_together("nvdec", 32, large) == 0
-    assert clips_together("nvdec", 8, large) == 40
+    assert decode_batch_size("nvdec", 32, large) == 0
+    assert decode_batch_size("nvdec", 8, large) == 40
     assert 40 * large < 2 * 2**30
 
 

@@ -87,14 +87,14 @@ def test_evaluation_counts_every_video_once(count, batch_size, world):
     plans = [eval_plan(count=count, batch_size=batch_size, rank=rank, world=world) for rank in range(world)]
     for first in (0, plans[0].steps):  # the second round is the same
         places = [(p, step, slot) for p in plans for step in range(first, first + p.steps) for slot in range(batch_size)]
-        counted = [plan.index(step, slot) for plan, step, slot in places if plan.is_real(step, slot)]
+        counted = [plan.index(step, slot) for plan, step, slot in places if plan.is_valid(step, slot)]
         assert sorted(counted) == list(range(count))
         assert all(0 <= plan.index(step, slot) < count for plan, step, slot in places)
 
 
 def test_evaluation_masks_broken_videos_out():
     plan = eval_plan(count=5, batch_size=2, quarantined=frozenset({0, 3}))
-    counted = [plan.index(s, i) for s in range(plan.steps) for i in range(2) if plan.is_real(s, i)]
+    counted = [plan.index(s, i) for s in range(plan.steps) for i in range(2) if plan.is_valid(s, i)]
     assert counted == [1, 2, 4]
     assert plan.index(0, 0) not in {0, 3}
 

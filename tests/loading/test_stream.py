@@ -32,7 +32,7 @@ def test_a_video_that_breaks_during_training_is_replaced_as_if_it_had_never_been
     batches = list(loader.epoch(0))
     assert len(batches) == len(expected)
     assert all(torch.equal(batch.clip, clip) for batch, clip in zip(batches, expected, strict=True))
-    assert f"broken video: {bad.manifest.where(victim)}" in capsys.readouterr().out
+    assert f"broken video: {bad.manifest.location(victim)}" in capsys.readouterr().out
     assert len(bad.found) == 1
 
 
@@ -51,7 +51,7 @@ def test_a_video_that_breaks_before_scoring_is_left_out(tmp_path):
     bad.manifest.listing.file(3).unlink()
     loader, _ = eval_loader(bad)
     batches = list(loader.views())
-    assert [i for b in batches for i in b.index[b.real].tolist()] == [0, 1, 2, 4]
+    assert [i for b in batches for i in b.index[b.valid].tolist()] == [0, 1, 2, 4]
 
 
 KILLED = """

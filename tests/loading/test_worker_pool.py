@@ -94,17 +94,17 @@ def test_no_batch_is_lost_to_kills_at_random_moments(pools):
     check(pool.read_batch(), 40)
     for iteration in range(41, 48):
         check(pool.read_batch(), iteration)
-    deaths = pool.take_deaths()
+    deaths = pool.pop_deaths()
     assert len(deaths) == kills + 3
     assert all(" by SIGKILL" in death for death in deaths)
-    assert pool.take_deaths() == []
+    assert pool.pop_deaths() == []
 
 
 def test_a_sample_that_ends_two_processes_is_read_by_a_third(pools, tmp_path):
     pool = pools(Numbers(fatal=6, lives=2, marks=str(tmp_path)))
     for iteration in range(5):
         check(pool.read_batch(), iteration)
-    assert len(pool.take_deaths()) == 2
+    assert len(pool.pop_deaths()) == 2
 
 
 def test_a_sample_that_ends_every_process_is_named(pools, tmp_path):
@@ -112,7 +112,7 @@ def test_a_sample_that_ends_every_process_is_named(pools, tmp_path):
     check(pool.read_batch(), 0)
     with pytest.raises(SampleLostError) as caught:
         pool.read_batch()
-    assert (caught.value.place.iteration, caught.value.place.idx_in_batch) == (1, 2)
+    assert (caught.value.sample.iteration, caught.value.sample.idx_in_batch) == (1, 2)
     assert len(caught.value.deaths) == 3
 
 
@@ -121,7 +121,7 @@ def test_what_the_source_raises_comes_out_where_its_batch_is_read(pools):
     check(pool.read_batch(), 0)
     with pytest.raises(RuntimeError, match="a fault of the source"):
         pool.read_batch()
-    assert pool.take_deaths() == []
+    assert pool.pop_deaths() == []
 
 
 @dataclass(frozen=True)

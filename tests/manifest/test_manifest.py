@@ -56,7 +56,7 @@ def test_broken_videos_are_told_apart_and_tried_again(tmp_path, reads):
     assert found.kept.tolist() == [0, 1, 3]
     assert list(found.broken) == [2]
     assert list(found.videos().labels) == [0, 1, 1]
-    assert found.where(2) == f"{listing.path}:4: some videos/clip 3.mp4"
+    assert found.location(2) == f"{listing.path}:4: some videos/clip 3.mp4"
     state = listing.file(2).stat()
     listing.file(2).write_bytes(good)
     os.utime(listing.file(2), ns=(state.st_atime_ns, state.st_mtime_ns))

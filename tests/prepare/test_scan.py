@@ -23,9 +23,9 @@ from c2d_fast.formats.manifest_file import read_manifest_file, table_path
 from c2d_fast.formats.packet_table import open_table
 from c2d_fast.lists.listing import read_list
 from c2d_fast.manifest.manifest import read_manifest
-from c2d_fast.prepare.findings import frames_to_decode
+from c2d_fast.prepare.show import frames_to_decode
 from c2d_fast.video.examine import examine
-from c2d_fast.video.orientation import turned
+from c2d_fast.video.orientation import apply_orientation
 from c2d_fast.video.reader import decode_frames
 
 
@@ -82,7 +82,7 @@ def test_the_facts_are_those_of_a_plain_decode(odd):
         with av.open(str(folder / name)) as container:
             frames = list(container.decode(video=0))
         assert facts[name]["frames"] == len(frames), name
-        shown = turned(frames[0].to_ndarray(format="rgb24"), int(facts[name]["orientation"]))
+        shown = apply_orientation(frames[0].to_ndarray(format="rgb24"), int(facts[name]["orientation"]))
         assert (facts[name]["height"], facts[name]["width"]) == shown.shape[:2]
         assert facts[name]["pix_fmt"].decode() == frames[0].format.name
         wanted = np.array([len(frames) - 1, 0, len(frames) // 2])
@@ -93,7 +93,7 @@ def test_the_facts_are_those_of_a_plain_decode(odd):
             read = decode_frames(folder / name, wanted, stored=how)
             for row, number in zip(read, wanted, strict=True):
                 stored_picture = frames[number].to_ndarray(format="rgb24")
-                assert (row == turned(stored_picture, int(facts[name]["orientation"]))).all(), name
+                assert (row == apply_orientation(stored_picture, int(facts[name]["orientation"]))).all(), name
     assert facts["plain 2.mp4"]["longest_gop"] == 1
     assert facts["plain 1.mp4"]["closed_gops"]
     assert not facts["open gop.mp4"]["closed_gops"]

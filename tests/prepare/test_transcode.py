@@ -311,13 +311,13 @@ def test_the_packet_table_is_that_of_the_results_also_when_the_list_grows_or_the
 def test_places_in_a_store_that_has_gone_are_not_believed(tmp_path):
     with PacketStore(tmp_path / "m.npz", None) as store:
         place = store.add(bytes(DTYPE.itemsize), b"x")
-        assert store.known(list(place)) == place
+        assert store.restore(list(place)) == place
     with PacketStore(tmp_path / "m.npz", None) as again:
-        assert again.known(list(place)) == place
+        assert again.restore(list(place)) == place
     store_path(tmp_path / "m.npz").unlink()
     with PacketStore(tmp_path / "m.npz", None) as other:
         other.add(bytes(10 * DTYPE.itemsize), b"")
-        assert other.known(list(place)) is None
+        assert other.restore(list(place)) is None
     store_path(tmp_path / "n.npz").mkdir()
     with pytest.raises(UserError, match="cannot be written"):
         PacketStore(tmp_path / "n.npz", None)

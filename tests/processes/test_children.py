@@ -7,7 +7,7 @@ import time
 import pytest
 from conftest import ROOT
 
-from c2d_fast.processes.children import Lost, run_in_children
+from c2d_fast.processes.children import LostItem, run_in_children
 
 
 def work(item, tick):
@@ -34,7 +34,7 @@ def work(item, tick):
 def test_children_that_hang_or_crash_are_named_and_replaced():
     items = ["a", "spin", "b", "exit", "c", "kill", "slow", "d"]
     results = dict(run_in_children(work, items, jobs=2, time_limit_s=2.0))
-    assert {item for item, result in results.items() if not isinstance(result, Lost)} == {"a", "b", "c", "d", "slow"}
+    assert {item for item, result in results.items() if not isinstance(result, LostItem)} == {"a", "b", "c", "d", "slow"}
     assert "hangs" in results["spin"].reason
     assert "exit code 3" in results["exit"].reason
     assert "SIGKILL" in results["kill"].reason

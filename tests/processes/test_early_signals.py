@@ -11,7 +11,7 @@ import pytest
 from media import make_video
 from runs import PIPE, environment
 
-from c2d_fast.processes import first_signals
+from c2d_fast.processes import early_signals
 
 ROOT = Path(__file__).parents[2]
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped by SIGTERM", signal.SIGUSR1: "stopped by SIGUSR1"}
@@ -51,7 +51,7 @@ def commands(data, out):
 
 
 def ended(command, number, moment, cache):
-    """Starts a command and sends it a signal, a time after it has begun to listen; returns what it said."""
+    """Starts a command and sends it a signal, a time after it has begun to handle signals; returns what it said."""
     words = [sys.executable, "-m", f"c2d_fast.{command[0]}", *map(str, command[1:])]
     # A cache of its own: the list is examined anew each time.
     env = environment(XDG_CACHE_HOME=str(cache))
@@ -108,7 +108,7 @@ from c2d_fast import cli
 from c2d_fast.processes import signals
 signals._TIDY_UP_LIMIT_S = 0.5
 def main():
-    cli.imported()
+    cli.imports_done()
     print("ready", flush=True)
     while True:
         try:
@@ -137,7 +137,7 @@ def test_a_command_that_is_stuck_in_foreign_code_ends_too(number):
 SWALLOWED = """
 from c2d_fast import cli
 def main():
-    cli.imported()
+    cli.imports_done()
     print("ready", flush=True)
     try:
         while True:
@@ -185,15 +185,15 @@ def test_who_imports_the_package_keeps_its_signals():
 )
 def test_what_is_a_command(words, is_one, monkeypatch):
     monkeypatch.setattr(sys, "orig_argv", words)
-    assert first_signals.is_command() == is_one
+    assert early_signals.is_command() == is_one
 
 
-@pytest.mark.parametrize("number", first_signals.ASK_TO_STOP)
+@pytest.mark.parametrize("number", early_signals.STOP_SIGNALS)
 def test_a_signal_waits_while_a_process_starts(number):
     heard = []
     before = signal.signal(number, lambda number, frame: heard.append(number))
     try:
-        with first_signals.held():
+        with early_signals.signals_deferred():
             signal.raise_signal(number)
             time.sleep(0)  # where Python calls handlers
             assert heard == []
@@ -207,7 +207,7 @@ def test_a_signal_waits_while_a_process_starts(number):
 def test_an_ignored_signal_stays_ignored_while_a_process_starts():
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
-        with first_signals.held():
+        with early_signals.signals_deferred():
             assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGUSR1, before)

@@ -19,12 +19,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from toy import make_trainer
 
 from c2d_fast.loading.batch import Batch
-from c2d_fast.reporting.board import hyperparameters
 from c2d_fast.reporting.gallery import Gallery
 from c2d_fast.reporting.gauges import Gauges
 from c2d_fast.reporting.metrics_file import open_without_later_steps
-from c2d_fast.reporting.pictures import Pictures
+from c2d_fast.reporting.picture_schedule import PictureSchedule
 from c2d_fast.reporting.records import Records
+from c2d_fast.reporting.tensorboard_writer import hyperparameters
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_hyperparameters_stand_beside_the_scores(board, whole_run):
 
 
 def test_the_reference_is_a_line(tmp_path):
-    records = Records(tmp_path, first_step=0, total_steps=1, pictures=Pictures(epochs=1, published={"top1": 73.89}))
+    records = Records(tmp_path, first_step=0, total_steps=1, pictures=PictureSchedule(epochs=1, published={"top1": 73.89}))
     for step in (1, 2):
         records.validation(step, 1, {"top1": 10.0 * step}, "text")
     records.close()
@@ -138,7 +138,7 @@ def test_the_clock_counts_all_of_recording_and_nothing_else(tmp_path, monkeypatc
     records = Records(tmp_path, first_step=0, total_steps=3)
     records.start()
     time.sleep(0.2)
-    assert records.percent() < 5
+    assert records.overhead_percent() < 5
     monkeypatch.setattr(records, "_write", lambda *args: time.sleep(0.05))
     records.train(1, 1, {"loss": 1.0, "top1": 1.0, "clips_per_s": 1.0, "data_wait_percent": 0.0, "lr": 0.1}, last=False)
     records.validation(1, 1, {}, "text")
@@ -156,7 +156,7 @@ def test_the_clock_counts_all_of_recording_and_nothing_else(tmp_path, monkeypatc
     ],
 )
 def test_epochs_with_pictures(tmp_path, epochs, every, expected):
-    records = Records(tmp_path, first_step=0, total_steps=1, pictures=Pictures(epochs=epochs, every=every))
+    records = Records(tmp_path, first_step=0, total_steps=1, pictures=PictureSchedule(epochs=epochs, every=every))
     records.start()
     assert [epoch for epoch in range(1, epochs + 1) if records.begin_epoch(epoch)] == expected
     records.close()
@@ -167,7 +167,7 @@ def test_epochs_with_pictures(tmp_path, epochs, every, expected):
 )
 def test_pictures_are_left_out_rather_than_taking_time(tmp_path, elapsed_s, every, expected):
     drawn = []
-    records = Records(tmp_path, first_step=0, total_steps=1, pictures=Pictures(epochs=30, every=every))
+    records = Records(tmp_path, first_step=0, total_steps=1, pictures=PictureSchedule(epochs=30, every=every))
     for number, epoch in enumerate((30, 1, 2, 30)):
         records._spent_s, records._started_s = 0.1, time.monotonic() - elapsed_s
         if records.begin_epoch(epoch):
@@ -192,26 +192,26 @@ def test_pictures_do_not_change_what_is_learnt(eight_videos, tmp_path, monkeypat
 def test_the_gallery_keeps_the_worst_and_no_padding():
     gallery = Gallery(3)
     label = torch.tensor([0, 1, 0, 1])
-    real = torch.tensor([True, True, True, False])
+    valid = torch.tensor([True, True, True, False])
     for number in range(2):
         clip = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1, 1).expand(4, 2, 4, 4, 3) + 10 * number
         logits = torch.tensor([[2.0, 0], [2, 0], [0, 0.5], [9, 0]]) - number
-        gallery.see(Batch(clip, label, torch.arange(4) + 10 * number, real), logits + torch.tensor([number, 0.0]))
-    shown = gallery.take()
+        gallery.update(Batch(clip, label, torch.arange(4) + 10 * number, valid), logits + torch.tensor([number, 0.0]))
+    shown = gallery.pop()
     # Of each batch videos 0 and 2 are of class 0, 1 of class 1, and 3 is padding.
     assert set(shown.indices) == {1, 11, 2}
     assert shown.clips[:, 0, 0, 0, 0].tolist() == shown.indices
     assert shown.label_scores == sorted(shown.label_scores)
     assert all(guess != label for guess, label in zip(shown.guesses, shown.labels, strict=True))
-    assert Gallery(3).take() is None
+    assert Gallery(3).pop() is None
 
 
 def test_the_gallery_s_batches_may_be_limited():
     gallery = Gallery(8, batches=1)
     for index in (0, 1):
         clip = torch.zeros(1, 1, 4, 4, 3, dtype=torch.uint8)
-        gallery.see(Batch(clip, torch.tensor([0]), torch.tensor([index]), torch.tensor([True])), torch.zeros(1, 2))
-    assert gallery.take().indices == [0]
+        gallery.update(Batch(clip, torch.tensor([0]), torch.tensor([index]), torch.tensor([True])), torch.zeros(1, 2))
+    assert gallery.pop().indices == [0]
 
 
 def test_gauges_read_the_machine():
@@ -249,8 +249,8 @@ def test_a_picture_is_not_worth_a_run(eight_videos, tmp_path, monkeypatch, capsy
     assert train(*flags(eight_videos, tmp_path / "r"), monkeypatch=monkeypatch) == 0
     assert capsys.readouterr().out.count("pictures can no longer be drawn (ZeroDivisionError") == 1
     gallery = Gallery(2)
-    gallery.see(Batch(torch.zeros(1), torch.zeros(1, dtype=torch.int64), torch.zeros(3), torch.ones(7)), torch.zeros(1, 2))
-    assert gallery.take() is None
+    gallery.update(Batch(torch.zeros(1), torch.zeros(1, dtype=torch.int64), torch.zeros(3), torch.ones(7)), torch.zeros(1, 2))
+    assert gallery.pop() is None
 
 
 def test_names_of_any_bytes_end_no_run(eight_videos, tmp_path):

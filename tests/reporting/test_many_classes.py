@@ -17,7 +17,7 @@ from PIL import Image
 
 from c2d_fast.commands.run_test import _dump
 from c2d_fast.reporting import charts, dump_file
-from c2d_fast.reporting.confusion import Confusion, confusion_counts, count_pairs, pairs_of
+from c2d_fast.reporting.confusion import Confusion, as_confusion, confusion_counts, count_pairs
 from c2d_fast.reporting.scores import Scores
 
 ROOT = Path(__file__).parents[2]
@@ -34,20 +34,20 @@ def drawn(num_classes, videos=300, seed=0):
 def test_pairs_say_what_a_matrix_says(num_classes):
     labels, guesses = drawn(num_classes)
     matrix = confusion_counts(labels, guesses, num_classes)
-    for pairs in (count_pairs(labels, guesses, num_classes), pairs_of(matrix)):
+    for pairs in (count_pairs(labels, guesses, num_classes), as_confusion(matrix)):
         assert (pairs.videos == matrix.sum(1)).all()
-        assert (pairs.right == matrix.diagonal()).all()
+        assert (pairs.correct == matrix.diagonal()).all()
         np.testing.assert_array_equal(pairs.accuracy, matrix.diagonal() / matrix.sum(1))
         others = matrix - np.diag(matrix.diagonal())
-        guess, times = pairs.taken_for()
+        guess, times = pairs.most_confused_with()
         assert (times == others.max(1)).all()
         assert (guess[times > 0] == others.argmax(1)[times > 0]).all()
-        shown = pairs.most_confused(5)
+        shown = pairs.most_confused_classes(5)
         assert len(set(shown.tolist())) == len(shown) == min(5, num_classes)
-        block = pairs.among(shown)
+        block = pairs.submatrix(shown)
         assert (block[:, :-1] == matrix[shown][:, shown]).all()
         assert (block.sum(1) == matrix[shown].sum(1)).all()
-        wrong = pairs.mix_ups
+        wrong = pairs.off_diagonal
         assert wrong.counts.sum() == others.sum()
         assert (np.diff(wrong.counts) <= 0).all()
     if num_classes > 2:
@@ -70,7 +70,7 @@ def test_figures_of_many_classes(num_classes, videos):
         for answers in (guesses, labels):  # the latter without a mix-up
             counts = confusion_counts(labels, answers, num_classes)
             for draw in (charts.confusion_figure, charts.class_accuracy_figure):
-                width, height = Image.open(BytesIO(charts.png(draw(counts, names)))).size
+                width, height = Image.open(BytesIO(charts.encode_png(draw(counts, names)))).size
                 assert 300 < width < 1400
                 assert 80 < height < 1400
 
@@ -95,7 +95,7 @@ import torch
 from c2d_fast.reporting import charts
 from c2d_fast.analyze import parse
 from c2d_fast.reporting.scores import Scores
-from c2d_fast.reporting.pictures import Pictures
+from c2d_fast.reporting.picture_schedule import PictureSchedule
 from c2d_fast.reporting.records import Records
 from c2d_fast.commands.run_analyze import run_analyze
 
@@ -109,7 +109,7 @@ for num_classes in map(int, sys.argv[2:]):
     scores = torch.rand(100, num_classes) / num_classes
     before = peak()
     of_run = Scores(scores, torch.arange(100) != 3, labels)
-    pictures = Pictures(epochs=1, every=1, classes=[str(label) for label in range(num_classes)])
+    pictures = PictureSchedule(epochs=1, every=1, classes=[str(label) for label in range(num_classes)])
     run = folder / f"run{num_classes}"
     run.mkdir()
     records = Records(run, first_step=0, total_steps=1, epochs=1, pictures=pictures)

@@ -14,11 +14,11 @@ import torch
 from media import make_video
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from c2d_fast.console import ShownStream, shown
+from c2d_fast.console import EscapedStream, escape_control
 from c2d_fast.errors import UserError
 from c2d_fast.lists.label_map import read_label_map
 from c2d_fast.lists.listing import read_list
-from c2d_fast.reporting.board import Board
+from c2d_fast.reporting.tensorboard_writer import TensorBoardWriter
 from c2d_fast.tables import Table, csv_cell
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ ESCAPE = "\x1b[2J\x1b]0;title\x07"
 
 def test_controls_are_shown():
     file = io.StringIO()
-    stream = ShownStream(file)
+    stream = EscapedStream(file)
     assert stream.write(f"a\tb{ESCAPE}c\r\u202ed\x9be\n") == len(f"a\tb{ESCAPE}c\r\u202ed\x9be\n")
     assert file.getvalue() == "a\tb\\x1b[2J\\x1b]0;title\\x07c\\r\\u202ed\\x9be\n"
     print("grün, 日本語", file=stream)
@@ -74,9 +74,11 @@ MOVES = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\
 
 def test_all_ends_of_lines_and_directions_are_shown():
     file = io.StringIO()
-    print("".join(map(chr, [*range(32), 127, *range(128, 160), 0x61C, 0x200E, 0x2028, 0x2029, 0x2066])), file=ShownStream(file))
+    print(
+        "".join(map(chr, [*range(32), 127, *range(128, 160), 0x61C, 0x200E, 0x2028, 0x2029, 0x2066])), file=EscapedStream(file)
+    )
     assert not MOVES.search(file.getvalue().replace("\t", ""))
-    assert "\u200d" in shown("\u0646\u200c\u200d")  # joiners are part of words
+    assert "\u200d" in escape_control("\u0646\u200c\u200d")  # joiners are part of words
 
 
 @pytest.mark.parametrize("name", ["\n=1+1", " =1+1", "\t@x", "\uff1d1+1", "+1", "-cmd", "=1+1"])
@@ -169,7 +171,7 @@ def test_tables_of_hostile_names_are_harmless(tmp_path, capsys):
 
 
 def test_a_command_with_lines_in_it_opens_no_markdown(tmp_path):
-    board = Board(tmp_path, purge_step=None)
+    board = TensorBoardWriter(tmp_path, purge_step=None)
     board.config({"command": "train --out a\n\n<script>x</script>\n# big\x1b[2J", "classes": ["```\n<script>"]}, ())
     board.close(finished=False)
     events = EventAccumulator(str(tmp_path)).Reload()

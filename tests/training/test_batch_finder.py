@@ -5,7 +5,7 @@ import torch
 from c2d_fast.model.precision import Precision
 from c2d_fast.recipe import load_pipe
 from c2d_fast.training import batch_finder
-from c2d_fast.training.batch_finder import Tried, find_batch_size
+from c2d_fast.training.batch_finder import Trial, find_batch_size
 
 RECIPE = load_pipe("dali_pipes/demo.py").recipe
 CPU = torch.device("cpu")
@@ -15,7 +15,7 @@ def find(monkeypatch, rates, memory=lambda size: 0.0, device=CPU, most=1000, cli
     def measured(recipe, device, precision, size):
         if size not in rates:
             raise torch.OutOfMemoryError("no more")
-        return Tried(size, rates[size], memory(size))
+        return Trial(size, rates[size], memory(size))
 
     monkeypatch.setattr(batch_finder, "_measure", measured)
     training = dataclasses.replace(RECIPE.training, clips_per_gpu=clips_per_gpu)

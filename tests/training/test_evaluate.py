@@ -9,7 +9,7 @@ from c2d_fast.model.precision import Precision
 from c2d_fast.reporting.scores import Scores, hits
 from c2d_fast.training.distributed import Group
 from c2d_fast.training.evaluate import evaluate
-from c2d_fast.training.metrics import Tally, figures
+from c2d_fast.training.metrics import RunningMetrics, batch_sums
 
 LABELS = torch.tensor([2, 0, 1])
 
@@ -63,8 +63,8 @@ def test_a_video_without_views_is_not_scored():
     scores = run(Views(broken=(1,)), True)
     assert scores.scored.tolist() == [True, False, True]
     assert scores.num_scored == 2
-    assert scores.share() == ", 2 of 3 videos"
-    assert run(Views(), True).share() == ""
+    assert scores.coverage_text() == ", 2 of 3 videos"
+    assert run(Views(), True).coverage_text() == ""
 
 
 def test_top_and_loss_count_scored_videos_only():
@@ -88,12 +88,14 @@ def test_hits_and_tally():
     label = torch.tensor([0, 0, 0])
     assert hits(logits, label, 1).tolist() == [True, False, False]
     assert hits(logits, label, 2).tolist() == [True, False, True]
-    tally, alone = Tally(torch.device("cpu")), Group()
+    metrics, alone = RunningMetrics(torch.device("cpu")), Group()
     one = torch.tensor(1.0)
-    tally.add(figures(torch.tensor(2.0), logits, label), 3 * one, one)
-    tally.add(figures(torch.tensor(6.0), logits[:1], label[:1]), 7 * one, one)
-    again = Tally(torch.device("cpu"), tally.sums(alone))
+    metrics.add(batch_sums(torch.tensor(2.0), logits, label), 3 * one, one)
+    metrics.add(batch_sums(torch.tensor(6.0), logits[:1], label[:1]), 7 * one, one)
+    again = RunningMetrics(torch.device("cpu"), metrics.sums(alone))
     expected = {"loss": 3.0, "top1": 50.0, "top5": 100.0, "gradient_norm": 5.0}
-    assert tally.read(alone) == again.read(alone) == expected
-    assert all(map(math.isnan, tally.read(alone).values()))
-    assert all(map(math.isnan, Tally(torch.device("cpu"), [1.0, 1.0, 1.0]).read(alone).values()))  # of an earlier version
+    assert metrics.read(alone) == again.read(alone) == expected
+    assert all(map(math.isnan, metrics.read(alone).values()))
+    assert all(
+        map(math.isnan, RunningMetrics(torch.device("cpu"), [1.0, 1.0, 1.0]).read(alone).values())
+    )  # of an earlier version

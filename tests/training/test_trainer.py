@@ -9,7 +9,7 @@ from toy import make_trainer, resumed
 from c2d_fast.errors import UserError
 from c2d_fast.model import checkpoint
 from c2d_fast.recipe import Training
-from c2d_fast.training.metrics import Tally
+from c2d_fast.training.metrics import RunningMetrics
 from c2d_fast.training.schedule import lr_at, make_optimizer, scaled_lr
 from c2d_fast.training.trainer import Progress
 
@@ -117,7 +117,7 @@ def test_gradients_are_clipped_to_the_recipe_s_norm(tmp_path):
                         clip_grad_norm=1e-3)  # fmt: skip
     trainer = make_trainer(tmp_path, top1s=[1], training=training)
     before = [p.detach().clone() for p in trainer.model.parameters()]
-    trainer.step(trainer.source.epoch(0), 1, Tally(torch.device("cpu")))
+    trainer.step(trainer.source.epoch(0), 1, RunningMetrics(torch.device("cpu")))
     moved = torch.cat([(p - b).flatten() for p, b in zip(trainer.model.parameters(), before, strict=True)])
     assert moved.norm().item() == pytest.approx(1e-3, rel=1e-2)
 

@@ -12,7 +12,7 @@ from test_orientation import make
 from c2d_fast.formats.manifest_file import read_manifest_file
 from c2d_fast.lists.listing import read_list
 from c2d_fast.manifest.manifest import read_manifest
-from c2d_fast.prepare.encode import EncodeItem, Form, encode_one
+from c2d_fast.prepare.encode import EncodeItem, EncodeSettings, encode_one
 from c2d_fast.video.examine import examine
 from c2d_fast.video.facts import Facts
 from c2d_fast.video.reader import DecodeError
@@ -98,7 +98,7 @@ def wide(path, aspect):
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 def test_the_aspect_of_pixels_stays_a_tag(tmp_path, aspect, codec):
     source = wide(tmp_path / "a.mp4", aspect)
-    form = Form(short_side=64, gop=1, b_frames=0, codec=codec, crf=20, preset="ultrafast")
+    form = EncodeSettings(short_side=64, gop=1, b_frames=0, codec=codec, crf=20, preset="ultrafast")
     done = encode_one(EncodeItem("a.mp4", source, tmp_path / "b.mp4", form, True), lambda: None)
     assert done.reason == ""
     for path in (source, tmp_path / "b.mp4"):
@@ -110,7 +110,7 @@ def test_the_aspect_of_pixels_stays_a_tag(tmp_path, aspect, codec):
 @pytest.mark.parametrize(("name", "expected"), [("quarter clockwise", 2), ("mirrored", 2), ("transposed", Fraction(1, 2))])
 def test_pixels_that_are_turned_for_good_take_their_aspect_along(tmp_path, name, expected):
     source = make(tmp_path / "a.mp4", name, aspect=Fraction(2))
-    form = Form(short_side=96, gop=1, b_frames=0, codec="h264", crf=20, preset="ultrafast")
+    form = EncodeSettings(short_side=96, gop=1, b_frames=0, codec="h264", crf=20, preset="ultrafast")
     assert encode_one(EncodeItem("a.mp4", source, tmp_path / "b.mp4", form, True), lambda: None).reason == ""
     with av.open(str(tmp_path / "b.mp4")) as container:
         assert container.streams.video[0].sample_aspect_ratio == expected

@@ -14,8 +14,8 @@ from c2d_fast.formats.manifest_file import read_manifest_file
 from c2d_fast.lists.listing import read_list
 from c2d_fast.manifest import manifest as manifest_module
 from c2d_fast.manifest.manifest import read_manifest
-from c2d_fast.processes.children import Lost
-from c2d_fast.processes.watched_threads import beat, run_in_threads
+from c2d_fast.processes.children import LostItem
+from c2d_fast.processes.watched_threads import heartbeat, run_in_threads
 from c2d_fast.video.examine import examine
 from c2d_fast.video.reader import DecodeError
 
@@ -158,12 +158,12 @@ def test_threads_that_hang_are_replaced_and_those_that_get_on_are_not():
             release.wait(60)
         for _ in range(5 if number == 3 else 0):  # slow, but it gets on
             time.sleep(0.3)
-            beat()
+            heartbeat()
         return number * number
 
     found = dict(run_in_threads(work, range(6), jobs=2, time_limit_s=0.9))
     release.set()
-    assert isinstance(found.pop(2), Lost)
+    assert isinstance(found.pop(2), LostItem)
     assert found == {n: n * n for n in (0, 1, 3, 4, 5)}
     with pytest.raises(KeyError):
         list(run_in_threads({}.__getitem__, range(6), jobs=2, time_limit_s=60))

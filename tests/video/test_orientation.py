@@ -25,7 +25,7 @@ from c2d_fast.manifest.manifest import read_manifest
 from c2d_fast.reporting.overlay import write_overlay
 from c2d_fast.test import parse
 from c2d_fast.video.examine import examine
-from c2d_fast.video.orientation import orientation_of, turned
+from c2d_fast.video.orientation import apply_orientation, orientation_of
 from c2d_fast.video.reader import decode_frames, read_clip
 
 ONE = 1 << 16
@@ -51,8 +51,8 @@ def matrix(name):
 def stored_picture(name, upright):
     """Returns the picture that is shown upright by a display matrix."""
     number = orientation_of(struct.pack("=9i", *matrix(name)))
-    candidates = [turned(upright, o) for o in range(8)]
-    return next(picture for picture in candidates if np.array_equal(turned(picture, number), upright))
+    candidates = [apply_orientation(upright, o) for o in range(8)]
+    return next(picture for picture in candidates if np.array_equal(apply_orientation(picture, number), upright))
 
 
 def make(path, name, encoder="libx264", options=(("qp", "0"), ("g", "8"), ("bf", "2")), *, aspect=None, hue=None):
@@ -95,8 +95,8 @@ def videos(tmp_path_factory):
 def test_a_matrix_is_one_of_eight(name):
     image = np.random.default_rng(0).integers(0, 255, (6, 4, 3), np.uint8)
     number = orientation_of(struct.pack("=9i", *matrix(name)))
-    assert np.array_equal(turned(image, number), MATRICES[name][1](image))
-    assert turned(image, number).flags.c_contiguous
+    assert np.array_equal(apply_orientation(image, number), MATRICES[name][1](image))
+    assert apply_orientation(image, number).flags.c_contiguous
 
 
 def test_what_is_no_quarter_turn_is_left():

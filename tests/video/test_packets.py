@@ -12,7 +12,7 @@ from media import decode_all, known
 from c2d_fast.video import packets, reader
 from c2d_fast.video.examine import examine
 from c2d_fast.video.nal import read_picture
-from c2d_fast.video.packets import entry_places, from_table, needed_rows, spans
+from c2d_fast.video.packets import entry_packets, from_table, needed_rows, packet_ranges
 from c2d_fast.video.reader import DecodeError, decode_frames, read_clip
 
 X264 = "keyint={}:min-keyint={}:scenecut=0:"
@@ -251,9 +251,9 @@ def test_colours_that_only_the_container_tells_are_kept(tmp_path):
 def test_entries_part_what_is_shown_before_from_what_is_shown_after():
     shown = np.array([0, 3, 1, 2, 4, 6, 5, 7, 10, 8, 9])
     flags = np.array([1, 0, 0, 0, 1, 0, 0, 1, 1, 0, 0], bool)
-    assert entry_places(shown, flags).tolist() == [0, 4, 7]  # what follows packet 8 is shown before it
-    assert entry_places(shown, np.zeros(11, bool)).tolist() == [0]
-    assert spans(np.array([0, 4, 7]), np.array([8, 1, 2])) == [(0, 3), (7, 9)]
+    assert entry_packets(shown, flags).tolist() == [0, 4, 7]  # what follows packet 8 is shown before it
+    assert entry_packets(shown, np.zeros(11, bool)).tolist() == [0]
+    assert packet_ranges(np.array([0, 4, 7]), np.array([8, 1, 2])) == [(0, 3), (7, 9)]
 
 
 def test_places_close_together_are_read_in_one_request(tmp_path, monkeypatch):

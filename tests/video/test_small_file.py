@@ -14,9 +14,9 @@ from c2d_fast.loading.loader import EvalLoader
 from c2d_fast.recipe import Clip
 from c2d_fast.video import packets, reader
 from c2d_fast.video.examine import examine
-from c2d_fast.video.nal import length_size, unit_places
+from c2d_fast.video.nal import length_size, unit_ranges
 from c2d_fast.video.packets import WHOLE, read_rows, table_rows
-from c2d_fast.video.parameter_sets import is_sequence, read_sequence, sets_of, without_cropping
+from c2d_fast.video.parameter_sets import is_sequence, parameter_set_ranges, read_sequence, without_cropping
 from c2d_fast.video.reader import DecodeError, read_clip
 from c2d_fast.video.small_file import small_file
 
@@ -82,7 +82,7 @@ def test_a_set_says_the_size_and_is_otherwise_left_alone(tmp_path, codec, size):
     path = make_video(tmp_path / "a.mp4", codec, 3, *size)
     with av.open(str(path)) as container:
         extradata = container.streams.video[0].codec_context.extradata
-    ((start, end),) = sets_of(codec, extradata)
+    ((start, end),) = parameter_set_ranges(codec, extradata)
     unit = extradata[start:end]
     sequence = read_sequence(codec, unit)
     assert sequence.shown_size == size
@@ -158,7 +158,7 @@ def test_sizes_that_change_in_the_packets_are_left_to_ffmpeg(tmp_path):
     stored, another = (known(examine(p, "full", locate=True), table=True) for p in (path, other))
     (rows,) = table_rows(stored, np.array([3]))[:1]
     data = read_rows(other, table_rows(another, np.array([3]))[0])
-    sets = [data[0][a:b] for a, b in unit_places(memoryview(data[0]), length_size("h264", another.extradata))]
+    sets = [data[0][a:b] for a, b in unit_ranges(memoryview(data[0]), length_size("h264", another.extradata))]
     assert any(is_sequence("h264", unit[0]) for unit in sets)
     for clears in (True, False):
         assert small_file("h264", stored.extradata, (0, 0), data, rows, clear_cropping=clears) is None

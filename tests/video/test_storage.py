@@ -20,10 +20,10 @@ from c2d_fast.lists.listing import read_list
 from c2d_fast.loading import sample_problems
 from c2d_fast.manifest import manifest as manifest_module
 from c2d_fast.manifest.manifest import read_manifest
-from c2d_fast.processes.children import Lost
+from c2d_fast.processes.children import LostItem
 from c2d_fast.video import storage, storage_wait
 from c2d_fast.video.reader import DecodeError
-from c2d_fast.video.storage_wait import Patience, Wait, wait_for
+from c2d_fast.video.storage_wait import StorageWait, WaitPolicy, wait_for
 
 
 def later(seconds, function):
@@ -51,60 +51,62 @@ def videos(tmp_path):
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN])
 def test_what_the_storage_says_is_not_held_against_a_video(videos, number):
-    plain = storage.why_unread(caused_by(OSError(number, os.strerror(number))), videos[0])
+    plain = storage.storage_problem(caused_by(OSError(number, os.strerror(number))), videos[0])
     assert plain == f"cannot be read ({os.strerror(number)})"
-    assert storage.is_unread(plain)
-    assert storage.is_unread(storage.why_unread(caused_by(of_ffmpeg(number)), videos[0]))
-    assert not storage.is_unread(
-        storage.why_unread(caused_by(of_ffmpeg(av.error.InvalidDataError(0, "").errno or 1)), videos[0])
+    assert storage.is_storage_error(plain)
+    assert storage.is_storage_error(storage.storage_problem(caused_by(of_ffmpeg(number)), videos[0]))
+    assert not storage.is_storage_error(
+        storage.storage_problem(caused_by(of_ffmpeg(av.error.InvalidDataError(0, "").errno or 1)), videos[0])
     )
 
 
 def test_what_ffmpeg_calls_an_input_error_is_the_video_s_where_others_open(videos):
     damaged = caused_by(of_ffmpeg(errno.EIO))
-    assert storage.why_unread(damaged, videos[0], lambda: [str(videos[1])]) == ""
-    assert storage.is_unread(storage.why_unread(damaged, videos[0], lambda: [str(videos[1]) + ".gone"]))
-    assert storage.why_unread(DecodeError("ends after 3 frames"), videos[0]) == ""
+    assert storage.storage_problem(damaged, videos[0], lambda: [str(videos[1])]) == ""
+    assert storage.is_storage_error(storage.storage_problem(damaged, videos[0], lambda: [str(videos[1]) + ".gone"]))
+    assert storage.storage_problem(DecodeError("ends after 3 frames"), videos[0]) == ""
     videos[0].unlink()
-    assert storage.why_unread(DecodeError("ends after 3 frames"), videos[0]) == "cannot be read (No such file or directory)"
+    assert (
+        storage.storage_problem(DecodeError("ends after 3 frames"), videos[0]) == "cannot be read (No such file or directory)"
+    )
 
 
 def test_what_is_no_file_is_no_fault_of_the_storage(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
-    assert storage.unreadable(tmp_path / "pipe.mp4") is None
-    assert storage.unreadable(tmp_path) is None
+    assert storage.read_error(tmp_path / "pipe.mp4") is None
+    assert storage.read_error(tmp_path) is None
 
 
 def test_the_nearest_files_are_asked():
     files = ["/a/disk1/x/1.mp4", "/a/disk1/x/2.mp4", "/a/disk1/y/1.mp4", "/a/disk2/x/1.mp4", "/b/1.mp4"]
-    assert storage.beside("/a/disk1/x/1.mp4", files) == ["/a/disk1/x/2.mp4"]
-    assert storage.beside("/a/disk1/y/1.mp4", files) == ["/a/disk1/x/1.mp4", "/a/disk1/x/2.mp4"]
-    assert storage.beside("/a/disk2/x/1.mp4", files) == files[:3]
-    assert storage.beside("/b/1.mp4", files) == files[:4]
-    assert storage.beside("/a/1.mp4", [f"/a/{i}.mp4" for i in range(1000)])[-1] == "/a/750.mp4"
-    assert storage.beside("/a/1.mp4", ["/a/1.mp4"]) == []
+    assert storage.nearby_files("/a/disk1/x/1.mp4", files) == ["/a/disk1/x/2.mp4"]
+    assert storage.nearby_files("/a/disk1/y/1.mp4", files) == ["/a/disk1/x/1.mp4", "/a/disk1/x/2.mp4"]
+    assert storage.nearby_files("/a/disk2/x/1.mp4", files) == files[:3]
+    assert storage.nearby_files("/b/1.mp4", files) == files[:4]
+    assert storage.nearby_files("/a/1.mp4", [f"/a/{i}.mp4" for i in range(1000)])[-1] == "/a/750.mp4"
+    assert storage.nearby_files("/a/1.mp4", ["/a/1.mp4"]) == []
 
 
 def test_a_folder_that_is_gone_is_waited_for(tmp_path, videos, capsys):
     files = list(map(str, videos))
     os.rename(tmp_path / "data", tmp_path / "away")
     later(1.0, lambda: os.rename(tmp_path / "away", tmp_path / "data"))
-    wait, beats = Wait(Patience(60.0)), []
-    wait._beat = lambda: beats.append(1)
+    wait, heartbeats = StorageWait(WaitPolicy(60.0)), []
+    wait._heartbeat = lambda: heartbeats.append(1)
     assert wait_for({files[0]: "x", files[1]: "x"}, lambda: files, wait) == {}
-    wait.over()
+    wait.finish()
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"waiting for storage: {files[0]}: cannot be read (No such file or directory)"
     assert said[1].startswith("storage is back after ")
     assert len(said) == 2
-    assert len(beats) > 2
+    assert len(heartbeats) > 2
 
 
 def test_one_file_that_is_gone_is_not_waited_for_long(videos, monkeypatch, capsys):
     monkeypatch.setattr(storage_wait, "_ALONE_S", 0.3)
     files = list(map(str, videos))
     videos[0].unlink()
-    left = wait_for({files[0]: "x", files[1]: "x"}, lambda: files, Wait(Patience(60.0)))
+    left = wait_for({files[0]: "x", files[1]: "x"}, lambda: files, StorageWait(WaitPolicy(60.0)))
     assert left == {files[0]: "cannot be read (No such file or directory)"}
     assert capsys.readouterr().out == ""
 
@@ -116,7 +118,7 @@ def test_the_end_of_patience(videos):
     with pytest.raises(
         EndedError, match=r"0.mp4: cannot be read \(No such file.* for 0.5 s by now; no video is quar.*: do it"
     ) as caught:
-        wait_for({files[0]: "x"}, lambda: files, Wait(Patience(0.5, "do it")))
+        wait_for({files[0]: "x"}, lambda: files, StorageWait(WaitPolicy(0.5, "do it")))
     assert caught.value.exit_code == EXIT_START_AGAIN
 
 
@@ -129,18 +131,18 @@ def test_batches_are_the_same_after_the_storage_was_gone(tmp_path, decoder, caps
     ):
         expected = [batch.clip.clone() for batch in read(make())]
         (tmp_path / "data").rename(tmp_path / "away")
-        beats = []
+        heartbeats = []
 
-        def beat(doing, beats=beats):
-            beats.append(doing)
-            if len(beats) == 5:
+        def heartbeat(doing, heartbeats=heartbeats):
+            heartbeats.append(doing)
+            if len(heartbeats) == 5:
                 (tmp_path / "away").rename(tmp_path / "data")
 
         loader = make()
-        loader.beat_while_waiting(beat)
+        loader.set_heartbeat(heartbeat)
         found = [batch.clip.clone() for batch in read(loader)]
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-        assert set(beats) == {"while it waited for the storage"}
+        assert set(heartbeats) == {"while it waited for the storage"}
     assert bad.found == []
     told = capsys.readouterr().out
     assert told.count("waiting for storage: ") == told.count("storage is back after ") == 2
@@ -355,8 +357,12 @@ def test_a_quarantine_is_forgotten_when_asked(own_videos, tmp_path, training, ca
 
 def test_a_signal_of_a_mapped_file_that_is_gone_is_held_against_no_video(monkeypatch):
     items = [("source", 0, slot) for slot in range(3)]
-    ends = [Lost("ends the decoder with signal SIGBUS"), Lost("ends the decoder with signal SIGSEGV"), "does not decode (x)"]
+    ends = [
+        LostItem("ends the decoder with signal SIGBUS"),
+        LostItem("ends the decoder with signal SIGSEGV"),
+        "does not decode (x)",
+    ]
     monkeypatch.setattr(sample_problems, "run_in_children", lambda *args, **kwargs: zip(items, ends, strict=True))
-    texts, lost = sample_problems.by_reading("source", [item[1:] for item in items], jobs=1)
+    texts, lost = sample_problems.find_unreadable("source", [item[1:] for item in items], jobs=1)
     assert texts == {(0, 2): "does not decode (x)"}
     assert lost == {(0, 1): "ends the decoder with signal SIGSEGV"}

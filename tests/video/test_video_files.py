@@ -12,7 +12,7 @@ from c2d_fast.lists.listing import read_list
 from c2d_fast.prepare import parse
 from c2d_fast.prepare.scan import run_scan
 from c2d_fast.video.examine import examine
-from c2d_fast.video.video_files import _OTHER_SUFFIXES, VIDEO_SUFFIXES, LeftOut, videos_among
+from c2d_fast.video.video_files import _OTHER_SUFFIXES, VIDEO_SUFFIXES, SkippedFiles, filter_videos
 
 # suffix -> FFmpeg's encoder and container
 FORMS = {
@@ -83,10 +83,10 @@ def test_nothing_is_said_where_nothing_is_left_out(tmp_path, capsys):
 
 def test_known_suffixes_are_not_opened(tmp_path):
     names = [f"a/{suffix}x{suffix}".replace("/.", "/") for suffix in sorted(VIDEO_SUFFIXES | _OTHER_SUFFIXES)]
-    left_out = LeftOut()
-    videos = videos_among(names, tmp_path / "nowhere", left_out)
+    skipped = SkippedFiles()
+    videos = filter_videos(names, tmp_path / "nowhere", skipped)
     assert len(videos) == len(VIDEO_SUFFIXES)
-    assert left_out.counts == {"of other kinds by their suffix": len(_OTHER_SUFFIXES)}
+    assert skipped.counts == {"of other kinds by their suffix": len(_OTHER_SUFFIXES)}
     assert not VIDEO_SUFFIXES & _OTHER_SUFFIXES
 
 

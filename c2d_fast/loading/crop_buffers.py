@@ -1,4 +1,4 @@
-"""What is kept of a clip's frames: of each only what the crops need, written once to its place when it is decoded.
+"""What is kept of a clip's frames: of each only what the crops need, written once to its index when it is decoded.
 
 All frames of a large video's views together would be gigabytes, and each copy of a clip costs a tenth of its decoding.
 """
@@ -12,13 +12,13 @@ from c2d_fast.loading.sampler import scaled_size
 from c2d_fast.video.crops import SCALED_ABOVE, can_scale, cut_crop, region_of, scale_frames
 
 
-class KeptCrops:
+class CropBuffer:
     """Crops, cut out and resized."""
 
     def __init__(
         self, frames: int, boxes: NDArray[np.float32], size: int, *, flip: bool, short_side: int, scaled: tuple[int, int] | None
     ):
-        """Makes place for them.
+        """Makes room for them.
 
         Args:
             frames: how many different ones are wanted.
@@ -34,18 +34,18 @@ class KeptCrops:
         self._count = 0
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[Any]:
-        """Takes a frame, uint8 [H, W, 3]; returns its place."""
-        place = self._count % self.images.shape[1]  # of a decode that is begun again the last frames count
+        """Takes a frame, uint8 [H, W, 3]; returns its index."""
+        index = self._count % self.images.shape[1]  # of a decode that is begun again the last frames count
         self._count += 1
         if self._scaled:
             (image,) = scale_frames([image], self._scaled)
         is_scaled, size = min(image.shape[:2]) == self._short_side, self.images.shape[2]
         for box, crops in zip(self._boxes, self.images, strict=True):
-            cut_crop([image], box, size, flip=self._flip, is_scaled=is_scaled, out=crops[place : place + 1])
-        return np.array(place)
+            cut_crop([image], box, size, flip=self._flip, is_scaled=is_scaled, out=crops[index : index + 1])
+        return np.array(index)
 
 
-class KeptRegions:
+class RegionBuffer:
     """The part of each frame that crops need, for whoever cuts them out."""
 
     def __init__(self, frames: int, boxes: NDArray[np.float32], *, scaled_to: int):
@@ -53,7 +53,7 @@ class KeptRegions:
 
         Args:
             frames: how many different ones are wanted.
-            boxes: as in KeptCrops.
+            boxes: as in CropBuffer.
             scaled_to: short side that frames are scaled to first, where they are very large together; 0: they are not.
         """
         self.images = np.empty((frames, 0, 0, 3), np.uint8)
@@ -63,9 +63,9 @@ class KeptRegions:
         self._whole, self._scaled_to, self._count = boxes, scaled_to, 0
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[Any]:
-        """Takes a frame, uint8 [H, W, 3]; returns its place."""
+        """Takes a frame, uint8 [H, W, 3]; returns its index."""
         frames = len(self.images)
-        place = self._count % frames
+        index = self._count % frames
         self._count += 1
         height, width = image.shape[:2]
         if self._scaled_to < min(height, width) and self._scaled_to and frames * image.nbytes > SCALED_ABOVE and can_scale():
@@ -74,10 +74,10 @@ class KeptRegions:
         part = image[rows, columns]
         if self.images.shape[1:] != part.shape:
             self.images = np.empty((frames, *part.shape), np.uint8)
-        self.images[place] = part
-        return np.array(place)
+        self.images[index] = part
+        return np.array(index)
 
 
-def in_order(images: NDArray[np.uint8], places: NDArray[np.intp], axis: int) -> NDArray[np.uint8]:
-    """Returns images with those of the frames at these places along an axis: themselves, where they stand so."""
-    return images if np.array_equal(places, np.arange(images.shape[axis])) else images.take(places, axis)
+def in_order(images: NDArray[np.uint8], indices: NDArray[np.intp], axis: int) -> NDArray[np.uint8]:
+    """Returns images with those at these indices along an axis: themselves, where they stand so."""
+    return images if np.array_equal(indices, np.arange(images.shape[axis])) else images.take(indices, axis)

@@ -6,7 +6,7 @@ from typing import Any
 _CU_CTX_SCHED_BLOCKING_SYNC = 4
 
 
-def sleep_in_waits(device_id: int) -> bool:
+def use_blocking_sync(device_id: int) -> bool:
     """Sets how all waits for a GPU are done, torch's and DALI's; called before anything else is done with it.
 
     Returns:

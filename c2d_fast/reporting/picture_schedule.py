@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
+class PictureSchedule:
     """Which pictures of the data and of the scores a run records."""
 
     epochs: int

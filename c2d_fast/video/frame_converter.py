@@ -9,26 +9,26 @@ from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from c2d_fast.video.orientation import orientation_of, turned
+from c2d_fast.video.orientation import apply_orientation, orientation_of
 
-Keep = Callable[[NDArray[np.uint8]], NDArray[Any]]
+ImageTransform = Callable[[NDArray[np.uint8]], NDArray[Any]]
 """Makes of an image, RGB uint8 [H, W, C], what is kept of it."""
 
 
-class Images:
+class FrameConverter:
     """Converts the frames of a video, when they are decoded: no more than what is kept of them is ever held."""
 
-    def __init__(self, orientation: int | None, keep: Keep):
+    def __init__(self, orientation: int | None, transform: ImageTransform):
         """Begins with a video.
 
         Args:
             orientation: of the video (orientation.py); None: the first frame says it.
-            keep: called with each image, whose rows may be further apart than they are long: FFmpeg's own memory.
+            transform: called with each image, whose rows may be further apart than they are long: FFmpeg's own memory.
         """
-        self._orientation, self._keep = orientation, keep
+        self._orientation, self._transform = orientation, transform
         self._reformatter, self._size = VideoReformatter(), (0, 0)
 
-    def take(self, frame: av.VideoFrame) -> NDArray[Any]:
+    def convert(self, frame: av.VideoFrame) -> NDArray[Any]:
         """Returns what is kept of a frame, converted to the size of the first one taken."""
         if self._size == (0, 0):
             self._size = frame.width, frame.height
@@ -36,7 +36,7 @@ class Images:
         width, height = self._size
         # Converted in one thread: that is quicker than waking others for a small frame.
         image = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
-        return self._keep(turned(_pixels(image), self._orientation or 0))
+        return self._transform(apply_orientation(_pixels(image), self._orientation or 0))
 
 
 def frame_orientation(frame: av.VideoFrame) -> int:

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ASK_TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """Of a job system, of Ctrl-C, and of Slurm's --signal."""
 
-came: list[int] = []
+received: list[int] = []
 """Signals that have been made exceptions. Foreign code may have made others of these: an import that fails, for one."""
 
 
@@ -23,15 +23,15 @@ def exit_code(number: int) -> int:
     return 128 + number
 
 
-def word_for(number: int) -> str:
+def exit_message(number: int) -> str:
     """Returns what is said of a command that a signal has ended."""
     return "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
 
 
-def end_at_once(number: int, frame: FrameType | None = None) -> None:
+def exit_now(number: int, frame: FrameType | None = None) -> None:
     """Ends the process, as a signal's handler or called by one."""
     try:
-        os.write(2, f"{word_for(number)}\n".encode())
+        os.write(2, f"{exit_message(number)}\n".encode())
     finally:
         os._exit(exit_code(number))
 
@@ -44,20 +44,20 @@ def is_command() -> bool:
     words = [*sys.orig_argv[1:], ""]
     if os.path.basename(next(word for word in words if not word.startswith("-"))) == "c2d-fast":
         return True
-    places = [place for place, word in enumerate(words) if word.startswith("-m")]
-    name = (words[places[0]].removeprefix("-m") or words[places[0] + 1]) if places else ""
+    indices = [index for index, word in enumerate(words) if word.startswith("-m")]
+    name = (words[indices[0]].removeprefix("-m") or words[indices[0] + 1]) if indices else ""
     return name.split(".")[0] == "c2d_fast"
 
 
-def listen() -> None:
+def exit_on_signals() -> None:
     """From now on signals end this process at once, also where Python would print where it was."""
-    for number in ASK_TO_STOP:
+    for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup, or a job in the background
-            signal.signal(number, end_at_once)
+            signal.signal(number, exit_now)
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def signals_deferred() -> Iterator[None]:
     """While open, signals wait. For the start of a process: broken off half-way, it would print a traceback.
 
     Blocking a signal does not do: another thread takes it, and Python then calls the handler in the main thread.
@@ -65,15 +65,15 @@ def held() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # no handler is called in it
         yield
         return
-    came_meanwhile: list[int] = []
-    handlers = {int(number): signal.getsignal(number) for number in ASK_TO_STOP}
+    deferred: list[int] = []
+    handlers = {int(number): signal.getsignal(number) for number in STOP_SIGNALS}
     ours = {number: handler for number, handler in handlers.items() if callable(handler)}
     for number in ours:
-        signal.signal(number, lambda number, frame: came_meanwhile.append(number))
+        signal.signal(number, lambda number, frame: deferred.append(number))
     try:
         yield
     finally:
         for number, handler in ours.items():
             signal.signal(number, handler)
-        for number in came_meanwhile:  # called, not raised again: who listens by a wakeup file has heard of it
+        for number in deferred:  # called, not raised again: who listens by a wakeup file has heard of it
             ours[number](number, None)

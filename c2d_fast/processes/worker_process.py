@@ -11,7 +11,7 @@ from c2d_fast.processes import worker_counts, worker_notes, worker_stacks
 
 
 @lru_cache(maxsize=1)
-def settle(inbox: str, counts: str, notes: str = "") -> None:
+def init_worker(inbox: str, counts: str, notes: str = "") -> None:
     """Makes this process one that ends with its parent, and by nobody else's signals; called again it does nothing."""
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -21,8 +21,8 @@ def settle(inbox: str, counts: str, notes: str = "") -> None:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     if inbox:
-        worker_stacks.answer_to(inbox)
-    worker_counts.count_in(counts)
+        worker_stacks.dump_stacks_to(inbox)
+    worker_counts.open_counts(counts)
     worker_notes.write_to(notes)
 
 

@@ -8,7 +8,7 @@ from c2d_fast.lists.list_shapes import Row
 from c2d_fast.video.video_files import VIDEO_SUFFIXES
 
 
-class FilePlaces:
+class FileFinder:
     """What lies below a data root; each folder is listed once, which takes less than asking for every file."""
 
     def __init__(self, root: Path):

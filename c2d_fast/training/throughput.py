@@ -7,36 +7,36 @@ from collections.abc import Callable, Iterator
 import torch
 
 from c2d_fast.loading.batch import Batch
-from c2d_fast.training.train_step import Outcome
+from c2d_fast.training.train_step import StepResult
 
 
-class Pace:
-    """Keeps the host two steps ahead of the GPU: enough never to starve it, without queueing up batches in its memory."""
+class InFlightSteps:
+    """Steps that a GPU still works on: two at most, enough never to starve it, without queueing up batches in its memory."""
 
     def __init__(self, device: torch.device):
         self._is_cuda = device.type == "cuda"
-        self._steps: deque[tuple[torch.cuda.Event, Outcome]] = deque()
+        self._steps: deque[tuple[torch.cuda.Event, StepResult]] = deque()
 
-    def after(self, outcome: Outcome) -> list[Outcome]:
+    def add(self, result: StepResult) -> list[StepResult]:
         """Marks the end of a step's work, waits for that of the step before last, and returns what has become of it."""
         if not self._is_cuda:
-            return [outcome]
+            return [result]
         event = torch.cuda.Event(blocking=True)  # the host sleeps in place of spinning: the loader needs the CPUs
         event.record()
-        self._steps.append((event, outcome))
+        self._steps.append((event, result))
         return [self._wait()] if len(self._steps) > 2 else []
 
-    def rest(self) -> list[Outcome]:
+    def drain(self) -> list[StepResult]:
         """Waits for all steps."""
         return [self._wait() for _ in range(len(self._steps))]
 
-    def _wait(self) -> Outcome:
-        event, outcome = self._steps.popleft()
+    def _wait(self) -> StepResult:
+        event, result = self._steps.popleft()
         event.synchronize()
-        return outcome
+        return result
 
 
-class Meter:
+class ThroughputMeter:
     """Clips a second, and the share of the time in which the loop waited for data."""
 
     def __init__(self) -> None:
@@ -44,10 +44,10 @@ class Meter:
         self._step_waited_s = self._waited_s = 0.0
         self._started_s = time.perf_counter()
 
-    def waiting(self, batches: Iterator[Batch], beat: Callable[[str], None]) -> Iterator[Batch]:
+    def timed(self, batches: Iterator[Batch], heartbeat: Callable[[str], None]) -> Iterator[Batch]:
         """Yields the batches, counting the time until each is there; says so before and after."""
         while True:
-            beat("while waiting for a batch")
+            heartbeat("while waiting for a batch")
             before_s = time.perf_counter()
             batch = next(batches, None)
             waited_s = time.perf_counter() - before_s
@@ -55,7 +55,7 @@ class Meter:
             self._waited_s += waited_s
             if batch is None:
                 return
-            beat("while computing a step")
+            heartbeat("while computing a step")
             yield batch
 
     def step(self, clips: int) -> float:
@@ -65,9 +65,9 @@ class Meter:
         return waited_s
 
     def read(self) -> dict[str, float]:
-        """Returns the figures since the last reading, and starts again."""
+        """Returns the metrics since the last reading, and starts again."""
         now_s = time.perf_counter()
         elapsed_s = now_s - self._started_s
-        figures = {"clips_per_s": self._clips / elapsed_s, "data_wait_percent": 100 * self._waited_s / elapsed_s}
+        metrics = {"clips_per_s": self._clips / elapsed_s, "data_wait_percent": 100 * self._waited_s / elapsed_s}
         self._clips, self._waited_s, self._started_s = 0, 0.0, now_s
-        return figures
+        return metrics

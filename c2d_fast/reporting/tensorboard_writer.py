@@ -13,8 +13,8 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from c2d_fast.errors import on_one_line
-from c2d_fast.reporting.gallery import Shown
-from c2d_fast.reporting.sheet import GREEN, INK, RED, Card, draw_sheet, jpeg
+from c2d_fast.reporting.gallery import GalleryClips
+from c2d_fast.reporting.sheet import GREEN, INK, RED, Tile, draw_sheet, encode_jpeg
 
 _LAYOUT = {
     "1 accuracy": {
@@ -45,7 +45,7 @@ _GPU_CHARTS = {
 _STRIP_PX = 940  # what TensorBoard shows without scrolling
 
 
-class Board:
+class TensorBoardWriter:
     """The TensorBoard events of a run folder."""
 
     def __init__(self, folder: Path, *, purge_step: int | None):
@@ -84,7 +84,7 @@ class Board:
         """Writes a number."""
         self._writer.add_scalar(tag, value, step)
 
-    def clips(self, tag: str, shown: Shown, classes: Sequence[str], names: Sequence[str], step: int) -> None:
+    def clips(self, tag: str, shown: GalleryClips, classes: Sequence[str], names: Sequence[str], step: int) -> None:
         """Writes a strip of clips, each with label, guess and probabilities.
 
         Args:
@@ -95,14 +95,14 @@ class Board:
             step: optimizer steps taken.
         """
         facts = zip(shown.labels, shown.guesses, shown.scores, shown.label_scores, names, strict=True)
-        cards = []
+        tiles = []
         for clip, (label, guess, score, label_score, name) in zip(shown.clips, facts, strict=True):
             verdict = f"{classes[guess]} {100 * score:.0f} %"
             if guess != label:
                 verdict += f", is {classes[label]} {100 * label_score:.0f} %"
-            cards.append(Card(clip, [(verdict, GREEN if guess == label else RED), (name, INK)]))
-        picture = draw_sheet(cards, width=_STRIP_PX)
-        self.image(tag, jpeg(picture), picture.shape[:2], step)
+            tiles.append(Tile(clip, [(verdict, GREEN if guess == label else RED), (name, INK)]))
+        picture = draw_sheet(tiles, width=_STRIP_PX)
+        self.image(tag, encode_jpeg(picture), picture.shape[:2], step)
 
     def image(self, tag: str, file: bytes, size: tuple[int, ...], step: int) -> None:
         """Writes a picture: a PNG or JPEG file of a height and width."""

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from c2d_fast import console
 from c2d_fast.errors import UserError, on_one_line
-from c2d_fast.files import check_writable, written_whole
+from c2d_fast.files import atomic_write, check_writable
 from c2d_fast.formats.manifest_file import ManifestFile, read_manifest_file, table_path
 from c2d_fast.formats.packet_table import REMEDY, TableError, open_table
 from c2d_fast.tables import csv_cell
@@ -176,16 +176,16 @@ def _notable(facts: NDArray[Any]) -> list[str]:
 
 def _several_streams(videos: NDArray[Any], facts: NDArray[Any]) -> list[str]:
     """Names the first files with a choice of streams: what is taken is FFmpeg's best, and need not be what its maker meant."""
-    places = np.flatnonzero(facts["video_streams"] > 1).tolist()
+    indices = np.flatnonzero(facts["video_streams"] > 1).tolist()
     lines = [
         f"  {videos[i]}: stream {facts['stream_index'][i]} is read, {facts['width'][i]}x{facts['height'][i]}, one of its "
         f"{facts['video_streams'][i]} video streams"
-        for i in places[:_NAMED]
+        for i in indices[:_NAMED]
     ]
     return (
         [""] * bool(lines)
         + lines
-        + ([f"  and {len(places) - _NAMED} more with several video streams"] if len(places) > _NAMED else [])
+        + ([f"  and {len(indices) - _NAMED} more with several video streams"] if len(indices) > _NAMED else [])
     )
 
 
@@ -210,7 +210,7 @@ def _gop(length: int) -> str:
 
 def _write_csv(manifest: ManifestFile, path: Path) -> None:
     names = list(DTYPE.names or ())
-    with written_whole(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+    with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file)
         table.writerow(["path", "label", "class", "size", "mtime_ns", "depth", "reason", *names])
         for i, video in enumerate(manifest.videos):
