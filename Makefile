@@ -16,6 +16,8 @@ VENV := .venv/bin/python
 GPU_PYTHON := $(or $(PYTHON),$(VENV))
 # A path that the caller sets stays behind this folder.
 GPU_PATH := PYTHONPATH=$(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+# Tests side by side, a file's on one core as far as it goes: they share what takes long to make. The slowest are named.
+PYTEST_FLAGS ?= -n auto --maxprocesses 4 --dist worksteal --durations 20
 STAGE ?=
 OUT ?= runs/gpu
 
@@ -30,10 +32,10 @@ demo: .venv/installed
 	$(VENV) -m c2d_fast.test --pipe dali_pipes/demo.py --checkpoint $$run/best.pt --views 1x1
 
 test: lint
-	$(VENV) -m pytest -m "not slow"
+	$(VENV) -m pytest $(PYTEST_FLAGS) -m "not slow"
 
 test-all: lint
-	$(VENV) -m pytest
+	$(VENV) -m pytest $(PYTEST_FLAGS)
 
 lint: .venv/installed-test
 	$(VENV) -m ruff check .

@@ -159,6 +159,7 @@ class _Server:
                 self._status[pid] = status[0]
             else:
                 self._begun.append(pid)
+                self._status.pop(pid, None)  # of an earlier process of that number
 
 
 def _serve(link):

@@ -15,6 +15,7 @@ import torch
 from c2d_fast.processes import worker_counts
 
 _EVERY_S = 2.0
+_FIRST_PAUSE_S = 0.25
 
 
 class Gauges:
@@ -54,6 +55,7 @@ class Gauges:
         self._thread.join(1)
 
     def _sample(self) -> None:
+        pause_s = _FIRST_PAUSE_S  # short: also a run of a few seconds tells what the CPUs did
         while self._sources:
             for source in self._sources:
                 metrics = {}
@@ -62,8 +64,9 @@ class Gauges:
                 with self._lock:
                     for name, value in metrics.items():
                         self._samples[name].append(value)
-            if self._end.wait(_EVERY_S):
+            if self._end.wait(pause_s):
                 return
+            pause_s = _EVERY_S
 
 
 def _host() -> Callable[[], dict[str, float]] | None:

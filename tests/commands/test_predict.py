@@ -154,7 +154,7 @@ def test_wrong_arguments(model, videos, tmp_path, run_command):
         ([videos[0], *model, "--label-map", tmp_path / "three.txt"], "three.txt: has 3 classes, --checkpoint"),
         ([videos[0], "--pipe", PIPE, "--checkpoint", onnx], "is an ONNX file, which cannot be read back"),
         ([videos[0], "--pipe", PIPE, "--checkpoint", empty], "is empty; give a last.pt"),
-        ([videos[0], "--pipe", PIPE.parent, "--checkpoint", empty], "is a folder, give a file in it"),
+        ([videos[0], "--pipe", PIPE.parent, "--checkpoint", empty], "is a folder; give the path of a pipe file"),
         ([videos[0], *model, "--top", 0], "argument --top"),
         ([videos[0], *model, "--views", "3x3"], "invalid choice: '3x3'"),
         ([*model], "VIDEO"),

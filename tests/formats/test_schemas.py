@@ -198,7 +198,7 @@ def test_a_recipe_of_no_model(model, tmp_path):
     checkpoint.save(whole, tmp_path / "x.pt")
     assert read_model_file(tmp_path / "x.pt", "--checkpoint").model is None
     checkpoint.save({**whole, "recipe": RECIPE}, tmp_path / "x.pt")
-    assert read_model_file(tmp_path / "x.pt", "--checkpoint").model.depth == 18
+    assert read_model_file(tmp_path / "x.pt", "--checkpoint").model.depth == RECIPE["model"]["depth"]
 
 
 @pytest.mark.parametrize(

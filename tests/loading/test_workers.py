@@ -46,14 +46,14 @@ def loader_workers(pid):
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_workers_change_nothing(eight_videos, tmp_path, kills):
     """Workers are killed at random moments, between batches and within them; the run ends as if nothing had been."""
-    epochs = 4 * kills
+    epochs = 10 * kills
     sound, disturbed = tmp_path / "sound", tmp_path / "disturbed"
     moments = random.Random(kills)
     assert run(*flags(eight_videos, sound, epochs=epochs)).returncode == 0
     with start(*flags(eight_videos, disturbed, epochs=epochs)) as process:
         killed = set()
         while len(killed) < kills and process.poll() is None:
-            time.sleep(moments.random() * 2)
+            time.sleep(moments.random())
             # One that is only being started has not been given anything yet.
             if workers := [pid for pid in loader_workers(process.pid) if pid not in killed]:
                 pid = moments.choice(workers)
