@@ -38,7 +38,8 @@ def run_command():
 
     def run(name, *args, **kwargs):
         command = [sys.executable, "-m", f"c2d_fast.{name}", *map(str, args)]
-        env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""} | kwargs.pop("env", {})
+        # The path of modules that runs.py gives, too: one server does for both.
+        env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": fork_server.with_tests()} | kwargs.pop("env", {})
         return fork_server.run(command, env, timeout=600, **kwargs)
 
     return run

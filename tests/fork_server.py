@@ -27,7 +27,13 @@ _READ_LATE = {"XDG_CACHE_HOME", "FAULT", "COLUMNS", "PYTEST_CURRENT_TEST", "TORC
 _READ_LATE |= {"LOCAL_RANK", "LOCAL_WORLD_SIZE", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 _OF_SERVER = ("OMP_NUM_THREADS", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
 _COMMANDS = ("train", "test", "predict", "browse", "analyze", "export", "info")
-_OTHERS = ("prepare.scan", "prepare.transcode", "prepare.show", "commands.machine_facts", "loading.loader")
+_OTHERS = ("decode", "prepare.scan", "prepare.transcode", "prepare.show", "commands.machine_facts", "loading.loader")
+_LATE = (
+    "psutil",
+    "tensorboard.plugins.custom_scalar.layout_pb2",
+    "tensorboard.plugins.hparams.api_pb2",
+    "torch.utils.tensorboard",
+)
 _START_LIMIT_S = 120
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _servers: dict = {}
@@ -205,6 +211,9 @@ def _main():
     sys.path[0] = str(ROOT)  # as -m has it; it was this file's folder
     for name in (*(f"commands.run_{command}" for command in _COMMANDS), *_OTHERS):
         importlib.import_module(f"c2d_fast.{name}")
+    for name in _LATE:  # what commands import when they need it
+        importlib.import_module(name)
+    importlib.import_module("c2d_fast.reporting.charts").warm_up()
     assert threading.active_count() == 1  # beside those of OpenBLAS, which stops them for a fork
     asked = _serve(socket.socket(fileno=int(sys.argv[1])))
     if asked["session"]:

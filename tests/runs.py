@@ -24,10 +24,10 @@ FAULTY = ROOT / "tests" / "faulty_pipe.py"
 PIPE = Path(__file__).parent / "tiny_pipe.py"
 
 
-def flags(data, out, *more, epochs=2, batch_size=2):
+def flags(data, out, *more, epochs=2, batch_size=2, workers=1):
     """The flags of a run of 4 steps an epoch over 8 videos of two classes."""
     given = ["--pipe", PIPE, "--train-list", data, "--val-list", data, "--out", out, "--epochs", epochs]
-    return [str(word) for word in [*given, "--batch-size", batch_size, "--workers", 2, "--log-batches", *more]]
+    return [str(word) for word in [*given, "--batch-size", batch_size, "--workers", workers, "--log-batches", *more]]
 
 
 def train(*words, stop_after=None, number=signal.SIGTERM, monkeypatch=None, before_step=None):

@@ -22,7 +22,7 @@ from runs import (
 
 
 def test_a_killed_worker_is_named_and_replaced(eight_videos, whole_run, tmp_path):
-    words = flags(eight_videos, tmp_path / "run", "--pipe", FAULTY)
+    words = flags(eight_videos, tmp_path / "run", "--pipe", FAULTY, workers=2)
     done = run(*words, env={"FAULT": json.dumps({"kind": "die once", "video": 3, "mark": str(tmp_path / "mark")})})
     assert done.returncode == 0, done.stderr
     assert "warning: loader workers ended: process" in done.stdout
@@ -49,8 +49,8 @@ def test_killed_workers_change_nothing(eight_videos, tmp_path, kills):
     epochs = 10 * kills
     sound, disturbed = tmp_path / "sound", tmp_path / "disturbed"
     moments = random.Random(kills)
-    assert run(*flags(eight_videos, sound, epochs=epochs)).returncode == 0
-    with start(*flags(eight_videos, disturbed, epochs=epochs)) as process:
+    assert run(*flags(eight_videos, sound, epochs=epochs, workers=2)).returncode == 0
+    with start(*flags(eight_videos, disturbed, epochs=epochs, workers=2)) as process:
         killed = set()
         while len(killed) < kills and process.poll() is None:
             time.sleep(moments.random())
@@ -69,7 +69,10 @@ def test_killed_workers_change_nothing(eight_videos, tmp_path, kills):
 
 
 def test_workers_that_die_again_and_again_end_the_run(eight_videos, tmp_path):
-    done = run(*flags(eight_videos, tmp_path / "run", "--pipe", FAULTY), env={"FAULT": json.dumps({"kind": "die", "video": 3})})
+    done = run(
+        *flags(eight_videos, tmp_path / "run", "--pipe", FAULTY, workers=2),
+        env={"FAULT": json.dumps({"kind": "die", "video": 3})},
+    )
     one_line(done, 75, "3 times in a row", "--workers", "--resume auto")
 
 

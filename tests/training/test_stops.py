@@ -29,7 +29,7 @@ from c2d_fast.processes.signals import StopSignals
 def test_a_signal_to_all_processes_saves_and_ends(eight_videos, tmp_path, number, code, word):
     """As a terminal, or a job system, sends it: to the workers, too."""
     out = tmp_path / "run"
-    process = start(*flags(eight_videos, out, epochs=1000))
+    process = start(*flags(eight_videos, out, epochs=1000, workers=2))
     try:
         wait_for_steps(process, out, 3)
         os.killpg(process.pid, number)
@@ -78,7 +78,7 @@ EPOCHS = 8
 def kill_often(data, out, times, seed):
     """Kills a run and resumes it, so many times; returns the step of the newest checkpoint at each death."""
     moments, steps = random.Random(seed), []
-    words = [*flags(data, out, "--resume", "auto", "--checkpoint-steps", "1", epochs=EPOCHS)]
+    words = [*flags(data, out, "--resume", "auto", "--checkpoint-steps", "1", epochs=EPOCHS, workers=2)]
     for _ in range(times):
         fed, began = _fed(out), time.monotonic()
         process = start(*words)
