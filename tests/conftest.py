@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import sys
@@ -20,6 +21,24 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background
 def cache_home(tmp_path_factory):
     """Manifests of the tests stay out of the user's cache, also in the processes that tests start."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+# Files that test what becomes of processes: there a worker is started as a command starts it.
+_OF_PROCESSES = {"test_worker_pool", "test_workers", "test_stream"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forked_workers(request):
+    """Workers of loaders in the tests' own process are forks of a process that has imported what they import: half the time."""
+    from c2d_fast.loading import worker_pool
+
+    if request.path.stem in _OF_PROCESSES:
+        yield
+        return
+    multiprocessing.set_forkserver_preload(["c2d_fast.loading.source", "c2d_fast.loading.worker_pool"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker_pool, "_CONTEXT", multiprocessing.get_context("forkserver"))
+        yield
 
 
 @pytest.fixture(scope="session")
