@@ -1,3 +1,4 @@
+import gc
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_finish():
+    """Spares collections of garbage the many objects that are there for good: modules, tests."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def cache_home(tmp_path_factory):
     """Manifests of the tests stay out of the user's cache, also in the processes that tests start."""
@@ -24,7 +31,7 @@ def cache_home(tmp_path_factory):
 
 
 # Files that test what becomes of processes: there a worker is started as a command starts it.
-_OF_PROCESSES = {"test_worker_pool", "test_workers", "test_stream"}
+_OF_PROCESSES = {"test_worker_pool", "test_workers", "test_stream", "test_decoder_check"}
 
 
 @pytest.fixture(autouse=True, scope="module")

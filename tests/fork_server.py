@@ -8,6 +8,7 @@ own, so that its forks are sound.
 import atexit
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -215,6 +216,8 @@ def _main():
         importlib.import_module(name)
     importlib.import_module("c2d_fast.reporting.charts").warm_up()
     assert threading.active_count() == 1  # beside those of OpenBLAS, which stops them for a fork
+    gc.collect()
+    gc.freeze()  # a fork's collections pass by what it was forked with, which would be copied for it
     asked = _serve(socket.socket(fileno=int(sys.argv[1])))
     if asked["session"]:
         os.setsid()
@@ -230,7 +233,21 @@ def _main():
     from c2d_fast.processes import early_signals
 
     early_signals.exit_on_signals()
-    runpy._run_module_as_main(module)
+    try:
+        runpy._run_module_as_main(module)
+    except SystemExit as end:
+        _exit(end.code)
+
+
+def _exit(code):
+    """Ends as an interpreter does, but without freeing all that has been imported: that takes more than a second."""
+    if not isinstance(code, int | None):
+        print(code, file=sys.stderr)
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def test_the_script_trains_with_workers(script, eight_videos, tmp_path):
     siblings.mkdir()
     (siblings / "mine.py").write_text("from tiny_pipe import *\nfrom tiny_pipe import RECIPE\nfrom beside import WORD\n")
     (siblings / "beside.py").write_text("WORD = 1\n")
-    words = flags(eight_videos, tmp_path / "run", epochs=1)
+    words = flags(eight_videos, tmp_path / "run", epochs=1, workers=2)
     words[words.index("--pipe") + 1] = "mine.py"  # which imports a file of the working folder, as with python -m
     done = run(script, "train", *words, cwd=siblings)
     assert (done.returncode, done.stderr) == (0, "")
