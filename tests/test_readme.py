@@ -139,6 +139,23 @@ def test_the_tables_of_throughput_are_what_the_benchmark_wrote(monkeypatch):
     assert result("throughput-cpu")["machine"]["gpu"] is None
 
 
+def test_the_machine_beside_the_tables_is_that_of_the_benchmark():
+    measured = result("throughput-cpu")
+    machine = measured["machine"]
+    shown = {
+        "Python": "python",
+        "PyTorch": "torch",
+        "DALI": "nvidia-dali-cuda120",
+        "PyAV": "av",
+        "OpenCV": "opencv-python-headless",
+    }
+    shown |= {"decord": "decord", "torchcodec": "torchcodec", "SPDL": "spdl-io"}
+    versions = ", ".join(f"{name} {machine[package]}" for name, package in shown.items())
+    line = f"Measured on {measured['date']} on {machine['cpu']}, {machine['cpus']} CPUs, with {versions}."
+    for document in ("README.md", "docs/benchmarks.md"):
+        assert line in " ".join((ROOT / document).read_text().split())
+
+
 def test_the_measured_memory_is_what_the_benchmark_wrote():
     docs = " ".join((ROOT / "docs/benchmarks.md").read_text().split())
     memory = {name: result(f"memory-{name}") for name in ("ffmpeg", "dali")}
