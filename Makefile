@@ -16,10 +16,15 @@ VENV := .venv/bin/python
 GPU_PYTHON := $(or $(PYTHON),$(VENV))
 # A path that the caller sets stays behind this folder.
 GPU_PATH := PYTHONPATH=$(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+# One more than CPUs: some tests wait.
+TEST_PROCESSES ?= $(shell python3 -c "import os; print(min(len(os.sched_getaffinity(0)), 5) + 1)")
 # Tests side by side, a file's on one core as far as it goes: they share what takes long to make. The slowest are named.
-PYTEST_FLAGS ?= -n auto --maxprocesses 4 --dist worksteal --durations 20
+PYTEST_FLAGS ?= -n $(TEST_PROCESSES) --dist worksteal --durations 20
 STAGE ?=
 OUT ?= runs/gpu
+
+# Tests start very many processes: each would compile all of the code anew where this is set, as images of containers have it.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-all lint gpu-check gpu-stages gpu-bench gpu-precision docs release-check clean
 .DELETE_ON_ERROR:

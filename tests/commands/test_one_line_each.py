@@ -86,8 +86,14 @@ cli.run(test.main)
 """
 
 
-@pytest.mark.parametrize("suffix", ["pkl", "json"])
-@pytest.mark.parametrize("room", [0, 300, 1200])
+@pytest.mark.parametrize(
+    ("suffix", "room"),
+    [
+        ("pkl", 300),
+        ("json", 1200),
+        *(pytest.param(*words, marks=pytest.mark.slow) for words in (("pkl", 0), ("pkl", 1200), ("json", 0), ("json", 300))),
+    ],
+)
 def test_a_full_disk_leaves_no_dump_without_its_summary(eight_videos, whole_run, tmp_path, suffix, room):
     """Room for nothing, for the scores but not for their summary, and for less than that."""
     dump = tmp_path / f"scores.{suffix}"

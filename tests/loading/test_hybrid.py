@@ -105,8 +105,14 @@ def test_a_batch_that_lies_in_one_run_is_not_copied(vp9):
     assert second.clip.data_ptr() - first.clip.data_ptr() == first.clip.numel()
 
 
-@pytest.mark.parametrize("decoder", ["hybrid", "dali"])
-@pytest.mark.parametrize("damage", ["gone", "spoilt"])
+@pytest.mark.parametrize(
+    ("decoder", "damage"),
+    [
+        ("hybrid", "gone"),
+        ("dali", "spoilt"),
+        *(pytest.param(*words, marks=pytest.mark.slow) for words in (("hybrid", "spoilt"), ("dali", "gone"))),
+    ],
+)
 def test_a_video_that_breaks_is_replaced_as_if_it_had_never_been_there(tmp_path, decoder, damage):
     bad = dataset(tmp_path, codec="vp9", count=6)
     setting = how(decoder, decode_batch=5)

@@ -170,7 +170,7 @@ class OneViewEach(EvalPlan):
         return np.arange(CLIP.num_frames)[None]
 
 
-@pytest.mark.parametrize("temporal_pool", [True, False])
+@pytest.mark.parametrize("temporal_pool", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_one_decode_gives_the_views_and_scores_of_thirty(tmp_path, mixed, temporal_pool):
     loader, plan = eval_loader(mixed, num_clips=10, views_per_batch=16, batch_size=2)
     batches = list(loader.views())

@@ -15,8 +15,17 @@ from media import spoil
 from c2d_fast.errors import UserError
 
 
-@pytest.mark.parametrize("decoder", ["ffmpeg", "dali"])
-@pytest.mark.parametrize("damage", ["gone", "spoilt", "changed"])
+@pytest.mark.parametrize(
+    ("decoder", "damage"),
+    [
+        ("ffmpeg", "gone"),
+        ("ffmpeg", "spoilt"),
+        ("dali", "spoilt"),
+        ("ffmpeg", "changed"),
+        pytest.param("dali", "gone", marks=pytest.mark.slow),
+        pytest.param("dali", "changed", marks=pytest.mark.slow),
+    ],
+)
 def test_a_video_that_breaks_during_training_is_replaced_as_if_it_had_never_been_there(tmp_path, decoder, damage, capsys):
     bad = dataset(tmp_path, codec="h264" if decoder == "ffmpeg" else "vp9", count=6)
     victim = train_loader(bad, decoder, workers=2)[1].index(1, 1)  # second batch

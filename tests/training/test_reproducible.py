@@ -48,7 +48,7 @@ def parameters(state):
     return torch.cat([value.flatten() for key, value in state.items() if key.endswith((".weight", ".bias"))])
 
 
-@pytest.mark.parametrize("temporal_pool", [True, False])
+@pytest.mark.parametrize("temporal_pool", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_twenty_batches_with_the_same_seed_give_the_same_weights(tmp_path, temporal_pool):
     (*_, first), (*_, again), (*_, other) = (
         train(tmp_path / str(run), temporal_pool=temporal_pool, seed=seed) for run, seed in enumerate((0, 0, 1))

@@ -122,7 +122,7 @@ def test_the_end_of_patience(videos):
     assert caught.value.exit_code == EXIT_START_AGAIN
 
 
-@pytest.mark.parametrize("decoder", ["ffmpeg", "dali"])
+@pytest.mark.parametrize("decoder", ["ffmpeg", pytest.param("dali", marks=pytest.mark.slow)])
 def test_batches_are_the_same_after_the_storage_was_gone(tmp_path, decoder, capsys):
     bad = dataset(tmp_path / "data", codec="h264" if decoder == "ffmpeg" else "vp9", count=6)
     for make, read in (
@@ -239,7 +239,7 @@ def test_a_signal_ends_a_run_that_waits_for_its_storage(own_videos, tmp_path):
 
 
 @pytest.mark.parametrize("seconds", [2, pytest.param(30, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("gone", ["data", "data/some videos"])
+@pytest.mark.parametrize("gone", ["data", pytest.param("data/some videos", marks=pytest.mark.slow)])
 def test_a_run_is_resumed_though_its_data_folder_is_gone_for_now(own_videos, whole_run, tmp_path, gone, seconds):
     out, away = tmp_path / "run", tmp_path / "away"
     assert run(*flags(own_videos, out, epochs=1)).returncode == 0
@@ -257,7 +257,7 @@ def test_a_run_is_resumed_though_its_data_folder_is_gone_for_now(own_videos, who
     assert undisturbed(whole_run, out)
 
 
-@pytest.mark.parametrize("when", ["opened", "decoded"])
+@pytest.mark.parametrize("when", [pytest.param("opened", marks=pytest.mark.slow), "decoded"])
 @pytest.mark.parametrize("number", [errno.EIO, pytest.param(errno.ESTALE, marks=pytest.mark.slow),
                                     pytest.param(errno.ETIMEDOUT, marks=pytest.mark.slow)])  # fmt: skip
 def test_errors_of_a_storage_are_waited_out(own_videos, whole_run, tmp_path, number, when):
