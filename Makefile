@@ -16,8 +16,8 @@ VENV := .venv/bin/python
 GPU_PYTHON := $(or $(PYTHON),$(VENV))
 # A path that the caller sets stays behind this folder.
 GPU_PATH := PYTHONPATH=$(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
-# One more than CPUs: some tests wait.
-TEST_PROCESSES ?= $(shell python3 -c "import os; print(min(len(os.sched_getaffinity(0)), 5) + 1)")
+# Two more than CPUs: some tests wait.
+TEST_PROCESSES ?= $(shell python3 -c "import os; print(min(len(os.sched_getaffinity(0)), 4) + 2)")
 # Tests side by side, a file's on one core as far as it goes: they share what takes long to make. The slowest are named.
 PYTEST_FLAGS ?= -n $(TEST_PROCESSES) --dist worksteal --durations 20
 STAGE ?=

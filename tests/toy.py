@@ -1,6 +1,7 @@
 """A trainer on made-up batches: no video, no DALI."""
 
 import torch
+from tiny_pipe import DEPTH
 
 from c2d_fast.loading.batch import Batch
 from c2d_fast.model import checkpoint
@@ -38,11 +39,12 @@ class Toy:
         return f"toy {index}"
 
 
-def make_trainer(folder, *, top1s=(), precision="fp32", start_step=0, training=TRAINING, temporal_pool=True, dropout=0.5,
-                 source=None, compiled=False, seed=0, group=None, accumulate=1, forward=None, **checkpoints):  # fmt: skip
+def make_trainer(folder, *, depth=DEPTH, top1s=(), precision="fp32", start_step=0, training=TRAINING, temporal_pool=True,
+                 dropout=0.5, source=None, compiled=False, seed=0, group=None, accumulate=1, forward=None,
+                 **checkpoints):  # fmt: skip
     folder.mkdir(exist_ok=True)
     torch.manual_seed(seed)
-    model = C2D(Model(depth=18, temporal_pool=temporal_pool, dropout=dropout, num_classes=3))
+    model = C2D(Model(depth=depth, temporal_pool=temporal_pool, dropout=dropout, num_classes=3))
     source, group = source or Toy(), group or Group()
     rounds = iter(top1s)
 

@@ -39,7 +39,7 @@ def test_a_training_step_does_not_wait_for_the_gpu(cuda, tmp_path):
     from c2d_fast.reporting.gallery import Gallery
     from c2d_fast.training.metrics import RunningMetrics
 
-    trainer = make_trainer(tmp_path / "run", precision="bf16")
+    trainer = make_trainer(tmp_path / "run", depth=18, precision="bf16")
     trainer.model.to(cuda)
     trainer.step.optimizer = make_optimizer(trainer.model, trainer.training, 0.01)
     assert trainer.step.optimizer.defaults["fused"]
@@ -65,7 +65,7 @@ def test_a_bad_step_changes_nothing_on_the_gpu(cuda, tmp_path):
 
     from c2d_fast.training.metrics import RunningMetrics
 
-    trainer = make_trainer(tmp_path / "run", precision="bf16")
+    trainer = make_trainer(tmp_path / "run", depth=18, precision="bf16")
     trainer.model.to(cuda)
     trainer.step.optimizer = make_optimizer(trainer.model, trainer.training, 0.01)
     (batch,) = (b for b, _ in zip(trainer.source.epoch(0), range(1), strict=False))

@@ -100,7 +100,7 @@ def test_frames_are_those_of_full_decoding(structure, table, monkeypatch):
     if table and stored.entries and stored.codec in packets.TABLE_CODECS and path.suffix != ".ts":
         monkeypatch.setattr(reader, "open_video", None)
     for wanted in map(np.array, wishes(len(frames))):
-        for threads in (1, 2):
+        for threads in (1, 2) if len(wanted) < 5 else (1,):
             assert (decode_frames(path, wanted, threads, stored) == frames[wanted]).all(), (name, wanted)
 
 
