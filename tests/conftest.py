@@ -90,8 +90,13 @@ def whole_run(eight_videos, tmp_path_factory):
     return out
 
 
+# What takes longest, mostly by waiting: begun first, so that the end of a run is not spent waiting for it alone.
+_FIRST = ("test_storage", "test_distributed", "test_workers", "test_benchmarks", "test_transcode", "test_reproducible")
+
+
 def pytest_collection_modifyitems(items):
-    """Marks the GPU tests, and gives slow tests more time than setup.cfg does."""
+    """Marks the GPU tests, gives slow tests more time than setup.cfg does, and puts long ones first."""
+    items.sort(key=lambda item: item.path.stem not in _FIRST)
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_LIMIT_S))
