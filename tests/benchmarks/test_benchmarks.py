@@ -123,6 +123,7 @@ def test_report_draws_and_writes_only_between_its_marks(measured, monkeypatch):
     assert "measure again" in other.stderr
 
 
+@pytest.mark.slow
 def test_a_budget_leaves_out_and_names_what_does_not_fit(tmp_path, measured):
     folder, _, _ = measured
     flags = ["--pipe", "dali_pipes/demo.py", "--count", 2, "--frames", 60, "--size", "160x128", "--no-peers"]
@@ -133,6 +134,7 @@ def test_a_budget_leaves_out_and_names_what_does_not_fit(tmp_path, measured):
     assert json.loads((tmp_path / "t.json").read_text())["pipes"][0]["published_top1"] is None
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_there_when_something_later_fails(tmp_path, measured):
     """The model of this pipe file cannot be called, but its clips can be loaded."""
     folder, _, _ = measured
