@@ -91,7 +91,15 @@ def whole_run(eight_videos, tmp_path_factory):
 
 
 # What takes longest, mostly by waiting: begun first, so that the end of a run is not spent waiting for it alone.
-_FIRST = ("test_storage", "test_distributed", "test_workers", "test_benchmarks", "test_transcode", "test_reproducible")
+_FIRST = (
+    "test_storage",
+    "test_runs_without_storage",
+    "test_distributed",
+    "test_workers",
+    "test_benchmarks",
+    "test_transcode",
+    "test_reproducible",
+)
 
 
 def pytest_collection_modifyitems(items):

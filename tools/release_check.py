@@ -150,8 +150,11 @@ def run(what: str, words: list[str | Path], place: Path, *, code: int = 0, **mor
     """
     begun, command = time.monotonic(), list(map(str, words))
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))} | more
-    done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
-                          timeout=LIMIT_S)  # fmt: skip
+    pipes: dict = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
+    try:
+        done = subprocess.run(command, cwd=place, env=env, check=False, timeout=LIMIT_S, **pipes)
+    except subprocess.TimeoutExpired as error:
+        raise CheckError(f"{what}: took longer than {LIMIT_S:.0f} s, and was ended") from error
     if done.returncode != code:
         text = f"{' '.join(command)}\n{done.stdout}{done.stderr}"
         raise CheckError(f"{what}: ended with exit code {done.returncode} in place of {code}: {text}")

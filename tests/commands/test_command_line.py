@@ -1,8 +1,5 @@
 """The commands as users run them: real processes, one-line errors with exit code 2, and a run from data to score."""
 
-import contextlib
-import importlib
-import io
 import json
 import math
 import os
@@ -20,7 +17,6 @@ from media import make_dataset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 DEMO = "dali_pipes/demo.py"
-COMMANDS = ("train", "test", "predict", "browse", "analyze", "export", "info", "prepare")
 
 
 @pytest.fixture(scope="module")
@@ -250,40 +246,6 @@ def test_broken_videos_are_left_out_up_to_the_limit(tmp_path, run_command):
     scored = run_command(*score, "--allow-missing")
     assert scored.returncode == 0, scored.stderr
     assert "8 of 10 videos" in scored.stdout.splitlines()[-1]
-
-
-def test_help_ends_with_an_example(run_command):
-    words = [[name] for name in COMMANDS] + [["prepare", name] for name in ("demo", "list", "scan", "transcode", "show")]
-    for command in words:
-        done = run_command(*command, "--help", env={"COLUMNS": "120"})
-        assert (done.returncode, done.stderr) == (0, "")
-        assert "\nexample: python -m c2d_fast." in done.stdout
-        assert "exit codes: 0 done; 2 " in done.stdout
-        assert len(done.stdout.splitlines()) <= 55, "it fits a screen"
-        assert max(map(len, done.stdout.splitlines())) <= 140
-        assert done.stdout.splitlines()[0].startswith(f"usage: python -m c2d_fast.{' '.join(command)} ")
-
-
-def test_the_same_flags_mean_the_same_everywhere():
-    flags = {}
-    for name in COMMANDS:
-        with pytest.raises(SystemExit), contextlib.redirect_stdout(io.StringIO()) as text:
-            importlib.import_module(f"c2d_fast.{name}").parse(["--help"])
-        for flag, metavar in re.findall(r"^  (--[\w-]+)(?: (\S+))?(?=  |$|\n)", text.getvalue(), re.MULTILINE):
-            flags.setdefault(flag, {})[name] = metavar
-    for flag in (
-        "--pipe",
-        "--checkpoint",
-        "--label-map",
-        "--num-classes",
-        "--data-root",
-        "--list",
-        "--seed",
-        "--decoder",
-        "--precision",
-    ):
-        assert len(set(flags[flag].values())) == 1, (flag, flags[flag])
-    assert set(flags["--quiet"]) == set(COMMANDS) - {"prepare"}  # whose subcommands have it
 
 
 def test_quiet_shows_results_only(data, tmp_path, trained, run_command):

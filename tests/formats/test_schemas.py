@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import pickle
 import struct
 import zipfile
@@ -14,7 +13,6 @@ from fuzzed.archives import a_manifest
 from fuzzed.inputs import FACTS, MODEL, RECIPE
 from fuzzed.models import our_checkpoint, saved, show
 from fuzzed.texts import ScanJournal
-from runs import environment, flags, last, run
 from test_fuzz import at_most, peak_bytes
 
 from c2d_fast.errors import UserError
@@ -294,15 +292,3 @@ def test_what_is_plain():
 
 def test_a_checkpoint_may_hold_what_a_trainer_writes():
     assert [field.name for field in dataclasses.fields(schemas.Position)] == [f.name for f in dataclasses.fields(Progress)]
-
-
-def test_runs_start_and_go_on_without_msgspec(eight_videos, tmp_path):
-    """Machines without a registry lack it."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "msgspec.py").write_text("raise ModuleNotFoundError('no msgspec')")
-    path = os.pathsep.join([str(tmp_path / "site"), environment()["PYTHONPATH"]])
-    words = flags(eight_videos, tmp_path / "run")
-    for more in (["--epochs", "1"], ["--resume", "auto"]):
-        done = run(*words, *more, env={"PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache")})
-        assert done.returncode == 0, done.stderr
-    assert last(tmp_path / "run")["progress"]["epoch"] == 2

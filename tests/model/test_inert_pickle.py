@@ -57,8 +57,7 @@ def test_payloads_beside_the_weights_are_inert(tmp_path, state, name, protocol):
 
 
 def ran(marker, name):
-    if name == "popen":  # its process takes a moment
-        time.sleep(0.5)
+    time.sleep(0.5 if name == "popen" else 0)  # its process takes a moment
     return marker.exists()
 
 
@@ -295,8 +294,8 @@ class Outer:
 
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_state_dicts_of_foreign_classes_and_classes_in_classes(tmp_path, state, protocol):
-    for content in (DictLike(state), {"meta": Outer.Inner(), "state_dict": collections.defaultdict(int, state)},
-                    DictLike(state_dict=DictLike(state))):  # fmt: skip
+    meta = {"meta": Outer.Inner(), "state_dict": collections.defaultdict(int, state)}
+    for content in (DictLike(state), meta, DictLike(state_dict=DictLike(state))):
         torch.save(content, tmp_path / "x.pth", pickle_protocol=protocol)
         model = c2d_fast.load_model(DEMO, tmp_path / "x.pth", device="cpu")
         assert all(torch.equal(value, model.state_dict()[key]) for key, value in state.items())

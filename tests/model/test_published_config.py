@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_weights import DEMO, c2d, published
+from saved_models import DEMO, c2d, published
 
 from c2d_fast.errors import UserError
 from c2d_fast.model.model_file import read_model_file

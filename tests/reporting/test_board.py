@@ -20,7 +20,6 @@ from toy import make_trainer
 
 from c2d_fast.loading.batch import Batch
 from c2d_fast.reporting.gallery import Gallery
-from c2d_fast.reporting.gauges import Gauges
 from c2d_fast.reporting.metrics_file import open_without_later_steps
 from c2d_fast.reporting.picture_schedule import PictureSchedule
 from c2d_fast.reporting.records import Records
@@ -214,17 +213,6 @@ def test_the_gallery_s_batches_may_be_limited():
     assert gallery.pop().indices == [0]
 
 
-def test_gauges_read_the_machine():
-    gauges = Gauges()
-    deadline = time.monotonic() + 20
-    while "cpu_percent" not in (figures := gauges.read()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    gauges.close()
-    assert figures["rss_mb"] > 50
-    assert 0 <= figures["cpu_percent"] <= 100
-    assert figures["decoded_frames_per_s"] == 0
-
-
 def test_the_gradient_norm_is_that_before_clipping(tmp_path):
     trainer = make_trainer(tmp_path / "run")
     trainer.run(1)
@@ -262,23 +250,6 @@ def test_names_of_any_bytes_end_no_run(eight_videos, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     board = EventAccumulator(str(tmp_path / "r")).Reload()
     assert "d-\\udcff" in board.Tensors("command/text_summary")[0].tensor_proto.string_val[0].decode()
-
-
-def test_a_machine_that_cannot_be_asked_ends_no_run(monkeypatch):
-    import psutil
-
-    monkeypatch.setattr(psutil, "Process", lambda *args: (_ for _ in ()).throw(PermissionError()))
-    gauges = Gauges()
-    assert set(gauges.read()) == {"decoded_frames_per_s"}
-    gauges.close()
-
-
-def test_cpu_percentages_are_measured_ones():
-    gauges, deadline = Gauges(), time.monotonic() + 20
-    while "cpu_percent" not in (figures := gauges.read()) and time.monotonic() < deadline:
-        sum(range(10**6))  # busy
-    gauges.close()
-    assert figures["cpu_percent"] > 10
 
 
 def test_what_will_be_recorded_again_goes(tmp_path):
