@@ -30,7 +30,7 @@ def cache_home(tmp_path_factory):
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
-# Files that test what becomes of processes: there a worker is started as a command starts it.
+# Files that test what becomes of processes, or what they find in their environment: there a worker starts as it does for users.
 _OF_PROCESSES = {"test_worker_pool", "test_workers", "test_stream", "test_decoder_check"}
 
 
@@ -91,15 +91,7 @@ def whole_run(eight_videos, tmp_path_factory):
 
 
 # What takes longest, mostly by waiting: begun first, so that the end of a run is not spent waiting for it alone.
-_FIRST = (
-    "test_storage",
-    "test_runs_without_storage",
-    "test_distributed",
-    "test_workers",
-    "test_benchmarks",
-    "test_transcode",
-    "test_reproducible",
-)
+_FIRST = ("test_runs_without_storage", "test_distributed", "test_workers", "test_benchmarks", "test_transcode", "test_storage")
 
 
 def pytest_collection_modifyitems(items):
