@@ -40,7 +40,7 @@ class Toy:
 
 
 def make_trainer(folder, *, depth=DEPTH, top1s=(), precision="fp32", start_step=0, training=TRAINING, temporal_pool=True,
-                 dropout=0.5, source=None, compiled=False, seed=0, group=None, accumulate=1, forward=None,
+                 dropout=0.5, source=None, compiled="", seed=0, group=None, accumulate=1, forward=None,
                  **checkpoints):  # fmt: skip
     folder.mkdir(exist_ok=True)
     torch.manual_seed(seed)
@@ -59,7 +59,7 @@ def make_trainer(folder, *, depth=DEPTH, top1s=(), precision="fp32", start_step=
     return Trainer(
         step=TrainStep(
             model=model,
-            forward=(forward or as_it_is)(torch.compile(model, dynamic=False) if compiled else model),
+            forward=(forward or as_it_is)(torch.compile(model, dynamic=False, backend=compiled) if compiled else model),
             optimizer=make_optimizer(model, training, training.lr),
             scaler=Precision(precision).scaler(torch.device("cpu")),
             precision=Precision(precision),
