@@ -14,14 +14,13 @@ import numpy as np
 import pytest
 import torch
 from payloads import payloads
+from runs import PIPE
 
 import c2d_fast
 from c2d_fast.errors import UserError
 from c2d_fast.model.c2d import C2D
 from c2d_fast.model.inert_pickle import UnreadableError, read_state_dict
 from c2d_fast.recipe import load_pipe
-
-DEMO = "dali_pipes/demo.py"
 
 
 class ListLike(list):
@@ -43,7 +42,7 @@ RUNS = sorted(set(NAMES) - {"import", "getattr"})
 
 @pytest.fixture
 def state():
-    return C2D(load_pipe(DEMO).recipe.model).state_dict()
+    return C2D(load_pipe(PIPE).recipe.model).state_dict()
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
@@ -51,7 +50,7 @@ def state():
 def test_payloads_beside_the_weights_are_inert(tmp_path, state, name, protocol):
     path, marker = tmp_path / "x.pth", tmp_path / "ran"
     torch.save({"meta": payloads(marker)[name], "state_dict": state}, path, pickle_protocol=protocol)
-    model = c2d_fast.load_model(DEMO, path, device="cpu")
+    model = c2d_fast.load_model(PIPE, path, device="cpu")
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in state.items())
     assert not ran(marker, name)
 
@@ -68,10 +67,10 @@ def test_payloads_in_place_of_weights_are_refused(tmp_path, state, name):
     for content in ({"state_dict": state | {"fc.weight": payload}}, {"state_dict": payload}, payload):
         torch.save(content, path)
         with pytest.raises(UserError, match=r"x\.pth"):
-            c2d_fast.load_model(DEMO, path, device="cpu")
+            c2d_fast.load_model(PIPE, path, device="cpu")
         path.write_bytes(pickle.dumps(content))
         with pytest.raises(UserError, match=r"x\.pth"):
-            c2d_fast.load_model(DEMO, path, device="cpu")
+            c2d_fast.load_model(PIPE, path, device="cpu")
     assert not ran(marker, name)
 
 
@@ -237,7 +236,7 @@ def test_a_compiled_module_is_refused(tmp_path):
     module = torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2))
     torch.jit.save(module, tmp_path / "x.pth")
     with pytest.raises(UserError, match="is damaged or holds more than"):
-        c2d_fast.load_model(DEMO, tmp_path / "x.pth", device="cpu")
+        c2d_fast.load_model(PIPE, tmp_path / "x.pth", device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -278,12 +277,12 @@ def test_many_tensors_of_one_storage_take_its_memory_once(tmp_path):
 def test_the_old_format_with_foreign_objects_is_read(tmp_path, state):
     content = {"meta": DictLike(a=1), "state_dict": state, "x": payloads(tmp_path / "ran")["eval"]}
     torch.save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=False)
-    model = c2d_fast.load_model(DEMO, tmp_path / "x.pth", device="cpu")
+    model = c2d_fast.load_model(PIPE, tmp_path / "x.pth", device="cpu")
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in state.items())
     whole = (tmp_path / "x.pth").read_bytes()
     (tmp_path / "x.pth").write_bytes(whole[:-1000])
     with pytest.raises(UserError, match="is damaged"):
-        c2d_fast.load_model(DEMO, tmp_path / "x.pth", device="cpu")
+        c2d_fast.load_model(PIPE, tmp_path / "x.pth", device="cpu")
     assert not (tmp_path / "ran").exists()
 
 
@@ -297,5 +296,5 @@ def test_state_dicts_of_foreign_classes_and_classes_in_classes(tmp_path, state, 
     meta = {"meta": Outer.Inner(), "state_dict": collections.defaultdict(int, state)}
     for content in (DictLike(state), meta, DictLike(state_dict=DictLike(state))):
         torch.save(content, tmp_path / "x.pth", pickle_protocol=protocol)
-        model = c2d_fast.load_model(DEMO, tmp_path / "x.pth", device="cpu")
+        model = c2d_fast.load_model(PIPE, tmp_path / "x.pth", device="cpu")
         assert all(torch.equal(value, model.state_dict()[key]) for key, value in state.items())
