@@ -72,7 +72,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         batch_size=args.batch_size,
     )
     steps, warmup = args.clips // args.batch_size, max(args.warmup_clips // args.batch_size, 1)
-    batches = open_loader(load_pipe(HERE / "small_64px.py"), Form("tiny", manifest), setting, steps // 4)
+    batches = open_loader(load_pipe(HERE / "small_64px.py"), Form("tiny", listing, manifest), setting, steps // 4)
     for _ in range(warmup):
         next(batches)
     started_s, memory, files, clips = time.perf_counter(), [], [], []

@@ -7,16 +7,38 @@ from c2d_fast.processes import early_signals
 if early_signals.is_command():  # before anything else is imported, which takes seconds
     early_signals.exit_on_signals()
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
+    from c2d_fast.loading.batch import Batch
+    from c2d_fast.loading.clip_loader import ClipLoader
+    from c2d_fast.loading.frame_sampling import Dense, Frames, Multi, Uniform
     from c2d_fast.model.c2d import C2D
+    from c2d_fast.recipe import Clip, Crop
 
-__all__ = ["load_model"]
+__all__ = ["Batch", "Clip", "ClipLoader", "Crop", "Dense", "Frames", "Multi", "Uniform", "load_model"]
 __version__ = "0.1.0"
+
+_MODULES = {"Batch": "batch", "ClipLoader": "clip_loader"} | dict.fromkeys(
+    ("Dense", "Frames", "Multi", "Uniform"), "frame_sampling"
+)
+
+
+def __getattr__(name: str) -> object:
+    # Not at the top: loader workers and --help import this package, and need no torch and no DALI.
+    if name in ("Clip", "Crop"):
+        return getattr(importlib.import_module("c2d_fast.recipe"), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"c2d_fast.loading.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def load_model(
@@ -44,8 +66,7 @@ def load_model(
         c2d_fast.errors.UserError: (a ValueError) a file is missing or damaged, or the checkpoint is of another model: its
             missing, unexpected and mis-shaped keys are named.
     """
-    # Not at the top: loader workers import this package, and need no torch.
-    import torch
+    import torch  # not at the top, as above
 
     from c2d_fast.model.c2d import C2D
     from c2d_fast.model.model_file import read_model_file

@@ -12,7 +12,19 @@ from c2d_fast.errors import UserError
 
 _BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 """Depth of the ResNet -> blocks of layer1..layer4."""
-_MEANT_BEFORE = {"crop": {"scale_before_crop": False}}
+CROP_KINDS = ("multi_scale", "random_resized", "short_side_jitter", "centre")
+CROP_VIEWS = ("published", "centre", "three")
+_MEANT_BEFORE = {
+    "crop": {
+        "scale_before_crop": False,
+        "kind": "multi_scale",
+        "area": [0.08, 1.0],
+        "ratio": [3 / 4, 4 / 3],
+        "short_sides": [256, 320],
+        "flip": 0.5,
+        "views": "published",
+    }
+}
 """What recipes meant before they had these fields."""
 MOST_CLASSES = 1_000_000
 """More are not believed of any file or flag."""
@@ -51,7 +63,7 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """Which frames make a clip."""
+    """Which frames make a clip: num_frames of them, from a first one on that is drawn."""
 
     num_frames: int
     interval: int
@@ -73,6 +85,34 @@ class Crop:
     """How training crops are made. True: the frame is scaled to train_short_side, and the box cut out of that is resized to
     size, as published. False: the box of the frame as it is is resized once: cheaper, and sharper than the published models
     saw, but for frames that have train_short_side anyway (docs/benchmarks.md has both)."""
+    kind: str = "multi_scale"
+    """The box of training: "multi_scale", as published; "random_resized", of an area and a ratio that are drawn (Inception);
+    "short_side_jitter", a square of size anywhere in a frame whose short side is drawn (PySlowFast); "centre"."""
+    area: tuple[float, float] = (0.08, 1.0)
+    """Of random_resized: least and largest part of the frame's area."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Likewise: of width to height."""
+    short_sides: tuple[int, int] = (256, 320)
+    """Of short_side_jitter: least and largest short side."""
+    flip: float = 0.5
+    """How likely a training clip is mirrored."""
+    views: str = "published"
+    """What evaluation cuts out: "centre", "three" along the long side, or as published: three of videos that are seen in
+    several clips, otherwise the centre."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in CROP_KINDS:
+            raise ValueError(f"crop kind ({self.kind!r}) must be one of {', '.join(CROP_KINDS)}")
+        if self.views not in CROP_VIEWS:
+            raise ValueError(f"crop views ({self.views!r}) must be one of {', '.join(CROP_VIEWS)}")
+        if not 0 < self.area[0] <= self.area[1] <= 1 or not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(f"crop area ({self.area}) and ratio ({self.ratio}) must be two rising figures, areas 1 at most")
+        if self.short_sides[0] > self.short_sides[1]:
+            raise ValueError(f"crop short_sides ({self.short_sides}) must be two rising numbers of pixels")
+        if self.kind == "short_side_jitter" and (self.short_sides[0] < self.size or not self.scale_before_crop):
+            raise ValueError(f"crop short_sides ({self.short_sides}) must be {self.size} at least, and scale_before_crop True")
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"crop flip ({self.flip}) must be 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ BELOW = {
     "lists": {"formats", "video"},
     "manifest": {"lists", "formats", "video", "processes"},
     "prepare": {"lists", "formats", "video", "processes"},
-    "loading": {"manifest", "formats", "video", "processes"},
+    "loading": {"manifest", "lists", "formats", "video", "processes"},
     "model": {"formats"},
     "reporting": {"loading.batch", "formats", "video", "processes"},
     "training": {"reporting", "model", "loading.batch", "formats", "processes"},
@@ -43,8 +43,12 @@ DOORS = {"cli", "program", "completion", "__main__", "__init__", "decode", "samp
 LIGHT_ROOMS = ("processes", "video", "formats", "lists", "manifest", "prepare")
 LIGHT = {name for name in MODULES if name.split(".")[0] in (*LIGHT_ROOMS, "cli", "program", "completion", *COMMANDS, *BASE)}
 LIGHT |= {
-    f"loading.{name}" for name in ("sampler", "plan", "source", "crop_buffers", "sample_info", "sample_memory", "worker_pool")
-}
+    f"loading.{name}"
+    for name in (
+        "sampler", "frame_sampling", "crop_sampling", "plan", "source", "crop_buffers", "sample_streams", "sample_info",
+        "sample_memory", "worker_pool",
+    )
+}  # fmt: skip
 LIGHT |= {
     f"reporting.{name}" for name in ("sheet", "clip_pictures", "clip_archive", "overlay", "confusion", "charts", "curves")
 }
@@ -147,7 +151,10 @@ def test_the_trainer_and_all_it_imports_know_no_dali_and_no_video():
 
 
 def test_only_the_decoding_step_and_pipe_files_know_dali():
-    assert {name for name in MODULES if any(i.startswith("nvidia.dali") for i in of_import(name))} == {"loading.decode"}
+    assert {name for name in MODULES if any(i.startswith("nvidia.dali") for i in of_import(name))} == {
+        "loading.decode",
+        "loading.each_clip",
+    }
 
 
 @pytest.mark.parametrize("module", sorted(LIGHT))

@@ -8,12 +8,14 @@ from itertools import islice
 from typing import Any
 
 from c2d_fast.commands.data_flags import label_names, one_list, with_classes
-from c2d_fast.commands.dataset import choose_device, loader_options, scored_at_a_time, scored_videos
+from c2d_fast.commands.dataset import choose_device, loader_options, scored_videos
 from c2d_fast.errors import UserError
 from c2d_fast.files import check_is_no_input, check_writable
 from c2d_fast.lists.listing import Listing
 from c2d_fast.loading.batch import Batch
-from c2d_fast.loading.loader import EvalLoader, LoaderOptions, TrainLoader
+from c2d_fast.loading.clip_loader import ClipLoader
+from c2d_fast.loading.frame_sampling import Multi
+from c2d_fast.loading.pipelines import LoaderOptions
 from c2d_fast.loading.plan import VIEWS, EvalPlan, Sample, TrainPlan
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.recipe import PipeFile, Recipe, load_pipe
@@ -44,12 +46,14 @@ def run_browse(args: argparse.Namespace) -> None:
     bad = scored_videos(listing, args)
     options = loader_options(bad, args, choose_device(), recipe, batch_size=_LARGEST_BATCH)
     shape = (recipe.clip.num_frames, recipe.crop.size, recipe.crop.size, 3)
-    plan, epoch = _plan(recipe, bad, args, options), (args.epoch or 1) - 1
+    loader, epoch = _loader(pipe, recipe, bad, args, options), (args.epoch or 1) - 1
+    loader.set_epoch(epoch)
+    plan = loader.plan
     num_views = plan.num_views if isinstance(plan, EvalPlan) else 1
     pictures = args.png or args.mp4
     limit = args.limit or (_SHOWN_VIDEOS[args.split] if pictures else len(listing))
     num_clips = min(len(bad.manifest.kept), limit) * num_views
-    rows: Iterator[tuple[Any, dict[str, Any]]] = islice(_rows(_batches(pipe, plan, bad, options, epoch), bad), num_clips)
+    rows: Iterator[tuple[Any, dict[str, Any]]] = islice(_rows(iter(loader), bad), num_clips)
     if pictures:  # what is looked at is little: it is held
         rows = iter(kept := list(rows))
         tiles = [Tile(clip, _lines(plan, facts, listing, epoch)) for clip, facts in kept]
@@ -84,22 +88,16 @@ def _check_outputs(args: argparse.Namespace) -> None:
                 raise UserError(f"--{name} {path}: must end in {ending}")
 
 
-def _plan(recipe: Recipe, bad: BadVideos, args: argparse.Namespace, options: LoaderOptions) -> TrainPlan | EvalPlan:
-    """Returns the split's plan."""
-    videos = bad.manifest.videos()
+def _loader(pipe: PipeFile, recipe: Recipe, bad: BadVideos, args: argparse.Namespace, options: LoaderOptions) -> ClipLoader:
+    """Returns what reads the split."""
+    shared: dict[str, Any] = {"crop": recipe.crop, "options": options, "rank": 0, "world_size": 1}
     if args.split == "train":
         # Samples do not depend on the batch: one that divides the list leaves no video out.
-        size = max(n for n in range(1, min(len(videos), _LARGEST_BATCH) + 1) if len(videos) % n == 0)
-        return TrainPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, seed=args.seed or 0, batch_size=size)
-    num_clips = 1 if args.split == "val" else VIEWS["10x3"]
-    size = min(_LARGEST_BATCH, scored_at_a_time(videos, recipe, num_clips, options), len(videos))
-    return EvalPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, batch_size=size, num_clips=num_clips)
-
-
-def _batches(pipe: PipeFile, plan: TrainPlan | EvalPlan, bad: BadVideos, options: LoaderOptions, epoch: int) -> Iterator[Batch]:
-    if isinstance(plan, TrainPlan):
-        return TrainLoader(pipe.train_pipe, plan, options, bad).epoch(epoch)
-    return EvalLoader(pipe.eval_pipe, plan, options, bad, views_per_batch=_LARGEST_BATCH).views()
+        videos = len(bad.manifest.kept)
+        size = max(n for n in range(1, min(videos, _LARGEST_BATCH) + 1) if videos % n == 0)
+        return ClipLoader(bad, clip=recipe.clip, seed=args.seed or 0, batch_size=size, graph=pipe.train_pipe, **shared)
+    clip = Multi(1 if args.split == "val" else VIEWS["10x3"], recipe.clip)
+    return ClipLoader(bad, train=False, clip=clip, batch_size=_LARGEST_BATCH, graph=pipe.eval_pipe, **shared)
 
 
 def _rows(batches: Iterator[Batch], bad: BadVideos) -> Iterator[tuple[Any, dict[str, Any]]]:

@@ -5,11 +5,10 @@ from collections.abc import Callable
 
 from torch import nn
 
-from c2d_fast.commands.dataset import scored_at_a_time
 from c2d_fast.commands.run_data import RunData
 from c2d_fast.errors import EndedError
-from c2d_fast.loading.loader import EvalLoader, LoaderOptions, TrainLoader
-from c2d_fast.loading.plan import EvalPlan, TrainPlan
+from c2d_fast.loading.clip_loader import ClipLoader
+from c2d_fast.loading.pipelines import LoaderOptions
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.model.precision import Precision
 from c2d_fast.processes.early_signals import exit_message
@@ -31,36 +30,44 @@ def make_train_loader(
     options: LoaderOptions,
     quarantined: frozenset[int],
     group: Group,
-) -> TrainLoader:
+) -> ClipLoader:
     """Makes the training batches of this rank, and starts to read those that the run goes on with."""
-    plan = TrainPlan(
-        videos=data.train.manifest.videos(),
+    source = ClipLoader(
+        data.train,
         clip=data.recipe.clip,
         crop=data.recipe.crop,
         seed=args.seed,
         batch_size=batch_size,
-        rank=group.rank,
-        world=group.world,
         accumulate=args.accumulate,
-        quarantined=quarantined,
-        name=str(data.lists[0].path),
+        rank=group.rank,
+        world_size=group.world,
+        graph=data.pipe.train_pipe,
+        options=options,
     )
-    source = TrainLoader(data.pipe.train_pipe, plan, options, data.train)
+    source.exclude(quarantined)
     progress = Progress(**data.resumed["progress"]) if data.resumed else Progress()
-    source.start(progress.epoch, progress.clips // plan.clips_per_step)
+    source.start(progress.epoch, progress.clips // source.clips_per_step)
     return source
 
 
-def make_val_loader(data: RunData, bad: BadVideos, batch_size: int, options: LoaderOptions, group: Group) -> EvalLoader:
+def make_val_loader(data: RunData, bad: BadVideos, batch_size: int, options: LoaderOptions, group: Group) -> ClipLoader:
     """Makes this rank's part of the validation views."""
-    videos, recipe = bad.manifest.videos(), data.recipe
-    size = min(batch_size, scored_at_a_time(videos, recipe, 1, options))
-    plan = EvalPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, batch_size=size, rank=group.rank, world=group.world)
-    return EvalLoader(data.pipe.eval_pipe, plan, options, bad, views_per_batch=batch_size)
+    return ClipLoader(
+        bad,
+        train=False,
+        clip=data.recipe.clip,
+        crop=data.recipe.crop,
+        batch_size=batch_size,
+        pad_last=True,
+        rank=group.rank,
+        world_size=group.world,
+        graph=data.pipe.eval_pipe,
+        options=options,
+    )
 
 
 def make_scorer(
-    source: EvalLoader,
+    source: ClipLoader,
     recipe: Recipe,
     bad: BadVideos,
     model: nn.Module,
@@ -90,7 +97,7 @@ def make_scorer(
     return score
 
 
-def videos_being_read(source: TrainLoader, val_source: EvalLoader | None) -> list[str]:
+def videos_being_read(source: ClipLoader, val_source: ClipLoader | None) -> list[str]:
     """Returns which videos the workers read, and which the loop waits for."""
     loaders = {"train": source} | ({"eval": val_source} if val_source else {})
     lines = [

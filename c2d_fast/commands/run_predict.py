@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from c2d_fast.commands.data_flags import check_label_map, label_names
-from c2d_fast.commands.dataset import choose_device, loader_options, scored_at_a_time
+from c2d_fast.commands.dataset import choose_device, loader_options
 from c2d_fast.console import result
 from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.files import check_writable
 from c2d_fast.lists.listing import Listing
-from c2d_fast.loading.loader import EvalLoader
-from c2d_fast.loading.plan import VIEWS, EvalPlan
+from c2d_fast.loading.clip_loader import ClipLoader
+from c2d_fast.loading.frame_sampling import Multi
+from c2d_fast.loading.plan import VIEWS
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.manifest.manifest import Manifest, read_manifest
 from c2d_fast.model.c2d import C2D, compile_model
@@ -163,15 +164,18 @@ def _score(
     options = dataclasses.replace(options, workers=min(options.workers, len(manifest.kept)))
     videos = manifest.videos()
     batch_size = min(args.batch_size or recipe.training.clips_per_gpu, len(videos) * num_clips * (1 if num_clips == 1 else 3))
-    at_a_time = scored_at_a_time(videos, recipe, num_clips, options)
-    plan = EvalPlan(
-        videos=videos,
-        clip=recipe.clip,
+    source = ClipLoader(
+        bad,
+        train=False,
+        clip=Multi(num_clips, recipe.clip),
         crop=recipe.crop,
-        num_clips=num_clips,
-        batch_size=min(batch_size, at_a_time, len(videos)),
+        batch_size=batch_size,
+        pad_last=True,
+        rank=0,
+        world_size=1,
+        graph=pipe.eval_pipe,
+        options=options,
     )
-    source = EvalLoader(pipe.eval_pipe, plan, options, bad, views_per_batch=batch_size)
     try:
         scores = _evaluate(args, recipe, model, source, device)
     except UserError:
@@ -183,7 +187,7 @@ def _score(
     return scores
 
 
-def _evaluate(args: argparse.Namespace, recipe: Recipe, model: C2D, source: EvalLoader, device: torch.device) -> Scores:
+def _evaluate(args: argparse.Namespace, recipe: Recipe, model: C2D, source: ClipLoader, device: torch.device) -> Scores:
     scores = evaluate(
         compile_model(model.to(device), args.compile, device),
         source,

@@ -9,13 +9,14 @@ from typing import Any
 
 from c2d_fast import console
 from c2d_fast.commands.data_flags import check_label_map, label_names, one_list, require_list
-from c2d_fast.commands.dataset import choose_device, loader_options, scored_at_a_time, scored_videos
+from c2d_fast.commands.dataset import choose_device, loader_options, scored_videos
 from c2d_fast.errors import UserError
 from c2d_fast.files import atomic_write, check_writable
 from c2d_fast.formats.schemas import encode
 from c2d_fast.lists.listing import Listing
-from c2d_fast.loading.loader import EvalLoader
-from c2d_fast.loading.plan import VIEWS, EvalPlan
+from c2d_fast.loading.clip_loader import ClipLoader
+from c2d_fast.loading.frame_sampling import Multi
+from c2d_fast.loading.plan import VIEWS
 from c2d_fast.manifest.manifest import Manifest
 from c2d_fast.model.c2d import C2D, compile_model
 from c2d_fast.model.model_file import read_model_file
@@ -60,17 +61,18 @@ def _test(args: argparse.Namespace, group: Group) -> None:
     batch_size = args.batch_size or recipe.training.clips_per_gpu
     tune_kernels(device)
     options = loader_options(bad, args, device, recipe, batch_size=batch_size, group=group)
-    videos = bad.manifest.videos()
-    plan = EvalPlan(
-        videos=videos,
-        clip=recipe.clip,
+    source = ClipLoader(
+        bad,
+        train=False,
+        clip=Multi(num_clips, recipe.clip),
         crop=recipe.crop,
-        batch_size=min(batch_size, scored_at_a_time(videos, recipe, num_clips, options)),
-        num_clips=num_clips,
+        batch_size=batch_size,
+        pad_last=True,
         rank=group.rank,
-        world=group.world,
+        world_size=group.world,
+        graph=pipe.eval_pipe,
+        options=options,
     )
-    source = EvalLoader(pipe.eval_pipe, plan, options, bad, views_per_batch=batch_size)
     precision = Precision.choose(args.precision, device)
     scores = evaluate(
         compile_model(model.to(device), args.compile, device),

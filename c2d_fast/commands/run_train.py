@@ -17,7 +17,8 @@ from c2d_fast.commands.resume import note_changes, restore
 from c2d_fast.commands.run_data import RunData, prepare_data
 from c2d_fast.commands.run_loaders import heartbeat_or_end, make_scorer, make_train_loader, make_val_loader, videos_being_read
 from c2d_fast.errors import EndedError, UserError
-from c2d_fast.loading.loader import EvalLoader, LoaderOptions, TrainLoader
+from c2d_fast.loading.clip_loader import ClipLoader
+from c2d_fast.loading.pipelines import LoaderOptions
 from c2d_fast.model.c2d import C2D, compile_model
 from c2d_fast.model.model_file import of_checkpoint
 from c2d_fast.model.precision import Precision
@@ -209,7 +210,7 @@ def _averaging(model: nn.Module, device: torch.device, group: Group) -> nn.Modul
 
 
 def _watchdog(
-    args: argparse.Namespace, data: RunData, trainer: Trainer, source: TrainLoader, val_source: EvalLoader | None
+    args: argparse.Namespace, data: RunData, trainer: Trainer, source: ClipLoader, val_source: ClipLoader | None
 ) -> Watchdog:
     """Returns what ends the run when it gets no further; the trainer tells it that it does."""
     watchdog = Watchdog(
@@ -241,7 +242,7 @@ def _pipe_text(data: RunData) -> dict[str, str]:
 
 
 def _records(
-    data: RunData, config: dict[str, Any], progress: Progress, source: TrainLoader, epochs: int, group: Group
+    data: RunData, config: dict[str, Any], progress: Progress, source: ClipLoader, epochs: int, group: Group
 ) -> Records:
     if not group.is_first:
         return NoRecords()

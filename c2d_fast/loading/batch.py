@@ -1,10 +1,15 @@
 """What the trainer and the evaluation are fed. They know nothing of where it comes from."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
+
+Normalization = tuple[Sequence[float], Sequence[float]]
+IMAGENET: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and standard deviation of each channel, RGB, of numbers in 0..1."""
 
 
 @dataclass(frozen=True)
@@ -19,14 +24,53 @@ class Batch:
     """The videos' indices in the plan, int64 [N], on the clip's device."""
     valid: Tensor
     """bool [N], on the clip's device: False where the row is padding, which must not count."""
+    path: Sequence[str] = ()
+    """The videos' files, N of them."""
+    num_valid: int = 0
+    """Rows that are valid, as the host knows it: they stand first."""
+
+    def as_NCTHW(  # noqa: N802 (the layout's name)
+        self, dtype: torch.dtype | None = None, normalize: Literal[False, True] | Normalization = False
+    ) -> Tensor:
+        """Returns the clips as [N, C, T, H, W], for models that take that (torchvision's video models, SlowFast, X3D).
+
+        Without arguments it is a view, uint8, of the same memory: nothing is copied. In memory it is channels-last
+        (torch.channels_last_3d), which convolutions of mixed precision like best.
+
+        Args:
+            dtype: of the result; None: the clip's, or float32 with normalize. Without normalize the numbers stay 0..255.
+            normalize: (mean, std) of each channel, for numbers in 0..1, as torchvision and timm give them; True: ImageNet's.
+        """
+        clip = self.clip.movedim(-1, 1)
+        if not normalize:
+            return clip if dtype is None else clip.to(dtype)
+        mean, std = normalize if isinstance(normalize, tuple) else IMAGENET
+        shape = (1, -1, 1, 1, 1)
+        scale = 1 / (255 * torch.tensor(std, device=clip.device)).view(shape)
+        shift = (-torch.tensor(mean, device=clip.device) / torch.tensor(std, device=clip.device)).view(shape)
+        # In float32 and rounded once: bfloat16 has too few digits for two steps.
+        return torch.addcmul(shift, clip.float(), scale).to(dtype or torch.float32)
+
+    def trimmed(self) -> "Batch":
+        """Returns the rows that are valid. They stand first, which the host knows without asking a GPU."""
+        if self.num_valid == len(self.clip):
+            return self
+        tensors = {name: getattr(self, name)[: self.num_valid] for name in ("clip", "label", "index", "valid")}
+        return replace(self, **tensors, path=self.path[: self.num_valid])
 
 
 class TrainSource(Protocol):
     """Gives the batches of an epoch, from any step on; the same ones for the same epoch and step."""
 
-    steps_per_epoch: int
-    clips_per_step: int
-    """Of all ranks together."""
+    @property
+    def steps_per_epoch(self) -> int:
+        """Returns the optimizer steps of an epoch."""
+        ...
+
+    @property
+    def clips_per_step(self) -> int:
+        """Returns the clips of a step, of all ranks together."""
+        ...
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yields this rank's batches of an epoch from an optimizer step on; several for each step where they accumulate."""
@@ -40,7 +84,10 @@ class TrainSource(Protocol):
 class EvalSource(Protocol):
     """Gives every view of every video once, in batches of one fixed size."""
 
-    num_videos: int
+    @property
+    def num_videos(self) -> int:
+        """Returns how many videos there are."""
+        ...
 
     def views(self) -> Iterator[Batch]:
         """Yields all views; a video's views may be spread over several batches."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from c2d_fast.loading.plan import Sample
 from c2d_fast.loading.sampler import scaled_size
 from c2d_fast.video.crops import SCALED_ABOVE, can_scale, cut_crop, region_of, scale_frames
 
@@ -39,10 +40,44 @@ class CropBuffer:
         self._count += 1
         if self._scaled:
             (image,) = scale_frames([image], self._scaled)
-        is_scaled, size = min(image.shape[:2]) == self._short_side, self.images.shape[2]
+        is_scaled, size = bool(self._scaled) or min(image.shape[:2]) == self._short_side, self.images.shape[2]
         for box, crops in zip(self._boxes, self.images, strict=True):
             cut_crop([image], box, size, flip=self._flip, is_scaled=is_scaled, out=crops[index : index + 1])
         return np.array(index)
+
+
+class ClipFrames:
+    """Whole frames, of which several clips are cut once all are there."""
+
+    def __init__(self) -> None:
+        self.images: list[NDArray[np.uint8]] = []
+        """uint8 [H, W, 3] each, in the order in which frames were decoded."""
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[Any]:
+        """Takes a frame, uint8 [H, W, 3]; returns its index."""
+        self.images.append(image.copy())  # the decoder's own memory is used again
+        return np.array(len(self.images) - 1)
+
+    def cut(
+        self, sample: Sample, order: NDArray[np.intp], size: int, *, short_side: int, scales_first: bool
+    ) -> NDArray[np.uint8]:
+        """Cuts a sample's clips out of the frames: uint8 [clips, T, size, size, 3].
+
+        Args:
+            sample: with its clips.
+            order: the index of each of the sample's frames here.
+            size: as CropBuffer's.
+            short_side: likewise.
+            scales_first: whether frames are scaled first.
+        """
+        images = []
+        for clip, numbers in zip(sample.clips, sample.order, strict=True):
+            scaled = clip.scaled if scales_first else None
+            crops = CropBuffer(len(numbers), clip.boxes, size, flip=clip.flip, short_side=short_side, scaled=scaled)
+            for number in numbers:
+                crops(self.images[order[number]])
+            images.append(crops.images[0])
+        return np.stack(images)
 
 
 class RegionBuffer:

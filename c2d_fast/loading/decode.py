@@ -11,6 +11,7 @@ from nvidia.dali import Pipeline, fn, types
 
 from c2d_fast.errors import UserError
 from c2d_fast.loading.decoder_fit import DALI_CPU_CODECS, NVDEC_CODECS, NVDEC_PIXELS, colour_note, first_unfit, untried
+from c2d_fast.loading.each_clip import Streams, once, one_of
 from c2d_fast.loading.source import ClipSource
 from c2d_fast.loading.worker_pool import WorkerPool, attach
 from c2d_fast.manifest.manifest import Manifest
@@ -49,17 +50,22 @@ def read_clips(source: ClipSource) -> tuple[Any, ...]:
         index: int64; CPU
         problem: uint8 [bytes], empty unless the video could not be read; CPU
     """
-    streams = _inputs(source)
-    if source.decoder == "hybrid":
-        clip = _by_either(source, streams)
-    elif source.decoder == "ffmpeg":
-        clip = _on_device(source, streams["images"])
-    else:
-        clip = _by_dali(source, streams)
+    clip, streams = once(source, lambda: _decoded_clips(source))
+    if source.num_clips > 1:
+        clip, streams = one_of(source.clip_number, clip, streams)
     if source.scales_first:
         clip = _box_of_scaled(source, clip, streams)
         streams |= {"start": types.Constant(np.zeros((1, 2), np.float32)), "end": types.Constant(np.ones((1, 2), np.float32))}
     return (clip, *(streams.get(name) for name in ("start", "end", "flip", "index", "problem")))
+
+
+def _decoded_clips(source: ClipSource) -> tuple[Any, dict[str, Any]]:
+    streams = _inputs(source)
+    if source.decoder == "hybrid":
+        return _by_either(source, streams), streams
+    if source.decoder == "ffmpeg":
+        return _on_device(source, streams["images"]), streams
+    return _by_dali(source, streams), streams
 
 
 def _box_of_scaled(source: ClipSource, clip: Any, streams: dict[str, Any]) -> Any:
@@ -128,7 +134,15 @@ def read_crops(source: ClipSource) -> tuple[Any, ...]:
         index: int64; CPU
         problem: uint8 [bytes], empty unless the video could not be read; CPU
     """
-    return tuple(_inputs(dataclasses.replace(source, cuts_crops=True)).values())
+    images, streams = once(source, lambda: _crops(source))
+    if source.num_clips > 1:
+        images = images[source.clip_number]
+    return images, streams["index"], streams["problem"]
+
+
+def _crops(source: ClipSource) -> Streams:
+    streams = _inputs(dataclasses.replace(source, cuts_crops=True))
+    return streams["images"], streams
 
 
 def _inputs(source: ClipSource) -> dict[str, Any]:
@@ -142,8 +156,9 @@ def _inputs(source: ClipSource) -> dict[str, Any]:
         "transposed": source.turns and (types.BOOL, ""),
         "mirrored": source.turns and (types.INT32, ""),
         "upside_down": source.turns and (types.INT32, ""),
-        "images": images and (types.UINT8, "FHWC" if source.flips or not crops else ""),
+        "images": images and (types.UINT8, "FHWC" if not crops or (source.flips and source.num_clips == 1) else ""),
         "is_file": source.decoder == "hybrid" and (types.BOOL, ""),
+        "order": not crops and source.num_clips > 1 and (types.INT32, ""),
         "start": not crops and (types.FLOAT, ""),
         "end": not crops and (types.FLOAT, ""),
         "scaled": not crops and source.scales_first and not source.all_scaled and (types.FLOAT, ""),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
 from c2d_fast.loading.decode import SmallFile, decode_files, time_files
+from c2d_fast.loading.frame_sampling import Sampling
 from c2d_fast.loading.pipelines import LoaderOptions, error_summary
 from c2d_fast.loading.plan import TrainPlan
 from c2d_fast.loading.source import stored_of
@@ -37,7 +38,7 @@ class _Clip(NamedTuple):
     frames: NDArray[np.int64]
 
 
-def measure_share(videos: Videos, clip: Clip, crop: Crop, options: LoaderOptions) -> HybridShare:
+def measure_share(videos: Videos, clip: Clip | Sampling, crop: Crop, options: LoaderOptions) -> HybridShare:
     """Decodes some clips of a list with each decoder alone, and shares the work by their rates.
 
     Args:
@@ -74,7 +75,7 @@ def measure_share(videos: Videos, clip: Clip, crop: Crop, options: LoaderOptions
     )
 
 
-def _drawn(videos: Videos, clip: Clip, crop: Crop, *, whole_files: bool) -> list[_Clip]:
+def _drawn(videos: Videos, clip: Clip | Sampling, crop: Crop, *, whole_files: bool) -> list[_Clip]:
     """Draws training clips of videos from all over a list."""
     plan = TrainPlan(videos=videos, clip=clip, crop=crop, seed=0, batch_size=1)
     there = np.flatnonzero(videos.num_frames > 0)  # a resumed run keeps the places of those that are gone

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from c2d_fast.errors import TRAIN_FLAGS, UserError
+from c2d_fast.loading.each_clip import each_clip
 from c2d_fast.loading.source import ClipSource
 from c2d_fast.loading.worker_pool import pool_of
 from c2d_fast.processes.signals import STOP_SIGNALS
@@ -63,7 +64,7 @@ def build(graph: Graph, source: ClipSource, options: LoaderOptions, *, workers: 
     resource_tracker.ensure_running()
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
-        pipeline = graph(
+        pipeline = (each_clip(graph) if source.num_clips > 1 else graph)(
             source,
             batch_size=batch_size,
             num_threads=options.decoder_threads if options.decoder != "ffmpeg" else max(options.workers, 1),

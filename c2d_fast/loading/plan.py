@@ -3,14 +3,16 @@
 Numpy only. A plan is sent to the loader's workers once; the main process asks the same plan for labels and masks.
 """
 
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
 from c2d_fast.loading import sampler
+from c2d_fast.loading.crop_sampling import draw_box
+from c2d_fast.loading.frame_sampling import Sampling, sampling_of
 from c2d_fast.manifest.videos import Videos
 from c2d_fast.recipe import Clip, Crop
 
@@ -25,12 +27,21 @@ class Sample:
     index: int
     """The video whose frames these are."""
     frames: NDArray[np.int64]
-    """Frame numbers to decode, [F]."""
+    """Frame numbers to decode, [F]; of several clips all that any of them needs, rising."""
     boxes: NDArray[np.float32]
     """Regions x0, y0, x1, y1 as parts of the decoded frame, 0..1, [crops, 4]."""
     flip: bool
     lot: float = 0.0
     """Drawn for it by sampler.lot, where its decoder depends on it."""
+    scaled: tuple[int, int] = (0, 0)
+    """Width and height of the scaled frame that a training box is defined on."""
+    clips: tuple["Sample", ...] = ()
+    """Training clips that are made of one decode, where they are several."""
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """Returns where the frames of each of the clips stand among the frames: int64 [clips, T]."""
+        return np.searchsorted(self.frames, np.stack([clip.frames for clip in self.clips]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,25 +50,32 @@ class TrainPlan:
 
     A global batch is accumulate x world x batch_size neighbours of the epoch's order: of each world x batch_size of them
     rank r takes the r-th part. So the same clips make up a step, however many ranks share them. The last partial global
-    batch of an epoch is dropped. What is called a step here is one batch on each rank, accumulate of which make an
-    optimizer step.
+    batch of an epoch is dropped, or is a smaller one. What is called a step here is one batch on each rank, accumulate of
+    which make an optimizer step.
     """
 
     videos: Videos
-    clip: Clip
+    clip: Clip | Sampling
     crop: Crop
     seed: int
     batch_size: int
+    """Videos in a batch; each gives as many clips as the strategy says, mostly one."""
     rank: int = 0
     world: int = 1
     accumulate: int = 1
     """Batches on each rank that an optimizer step takes."""
+    shuffle: bool = True
+    """False: each epoch is in the list's order."""
+    drop_last: bool = True
+    """False: an epoch ends with a batch of what is left, as large on each rank: a few videos come twice for that."""
     quarantined: frozenset[int] = field(default=frozenset())
     """Videos that turned out to be broken: each is replaced by one that the seed decides."""
     name: str = "training list"
     """Of the list, for messages."""
 
     def __post_init__(self) -> None:
+        if not self.drop_last and self.accumulate > 1:
+            raise UserError(f"drop_last=False: with accumulate={self.accumulate} steps would differ; take one of them")
         if self.steps_per_epoch == 0:
             raise UserError(
                 f"{self.name}: {len(self.videos)} usable videos are fewer than one global batch of "
@@ -72,17 +90,35 @@ class TrainPlan:
     @property
     def clips_per_step(self) -> int:
         """Clips of an optimizer step, on all ranks together."""
-        return self.accumulate * self.world * self.batch_size
+        return self._videos_per_step * self.clips_per_video
+
+    @cached_property
+    def sampling(self) -> Sampling:
+        """Returns the strategy that chooses frames."""
+        return sampling_of(self.clip)
+
+    @property
+    def clips_per_video(self) -> int:
+        """Clips that are made of one decode of a video."""
+        return self.sampling.num_clips
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch; the same on all ranks."""
-        return len(self.videos) // self.clips_per_step
+        videos, size = len(self.videos), self._videos_per_step
+        return videos // size if self.drop_last else -(-videos // size)
+
+    def rows(self, step: int) -> int:
+        """Returns how many slots of a step's batch count; the others repeat some of them, for a batch of one size."""
+        if self.drop_last or (step + 1) % self.steps_per_epoch:
+            return self.batch_size
+        left = len(self.videos) - (self.steps_per_epoch - 1) * self._videos_per_step
+        return -(-left // self.world)
 
     def index(self, step: int, slot: int) -> int:
         """Returns the video whose turn it is in a slot of a global step's batch."""
         epoch, position = self._epoch_position(step, slot)
-        index = int(_order(self.seed, epoch, len(self.videos))[position])
+        index = int(_order(self.seed, epoch, len(self.videos))[position]) if self.shuffle else position
         if index in self.quarantined:
             candidates = sampler.substitutes(self.seed, epoch, index, len(self.videos))
             index = next(i for i in candidates if i not in self.quarantined)
@@ -104,16 +140,27 @@ class TrainPlan:
 
     def draw(self, epoch: int, index: int) -> Sample:
         """Draws a video's sample of an epoch, whatever its position in it."""
-        n, clip, scaled = int(self.videos.num_frames[index]), self.clip, self.scaled_size(index)
-        firsts = sampler.train_first_frames(n, clip.num_frames, clip.interval)
-        draws = _draws(*scaled, self.crop.size, self.crop.scales)
-        first, box, flip = sampler.draw_train(self.seed, epoch, index, len(firsts), draws)
-        frames = sampler.clip_frames(first, n, clip.num_frames, clip.interval)
-        return Sample(index, frames, sampler.relative_box(box, *scaled)[None], flip)
+        # Of several clips the first is the one that a run with one clip has.
+        clips = [self._draw(sampler.generator(self.seed, epoch, index, clip), index) for clip in range(self.clips_per_video)]
+        if len(clips) == 1:
+            return clips[0]
+        frames = np.unique(np.concatenate([clip.frames for clip in clips]))
+        return replace(clips[0], frames=frames, boxes=np.concatenate([clip.boxes for clip in clips]), clips=tuple(clips))
+
+    def _draw(self, rng: np.random.Generator, index: int) -> Sample:
+        frames = self.sampling.draw(int(self.videos.num_frames[index]), rng)
+        box, scaled = draw_box(self.crop, int(self.videos.width[index]), int(self.videos.height[index]), rng)
+        flip = bool(rng.random() < self.crop.flip)
+        return Sample(index, frames, sampler.relative_box(box, *scaled)[None], flip, scaled=scaled)
+
+    @property
+    def _videos_per_step(self) -> int:
+        return self.accumulate * self.world * self.batch_size
 
     def _epoch_position(self, step: int, slot: int) -> tuple[int, int]:
         epoch, step_in_epoch = divmod(step, self.steps_per_epoch * self.accumulate)
-        return epoch, (step_in_epoch * self.world + self.rank) * self.batch_size + slot
+        rows, whole = self.rows(step), step_in_epoch * self.world * self.batch_size
+        return epoch, (whole + self.rank * rows + slot % rows) % len(self.videos)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +168,12 @@ class EvalPlan:
     """The list in its order, round after round; a round's last batch is padded with videos that are masked out."""
 
     videos: Videos
-    clip: Clip
+    clip: Clip | Sampling
     crop: Crop
     batch_size: int
     """Videos in a batch."""
     num_clips: int = 1
-    """1: the validation view (centre crop). More: that many clips with three crops each."""
+    """1: the validation view (centre crop). More: that many clips with three crops each, unless the crop says otherwise."""
     rank: int = 0
     world: int = 1
     quarantined: frozenset[int] = field(default=frozenset())
@@ -135,12 +182,19 @@ class EvalPlan:
     @property
     def short_side(self) -> int:
         """Short side of the frame that the crops are defined on, in pixels."""
-        return self.crop.train_short_side if self.num_clips == 1 else self.crop.test_short_side
+        return self.crop.train_short_side if self.num_crops == 1 else self.crop.test_short_side
 
     @property
     def num_crops(self) -> int:
         """Crops made of every decoded frame."""
-        return 1 if self.num_clips == 1 else 3
+        if self.crop.views == "published":
+            return 1 if self.num_clips == 1 else 3
+        return 1 if self.crop.views == "centre" else 3
+
+    @cached_property
+    def sampling(self) -> Sampling:
+        """Returns the strategy that chooses frames."""
+        return sampling_of(self.clip)
 
     @property
     def num_views(self) -> int:
@@ -151,6 +205,13 @@ class EvalPlan:
     def steps(self) -> int:
         """Batches in a round; the same on all ranks."""
         return -(-len(self.videos) // (self.world * self.batch_size))
+
+    @property
+    def num_valid(self) -> int:
+        """Videos that this rank scores."""
+        positions = np.arange(len(self.videos))
+        mine = positions // self.batch_size % self.world == self.rank
+        return int(mine.sum()) - sum(bool(mine[index]) for index in self.quarantined)
 
     def is_valid(self, step: int, slot: int) -> bool:
         """Says whether this slot holds a video that counts; the others are padding."""
@@ -187,14 +248,12 @@ class EvalPlan:
 
     def _boxes(self, index: int) -> NDArray[np.float32]:
         scaled = self.scaled_size(index)
-        squares = [sampler.centre_box(*scaled, self.crop.size)] if self.num_clips == 1 else sampler.three_boxes(*scaled)
+        squares = [sampler.centre_box(*scaled, self.crop.size)] if self.num_crops == 1 else sampler.three_boxes(*scaled)
         return np.stack([sampler.relative_box(square, *scaled) for square in squares])
 
     def _clips(self, index: int) -> NDArray[np.int64]:
-        n, clip = int(self.videos.num_frames[index]), self.clip
-        if self.num_clips == 1:
-            return sampler.val_frames(n, clip.num_frames, clip.interval)[None]
-        return sampler.test_frames(n, clip.num_frames, clip.interval, self.num_clips)
+        rng = sampler.generator(0, 0, index)  # for strategies of users; ours are the same for all
+        return self.sampling.spread(int(self.videos.num_frames[index]), self.num_clips, rng)
 
     def _position(self, step: int, slot: int) -> int:
         return (step % self.steps * self.world + self.rank) * self.batch_size + slot
@@ -203,8 +262,3 @@ class EvalPlan:
 @lru_cache(maxsize=4)
 def _order(seed: int, epoch: int, num_videos: int) -> NDArray[np.int64]:
     return sampler.epoch_order(seed, epoch, num_videos)
-
-
-@lru_cache(maxsize=256)
-def _draws(width: int, height: int, size: int, scales: tuple[float, ...]) -> list[sampler.Box]:
-    return sampler.train_draws(width, height, size, scales)

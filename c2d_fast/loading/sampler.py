@@ -107,8 +107,13 @@ def draw_train(seed: int, epoch: int, index: int, num_firsts: int, draws: Sequen
         num_firsts: how many first frames there are to choose from.
         draws: boxes to choose from, each as often as it is likely (repeats allowed).
     """
-    rng = np.random.default_rng([seed, epoch, index])
+    rng = generator(seed, epoch, index)
     return int(rng.integers(num_firsts)), draws[int(rng.integers(len(draws)))], bool(rng.random() < 0.5)
+
+
+def generator(seed: int, epoch: int, index: int, clip: int = 0) -> np.random.Generator:
+    """Returns what a training clip is drawn from; clip counts those that are made of one decode of the video."""
+    return np.random.default_rng([seed, epoch, index, 3, clip] if clip else [seed, epoch, index])
 
 
 def lot(seed: int, epoch: int, index: int) -> float:

@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
 from c2d_fast.formats.packet_table import REMEDY, PacketTable, TableError, open_table
-from c2d_fast.loading.crop_buffers import CropBuffer, RegionBuffer, in_order
+from c2d_fast.loading.crop_buffers import ClipFrames, CropBuffer, RegionBuffer, in_order
 from c2d_fast.loading.plan import EvalPlan, Sample, TrainPlan
 from c2d_fast.loading.sample_info import SampleInfo, SingleSample
+from c2d_fast.loading.sample_streams import flip_of, scaled_size_of, turns_of
 from c2d_fast.manifest.videos import Videos
 from c2d_fast.processes import worker_notes, worker_process, worker_stacks
 from c2d_fast.video import storage
 from c2d_fast.video.crops import why_no_opencv
 from c2d_fast.video.facts import is_cropped
-from c2d_fast.video.orientation import MIRRORED, TRANSPOSED, UPSIDE_DOWN
+from c2d_fast.video.file_states import check_unchanged
+from c2d_fast.video.orientation import TRANSPOSED
 from c2d_fast.video.packets import WHOLE, Stored
 from c2d_fast.video.reader import DecodeError, decode_images, read_clip
 
@@ -45,6 +47,7 @@ class ClipSource:
         shown: height and width of its frames before they are turned, int32 [2] (not with ffmpeg; where cropping is cleared)
         transposed, mirrored, upside_down: parts of the orientation, bool, int32, int32 (where the source turns)
         images: the part of the decoded frames that the crops need, uint8 [F, H, W, C] (ffmpeg and hybrid)
+        order: where each clip's frames stand among them, int32 [clips, T] (where several clips are made of one decode)
         is_file: whether the sample is in file or in images, bool (hybrid)
         start, end: the crops' corners (y, x) as parts of the decoded frame or of images, 0..1, float32 [crops, 2]
         scaled: height and width of the crop in the scaled frame, float32 [2] (where the graph scales first)
@@ -52,8 +55,10 @@ class ClipSource:
         index: the video, int64
         problem: why it could not be read, UTF-8 in uint8, empty when it could
 
+    Of several clips of one decode scaled and flip have one dimension more, [clips, 2] and [clips].
+
     With cuts_crops a call returns (images, index, problem), the images being the crops, resized and flipped: uint8
-    [F, size, size, C] in training, [crops, F, size, size, C] in evaluation.
+    [F, size, size, C] in training, [clips, T, size, size, C] of several clips, [crops, F, size, size, C] in evaluation.
     """
 
     plan: TrainPlan | EvalPlan
@@ -76,6 +81,8 @@ class ClipSource:
     """The plan's step that the pipeline's first sample is of."""
     first_slot: int = 0
     """That sample's slot in the plan's batch."""
+    clip_number: int = 0
+    """Which of the clips of one decode a graph is to make, see each_clip.py."""
     inbox: str = ""
     """Where workers write their stacks to when asked, see worker_stacks.py."""
     counts: str = ""
@@ -118,7 +125,14 @@ class ClipSource:
     @cached_property
     def all_scaled(self) -> bool:
         """Whether every video has that short side as it is."""
+        if self.plan.crop.kind == "short_side_jitter":
+            return False
         return bool((np.minimum(self.plan.videos.width, self.plan.videos.height) == self.plan.short_side).all())
+
+    @property
+    def num_clips(self) -> int:
+        """Training clips that are made of one decode."""
+        return self.plan.clips_per_video if isinstance(self.plan, TrainPlan) else 1
 
     @property
     def num_crops(self) -> int:
@@ -174,20 +188,21 @@ class ClipSource:
         return (
             *((read.file, read.frames) if self.file_decoder else ()),
             *((np.array([side[sample.index] for side in size], np.int32),) if self.cuts_shown else ()),
-            *(_turns(orientation) if self.turns else ()),
+            *(turns_of(orientation) if self.turns else ()),
             *((read.images,) if self.decoder in ("ffmpeg", "hybrid") else ()),
             *((np.array(self.is_file(sample)),) if self.decoder == "hybrid" else ()),
+            *((sample.order.astype(np.int32),) if self.num_clips > 1 else ()),
             np.ascontiguousarray(read.boxes[:, 1::-1]),
             np.ascontiguousarray(read.boxes[:, :1:-1]),
-            *((self._scaled(sample),) if self.scales_first and not self.all_scaled else ()),
-            *((np.array(sample.flip, np.int32),) if self.flips else ()),
+            *((scaled_size_of(sample),) if self.scales_first and not self.all_scaled else ()),
+            *((flip_of(sample),) if self.flips else ()),
             index,
             problem,
         )
 
     def _read(self, sample: Sample) -> "_Read":
         path, stored = Path(self.plan.videos.file(sample.index)), self.stored(sample.index)
-        self._check_unchanged(path, sample.index)
+        check_unchanged(path, int(self.plan.videos.size[sample.index]), int(self.plan.videos.mtime_ns[sample.index]))
         if self.is_file(sample):
             clears = self.clear_cropping and self.file_decoder == "nvdec"
             return _Read(self._no_images(), sample.boxes, *read_clip(path, sample.frames, stored, clear_cropping=clears))
@@ -197,22 +212,23 @@ class ClipSource:
             regions = RegionBuffer(len(wanted), sample.boxes, scaled_to=0 if self.flips else self.plan.short_side)
             order = np.array(decode_images(path, wanted, self.decoder_threads, stored, regions))
             return _Read(in_order(regions.images, order[indices], 0), regions.boxes)
+        if sample.clips:
+            frames = ClipFrames()
+            order = np.array(decode_images(path, wanted, self.decoder_threads, stored, frames))
+            scales = self.scales_first
+            images = frames.cut(sample, order, self.crop_size, short_side=self.plan.short_side, scales_first=scales)
+            return _Read(images, sample.boxes)
         crops = CropBuffer(
             len(wanted),
             sample.boxes,
             self.crop_size,
             flip=sample.flip,
             short_side=self.plan.short_side,
-            scaled=self.plan.scaled_size(sample.index) if self.scales_first else None,
+            scaled=sample.scaled if self.scales_first else None,
         )
         order = np.array(decode_images(path, wanted, self.decoder_threads, stored, crops))
         images = in_order(crops.images, order[indices], 1)
         return _Read(images[0] if self.flips else images, sample.boxes)
-
-    def _scaled(self, sample: Sample) -> NDArray[np.float32]:
-        width, height = self.plan.scaled_size(sample.index)
-        x0, y0, x1, y1 = sample.boxes[0] * np.array([width, height, width, height])
-        return np.maximum(np.rint([y1 - y0, x1 - x0]), 1).astype(np.float32)
 
     def _nearby_files(self, index: int) -> list[str]:
         """Returns some of the list's files that lie near a video."""
@@ -221,28 +237,13 @@ class ClipSource:
 
     def _no_images(self) -> NDArray[np.uint8]:
         """Returns images of the right number of dimensions, and nothing in them."""
-        return np.zeros((1, 2, 2, 3) if self.flips or not self.cuts_crops else (1, 1, 2, 2, 3), np.uint8)
+        if not self.cuts_crops or (self.flips and self.num_clips == 1):
+            return np.zeros((1, 2, 2, 3), np.uint8)
+        return np.zeros((self.num_clips, 1, 2, 2, 3), np.uint8)
 
     def stored(self, index: int) -> Stored:
         """Returns what is known of how a video is stored."""
         return stored_of(self.plan.videos, index, whole_files=self.whole_files)
-
-    def _check_unchanged(self, path: Path, index: int) -> None:
-        """Compares a file with what is known of it: of another, frame numbers and boxes may be wrong without a sign."""
-        size, mtime_ns = int(self.plan.videos.size[index]), int(self.plan.videos.mtime_ns[index])
-        try:
-            state = path.stat()
-        except OSError as error:
-            raise DecodeError(error.strerror or str(error)) from error
-        if state.st_size != size:
-            raise DecodeError(f"has changed since it was examined: {state.st_size} bytes now, {size} then")
-        if mtime_ns not in (-1, state.st_mtime_ns):
-            raise DecodeError("has changed since it was examined: its modification time is another")
-
-
-def _turns(orientation: int) -> tuple[NDArray[Any], ...]:
-    flips = (np.array(int(bool(orientation & part)), np.int32) for part in (MIRRORED, UPSIDE_DOWN))
-    return np.array(bool(orientation & TRANSPOSED)), *flips
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import dataclasses
 import weakref
 from collections.abc import Set
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -27,15 +27,16 @@ from c2d_fast.video.storage import is_storage_error, read_error, text_of_error
 _FAILURES_IN_A_ROW = 3
 _NO_MEMORY = ("out of memory", "OUT_OF_MEMORY", "MemoryAllocation", "bad_alloc")
 
-Part = tuple[Any, slice]
-"""A DALI TensorList, and which of its samples."""
+Part = tuple[tuple[Any, ...], slice]
+"""DALI TensorLists, one for each clip of a decode, and which of their samples."""
 
 
 @dataclasses.dataclass
 class _Outputs:
     """What the pipeline gave last."""
 
-    clips: Any
+    clips: tuple[Any, ...]
+    """DALI TensorLists, one for each clip of a decode."""
     index: NDArray[np.int64]
     first: int
     """Position of the first sample in the rank's order: step x batch + slot."""
@@ -48,11 +49,14 @@ class _Outputs:
         return self.first + len(self.index)
 
 
-class Stream:
+Plan = TypeVar("Plan", TrainPlan, EvalPlan)
+
+
+class Stream(Generic[Plan]):
     """The outputs of one pipeline by step of its plan, whatever the number of samples that it decodes together."""
 
-    def __init__(self, graph: Graph, plan: TrainPlan | EvalPlan, options: LoaderOptions, bad: BadVideos):
-        self.plan = plan
+    def __init__(self, graph: Graph, plan: Plan, options: LoaderOptions, bad: BadVideos):
+        self.plan: Plan = plan
         self.current_step = 0
         """The step that is read now, or was read last."""
         self._graph, self._options, self._bad = graph, options, bad
@@ -75,8 +79,12 @@ class Stream:
         """Replaces videos from the next step on that is read."""
         if not indices <= self.plan.quarantined:
             self.plan = dataclasses.replace(self.plan, quarantined=self.plan.quarantined | indices)
-            self._next = -1
-            shut_down(self._pipelines)
+            self.close()
+
+    def close(self) -> None:
+        """Ends the pipeline and its workers."""
+        self._next = -1
+        shut_down(self._pipelines)
 
     def read(self, step: int) -> tuple[list[Part], NDArray[np.int64]]:
         """Returns the clips and the video indices, int64 [N], of a step.
@@ -126,17 +134,18 @@ class Stream:
                 problems, verdicts = self._look_into(error, position)
             else:
                 self._tell_of_deaths()
-                if len(outputs) != 3:
+                others = getattr(self.plan, "clips_per_video", 1) - 1
+                if len(outputs) != 3 + others:
                     raise UserError(
-                        f"{self._name} of the pipe file has {len(outputs)} outputs; it must give clip, index, problem"
+                        f"{self._name} of the pipe file has {len(outputs) - others} outputs; it must give clip, index, problem"
                     )
                 worker_notes.show()
-                clips, index, texts = outputs
+                *clips, index, texts = outputs
                 problems = {self._step_slot(position + n): text for n in range(len(texts)) if (text := text_of(texts[n]))}
                 if not problems:
                     self._next, self._failures = position + self._size, 0
                     self.read_retry.finish()
-                    return _Outputs(clips, np.array(index.as_array()).reshape(-1), position)
+                    return _Outputs(tuple(clips), np.array(index.as_array()).reshape(-1), position)
             shut_down(self._pipelines)  # the same samples again
             self._quarantine(verdicts | self.read_retry.confirm(problems, lambda at: self._source(self._position(at))))
 

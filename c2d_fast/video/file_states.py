@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from c2d_fast.video.reader import DecodeError
 from c2d_fast.video.storage import is_definite, text_of_error
 from c2d_fast.video.storage_wait import StorageWait, WaitPolicy, wait_for
 
@@ -55,3 +56,24 @@ def _why_not_there(path: Path) -> OSError | None:
     except ValueError:  # no name that a file can have
         return None
     return None
+
+
+def check_unchanged(path: Path, size: int, mtime_ns: int) -> None:
+    """Compares a file with what is known of it: of another, frame numbers and boxes may be wrong without a sign.
+
+    Args:
+        path: of the file.
+        size: in bytes, when it was examined.
+        mtime_ns: when it had been written last; -1: that is not compared.
+
+    Raises:
+        DecodeError: it is another file now, or is gone.
+    """
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise DecodeError(error.strerror or str(error)) from error
+    if state.st_size != size:
+        raise DecodeError(f"has changed since it was examined: {state.st_size} bytes now, {size} then")
+    if mtime_ns not in (-1, state.st_mtime_ns):
+        raise DecodeError("has changed since it was examined: its modification time is another")

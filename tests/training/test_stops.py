@@ -75,10 +75,10 @@ def test_handlers_are_put_back():
 EPOCHS = 8
 
 
-def kill_often(data, out, times, seed):
+def kill_often(data, out, times, *, epochs, seed):
     """Kills a run and resumes it, so many times; returns the step of the newest checkpoint at each death."""
     moments, steps = random.Random(seed), []
-    words = [*flags(data, out, "--resume", "auto", "--checkpoint-steps", "1", epochs=EPOCHS, workers=2)]
+    words = [*flags(data, out, "--resume", "auto", "--checkpoint-steps", "1", epochs=epochs, workers=2)]
     for _ in range(times):
         fed, began = _fed(out), time.monotonic()
         process = start(*words)
@@ -105,9 +105,10 @@ def _fed(out):
 
 @pytest.mark.parametrize("times", [1, pytest.param(30, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_a_run_ends_as_if_it_had_not_been(eight_videos, tmp_path, times):
-    assert run(*flags(eight_videos, tmp_path / "whole", epochs=EPOCHS)).returncode == 0
-    steps = kill_often(eight_videos, tmp_path / "run", times, seed=times)
-    done = run(*flags(eight_videos, tmp_path / "run", "--resume", "auto", epochs=EPOCHS))
+    epochs = EPOCHS * times  # a run must be long enough to be killed so often
+    assert run(*flags(eight_videos, tmp_path / "whole", epochs=epochs)).returncode == 0
+    steps = kill_often(eight_videos, tmp_path / "run", times, epochs=epochs, seed=times)
+    done = run(*flags(eight_videos, tmp_path / "run", "--resume", "auto", epochs=epochs))
     assert done.returncode == 0, done.stderr
     print("steps at each death:", steps)
     assert times < 30 or len(set(steps)) >= 10

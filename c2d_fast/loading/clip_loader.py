@@ -1,0 +1,300 @@
+"""ClipLoader: batches of clips from video files, for any training loop. Our trainer and commands read through it, too."""
+
+import contextlib
+import dataclasses
+import io
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from c2d_fast.errors import EndedError, UserError
+from c2d_fast.loading import loader_state
+from c2d_fast.loading.batch import Batch
+from c2d_fast.loading.frame_sampling import Sampling, sampling_of
+from c2d_fast.loading.loader import EvalLoader, TrainLoader
+from c2d_fast.loading.loader_arguments import as_arguments, check_arguments
+from c2d_fast.loading.pipelines import Graph, LoaderOptions
+from c2d_fast.loading.plan import EvalPlan, TrainPlan
+from c2d_fast.loading.rank import rank_and_world
+from c2d_fast.loading.reading_options import choose_options, scored_at_a_time
+from c2d_fast.loading.usable_videos import Label, open_listing, usable_videos
+from c2d_fast.manifest.bad_videos import BadVideos
+from c2d_fast.recipe import Clip, Crop, load_pipe
+
+Transform = Callable[[Tensor], Tensor]
+"""From clips [N, T, C, H, W], uint8, to such, of any dtype."""
+Videos = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+_GRAPHS = "k400_8x8"
+"""The shipped pipe file whose graphs are used where none is given: scale, crop, resize, flip."""
+
+
+class ClipLoader:
+    """Reads clips from video files, batch by batch; iterating gives the batches of an epoch, each a Batch.
+
+    Worker processes read (and on a CPU decode) ahead. All that is random is drawn from (seed, epoch, index of the video):
+    batches do not depend on the number of workers, and a run that goes on from state_dict() gets the very bytes that it would
+    have got. With several ranks each reads its own part of every global batch.
+
+        loader = ClipLoader("train.txt", clip=Dense(8, 8), batch_size=32)
+        for epoch in range(loader.current_epoch, 100):
+            loader.set_epoch(epoch)
+            for batch in loader:
+                loss = criterion(model(batch.as_NCTHW(torch.bfloat16, normalize=True)), batch.label)
+    """
+
+    def __init__(
+        self,
+        videos: Videos | BadVideos,
+        *,
+        batch_size: int,
+        clip: Clip | Sampling = Clip(num_frames=8, interval=8),
+        crop: Crop = Crop(),
+        train: bool = True,
+        seed: int = 0,
+        shuffle: bool | None = None,
+        drop_last: bool | None = None,
+        pad_last: bool = False,
+        accumulate: int = 1,
+        labels: Sequence[Label] | None = None,
+        root: str | os.PathLike[str] | None = None,
+        num_classes: int | None = None,
+        video_name: str | None = None,
+        allow_missing: bool = False,
+        max_bad_videos: str = "1%",
+        device: str | torch.device | None = None,
+        decoder: str = "auto",
+        workers: int | None = None,
+        num_workers: int | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+        transform: Transform | None = None,
+        graph: Graph | None = None,
+        options: LoaderOptions | None = None,
+        verbose: bool = True,
+    ):
+        """Looks the videos up and chooses how they are read; the workers start with the first batch, or with start().
+
+        Args:
+            videos: a list of any shape of docs/lists.md, or a manifest (python -m c2d_fast.prepare scan), by its path; a folder
+                of class folders; or the paths of videos, with their labels. The commands give what they have looked up.
+            batch_size: clips in a batch of this rank. Several clips of one decode (Multi) count each.
+            clip: which frames: Dense(num_frames, interval) (a recipe's Clip is the same), Uniform(num_segments),
+                Multi(num_clips, clip) or Frames(function).
+            crop: which part of them, see recipe.Crop.
+            train: False: every video once in the list's order, in the middle; with Multi that many clips spread over it,
+                each in the crop's views, crop-major.
+            seed: of all that is drawn.
+            shuffle: the order of training; None: as train. Evaluation is never shuffled.
+            drop_last: leave out what is no whole global batch; None: as train. False in training: the last batch is smaller,
+                and as large on each rank (some videos come twice for that).
+            pad_last: fill that batch up to batch_size with rows that are not valid: a compiled model sees one shape.
+            accumulate: batches of each rank that make up a step.
+            labels: of paths, one each: numbers, or names, which are numbered in alphabetical order; None: -1.
+            root: the folder that relative paths are below; None: the list's own, or the current one.
+            num_classes, video_name, allow_missing: as the commands' flags.
+            max_bad_videos: broken training videos that are borne, a number or per cent of the list.
+            device: where batches are made; None: the current CUDA GPU, or the CPU where there is none.
+            decoder: auto, nvdec, dali, ffmpeg or hybrid (docs/decoders.md).
+            workers, num_workers: processes that read, by either name; None: by the machine.
+            rank, world_size: of the processes that share the list; None: torch.distributed's, where it is initialized, or
+                RANK's and WORLD_SIZE's.
+            transform: is given each batch's clips as [N, T, C, H, W], on the device (as torchvision's v2 takes videos), and
+                returns them so. torch's generators are seeded for it from (seed, epoch, batch, rank).
+            graph: a DALI graph of your own, made with @pipeline_def as in pipe files (dali_pipes/README.md): in training a
+                train_pipe, otherwise an eval_pipe. What it draws by itself is not drawn again when a run goes on.
+            options: how to read, in full: device, decoder and workers are left aside.
+            verbose: say on stdout, on the first rank, what is read and how.
+
+        Raises:
+            UserError: (a ValueError) a file, a list or an argument breaks a rule.
+        """
+        sampling = sampling_of(clip)
+        clips, drop_last = sampling.num_clips, train if drop_last is None else drop_last
+        check_arguments(batch_size, clips, train=train, shuffle=shuffle, workers=(workers, num_workers))
+        self._rank, self._world = rank_and_world(rank, world_size)
+        self._seed, self._transform, self._pads, self._batch_size = seed, transform, pad_last, batch_size
+        self._is_ours = isinstance(videos, BadVideos)  # a command's, which has flags and not arguments
+        speaks = contextlib.nullcontext() if verbose and not self._rank else contextlib.redirect_stdout(io.StringIO())
+        with self._in_arguments(), speaks:
+            if isinstance(videos, BadVideos):
+                self._bad = videos
+            else:
+                listing = open_listing(videos, labels, root=root, num_classes=num_classes, video_name=video_name)
+                self._bad = usable_videos(listing, train=train, allow_missing=allow_missing, max_bad_videos=max_bad_videos)
+            self.options = options or choose_options(
+                self._bad, device, decoder, workers or num_workers or 0, sampling, crop, batch_size=batch_size
+            )
+            shared: dict[str, Any] = {"videos": self._bad.manifest.videos(), "clip": sampling, "crop": crop}
+            shared |= {"rank": self._rank, "world": self._world}
+            self.plan: TrainPlan | EvalPlan
+            self._loader: TrainLoader | EvalLoader
+            if train:
+                self.plan = TrainPlan(
+                    **shared,
+                    seed=seed,
+                    batch_size=batch_size // clips,
+                    accumulate=accumulate,
+                    shuffle=shuffle is not False,
+                    drop_last=drop_last,
+                    name=str(self._bad.manifest.listing.path),
+                )
+                self._loader = TrainLoader(graph or load_pipe(_GRAPHS).train_pipe, self.plan, self.options, self._bad)
+            else:
+                one = EvalPlan(**shared, batch_size=1, num_clips=clips)
+                size = min(batch_size, scored_at_a_time(one, self.options.decoder), len(one.videos))
+                self.plan = dataclasses.replace(one, batch_size=size)
+                graph = graph or load_pipe(_GRAPHS).eval_pipe
+                self._loader = EvalLoader(graph, self.plan, self.options, self._bad, views_per_batch=batch_size)
+        self.current_epoch = 0  # that is read next, or now
+        self._given = 0  # batches of that epoch
+        self._first = 0  # batch that iterating begins with
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Returns the classes' names by label, where the list or the labels give any."""
+        return self._bad.manifest.listing.classes
+
+    @property
+    def num_videos(self) -> int:
+        """Returns how many videos are usable."""
+        return len(self.plan.videos)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Returns the steps of an epoch of training; each takes accumulate batches."""
+        return self._train_plan.steps_per_epoch
+
+    @property
+    def clips_per_step(self) -> int:
+        """Returns the clips of a step, on all ranks together."""
+        return self._train_plan.clips_per_step
+
+    def __len__(self) -> int:
+        """Returns the batches of an epoch on this rank. Videos that break while they are scored may make them fewer."""
+        if isinstance(self.plan, TrainPlan):
+            return self.plan.steps_per_epoch * self.plan.accumulate
+        return math.ceil(self.plan.num_valid * self.plan.num_views / self._batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yields the batches of the epoch, from where load_state_dict has put it; then the next epoch's turn has come.
+
+        Raises:
+            UserError: too many videos are broken, or the graph fails.
+            EndedError: workers end again and again, or a storage does not come back.
+        """
+        epoch, self._given, self._first = self.current_epoch, self._first, 0
+        batches = self._batches(epoch, self._given)
+        while True:
+            with self._in_arguments():
+                batch = next(batches, None)
+            if batch is None:
+                break
+            batch = self._transformed(batch if self._pads else batch.trimmed(), epoch)
+            self._given += 1
+            yield batch
+        self._given, self.current_epoch = 0, epoch + 1
+        if not self._is_ours and isinstance(self.plan, EvalPlan):
+            self._bad.check_all_scored()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says which epoch comes next; of the one that is next anyway nothing changes, also not the place in it."""
+        if epoch != self.current_epoch:
+            self.current_epoch, self._given, self._first = epoch, 0, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the place in the run, plain numbers and strings: behind the batch that was given last."""
+        place = {"epoch": self.current_epoch, "clips": self._given * self._batch_size * self._world}
+        return loader_state.identity(self.plan) | place | {"quarantined": sorted(self._loader.quarantined())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes to a place: the next iteration begins behind the batch that was given last there.
+
+        The number of ranks and batch_size may have changed in training, as long as so many clips are whole batches.
+
+        Raises:
+            UserError: the state is of other videos, another seed or another kind of loader.
+        """
+        self._first = loader_state.first_batch(state, self.plan, self._batch_size * self._world)
+        self.current_epoch, self._given = state["epoch"], self._first
+        self.exclude(frozenset(state["quarantined"]))
+        self._bad.add_known(self._loader.quarantined(), 0)
+
+    def start(self, epoch: int = 0, first_step: int = 0) -> None:
+        """Starts the workers of training before a batch is asked for: what is wrong with the graph comes out now.
+
+        Raises:
+            UserError: the graph does not build.
+        """
+        if isinstance(self._loader, TrainLoader):
+            self._loader.start(epoch, first_step)
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Yields the batches of an epoch of training from a step on (as TrainSource)."""
+        self.current_epoch, self._first = epoch, first_step * self._train_plan.accumulate
+        yield from self
+
+    views = __iter__  # as EvalSource
+
+    def exclude(self, indices: frozenset[int]) -> None:
+        """Replaces videos of training by others, and leaves them out of an evaluation."""
+        self._loader.exclude(indices)
+
+    def name(self, index: int) -> str:
+        """Says which video has an index, for messages: `list.txt:12: path.mp4`."""
+        return self._loader.name(index)
+
+    def current_videos(self) -> list[int]:
+        """Returns the videos of the batch that is read now, or was read last."""
+        return self._loader.current_videos()
+
+    def set_heartbeat(self, heartbeat: Callable[[str], None]) -> None:
+        """Takes what is called again and again while a storage is waited for, with what is done."""
+        self._loader.set_heartbeat(heartbeat)
+
+    def close(self) -> None:
+        """Ends the workers. What is read next starts others."""
+        self._loader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
+        loader = self._loader
+        return loader.batches(epoch, first) if isinstance(loader, TrainLoader) else loader.views(first * self._batch_size)
+
+    def _transformed(self, batch: Batch, epoch: int) -> Batch:
+        if self._transform is None:
+            return batch
+        device = batch.clip.device
+        try:
+            with torch.random.fork_rng([device] if device.type == "cuda" else []):
+                torch.manual_seed(loader_state.transform_seed(self._seed, epoch, self._given, self._rank))
+                clip = self._transform(batch.clip.movedim(-1, 2))
+                return dataclasses.replace(batch, clip=clip.movedim(2, -1))
+        except BaseException:  # the user's own: it is theirs to see, and nothing must be left running behind it
+            self.close()
+            raise
+
+    @contextlib.contextmanager
+    def _in_arguments(self) -> Iterator[None]:
+        """Says in errors what is a flag of the commands as an argument, but to the commands."""
+        try:
+            yield
+        except UserError as error:
+            raise error if self._is_ours else as_arguments(error) from error
+        except EndedError as error:
+            raise error if self._is_ours else EndedError(str(as_arguments(UserError(str(error)))), error.exit_code) from error
+
+    @property
+    def _train_plan(self) -> TrainPlan:
+        if not isinstance(self.plan, TrainPlan):
+            raise UserError("train=False: has no steps; take train=True, or iterate")
+        return self.plan

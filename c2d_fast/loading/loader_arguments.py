@@ -1,0 +1,45 @@
+"""The arguments of a ClipLoader: what they must be, and errors in their words."""
+
+import re
+
+from c2d_fast.errors import UserError
+
+
+def check_arguments(
+    batch_size: int,
+    clips: int,
+    *,
+    train: bool,
+    shuffle: bool | None,
+    workers: tuple[int | None, int | None],
+) -> None:
+    """Compares arguments with each other.
+
+    Args:
+        batch_size: of a rank.
+        clips: of one decode.
+        train: as given.
+        shuffle: as given.
+        workers: workers and num_workers as given.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    if None not in workers and workers[0] != workers[1]:
+        raise UserError(f"workers={workers[0]}, num_workers={workers[1]}: are the same thing; give one of them")
+    if min(workers[0] or 0, workers[1] or 0) < 0:
+        raise UserError(f"workers={min(workers[0] or 0, workers[1] or 0)}: must be 1 or more; None: as many as fit the machine")
+    if batch_size < 1 or (train and batch_size % clips):
+        raise UserError(f"batch_size={batch_size}: must be {clips} or a multiple of it, for {clips} clips of each decode")
+    if shuffle and not train:
+        raise UserError("shuffle=True: evaluation reads the list in its order; leave it out, or take train=True")
+
+
+def as_arguments(error: UserError) -> UserError:
+    """Returns an error of a command in the words of a function's arguments: decoder="nvdec" in place of --decoder nvdec."""
+    text = re.sub(r"--([a-z][a-z-]*) (?!or\b)([\w.]+)", lambda match: f'{_name(match[1])}="{match[2]}"', str(error))
+    return UserError(re.sub(r"--([a-z][a-z-]*)", lambda match: _name(match[1]), text))
+
+
+def _name(flag: str) -> str:
+    return flag.replace("-", "_")
