@@ -31,7 +31,7 @@ def cache_home(tmp_path_factory):
 
 
 # Files that test what becomes of processes, or what they find in their environment: there a worker starts as it does for users.
-_OF_PROCESSES = {"test_worker_pool", "test_workers", "test_stream", "test_decoder_check"}
+_OF_PROCESSES = {"test_worker_pool", "test_workers", "test_stream", "test_decoder_check", "test_clip_loader_broken"}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -69,6 +69,14 @@ def run_command():
         return fork_server.run(command, env, timeout=600, **kwargs)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def ten_videos(tmp_path_factory):
+    """Ten videos of two classes, of three lengths: a list's path; nobody changes them."""
+    from media import make_dataset
+
+    return make_dataset(tmp_path_factory.mktemp("ten videos"), count=10, num_frames=(40, 30, 9))
 
 
 @pytest.fixture(scope="session")

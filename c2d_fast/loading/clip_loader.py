@@ -25,8 +25,7 @@ from c2d_fast.loading.usable_videos import Label, open_listing, usable_videos
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.recipe import Clip, Crop, load_pipe
 
-Transform = Callable[[Tensor], Tensor]
-"""From clips [N, T, C, H, W], uint8, to such, of any dtype."""
+Transform = Callable[[Tensor], Tensor]  # clips [N, T, C, H, W]
 Videos = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 _GRAPHS = "k400_8x8"
@@ -151,8 +150,7 @@ class ClipLoader:
                 graph = graph or load_pipe(_GRAPHS).eval_pipe
                 self._loader = EvalLoader(graph, self.plan, self.options, self._bad, views_per_batch=batch_size)
         self.current_epoch = 0  # that is read next, or now
-        self._given = 0  # batches of that epoch
-        self._first = 0  # batch that iterating begins with
+        self._given, self._first = 0, 0  # batches of that epoch that were given; the one that iterating begins with
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -279,7 +277,7 @@ class ClipLoader:
                 torch.manual_seed(loader_state.transform_seed(self._seed, epoch, self._given, self._rank))
                 clip = self._transform(batch.clip.movedim(-1, 2))
                 return dataclasses.replace(batch, clip=clip.movedim(2, -1))
-        except BaseException:  # the user's own: it is theirs to see, and nothing must be left running behind it
+        except BaseException:  # the user's own, and theirs to see: nothing is left running behind it
             self.close()
             raise
 
@@ -289,9 +287,11 @@ class ClipLoader:
         try:
             yield
         except UserError as error:
-            raise error if self._is_ours else as_arguments(error) from error
+            raise error if self._is_ours else as_arguments(error) from error.__cause__
         except EndedError as error:
-            raise error if self._is_ours else EndedError(str(as_arguments(UserError(str(error)))), error.exit_code) from error
+            raise (
+                error if self._is_ours else EndedError(str(as_arguments(UserError(str(error)))), error.exit_code)
+            ) from error.__cause__
 
     @property
     def _train_plan(self) -> TrainPlan:

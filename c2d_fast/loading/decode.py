@@ -11,7 +11,7 @@ from nvidia.dali import Pipeline, fn, types
 
 from c2d_fast.errors import UserError
 from c2d_fast.loading.decoder_fit import DALI_CPU_CODECS, NVDEC_CODECS, NVDEC_PIXELS, colour_note, first_unfit, untried
-from c2d_fast.loading.each_clip import Streams, once, one_of
+from c2d_fast.loading.each_clip import Streams, keep, made_once, one_of
 from c2d_fast.loading.source import ClipSource
 from c2d_fast.loading.worker_pool import WorkerPool, attach
 from c2d_fast.manifest.manifest import Manifest
@@ -50,7 +50,7 @@ def read_clips(source: ClipSource) -> tuple[Any, ...]:
         index: int64; CPU
         problem: uint8 [bytes], empty unless the video could not be read; CPU
     """
-    clip, streams = once(source, lambda: _decoded_clips(source))
+    clip, streams = made_once() if source.clip_number else keep(*_decoded_clips(source))
     if source.num_clips > 1:
         clip, streams = one_of(source.clip_number, clip, streams)
     if source.scales_first:
@@ -134,7 +134,7 @@ def read_crops(source: ClipSource) -> tuple[Any, ...]:
         index: int64; CPU
         problem: uint8 [bytes], empty unless the video could not be read; CPU
     """
-    images, streams = once(source, lambda: _crops(source))
+    images, streams = made_once() if source.clip_number else keep(*_crops(source))
     if source.num_clips > 1:
         images = images[source.clip_number]
     return images, streams["index"], streams["problem"]

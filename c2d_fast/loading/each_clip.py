@@ -16,14 +16,15 @@ Streams = tuple[Any, dict[str, Any]]
 _OF_EACH: tuple[str, ...] = ("flip", "scaled")
 
 
-def once(source: ClipSource, make: Callable[[], Streams]) -> Streams:
-    """Returns what is made for the first clip of a decode to the graphs of its others, too."""
-    if source.num_clips == 1:
-        return make()
-    pipeline = Pipeline.current()
-    if source.clip_number == 0:
-        pipeline.made_once = make()
-    clip, streams = pipeline.made_once
+def keep(clip: Any, streams: dict[str, Any]) -> Streams:
+    """Keeps what is made for the first clip of a decode, for the graphs of its others."""
+    Pipeline.current().made_once = clip, dict(streams)
+    return clip, streams
+
+
+def made_once() -> Streams:
+    """Returns what was made for the first clip."""
+    clip, streams = Pipeline.current().made_once
     return clip, dict(streams)
 
 

@@ -3,6 +3,8 @@
 A generator is made for each clip from (seed, epoch, index), so that any clip can be drawn again, in any process.
 """
 
+import pickle
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast.loading import sampler
+from c2d_fast.processes.spawning import needs_main
 from c2d_fast.recipe import Clip
 
 FrameNumbers = NDArray[np.int64]
+_PLACE = "give a function that stands in a file, at its top level"
 
 
 class Sampling(Protocol):
@@ -98,7 +102,8 @@ class Uniform:
     def spread(self, n: int, num_clips: int, rng: np.random.Generator) -> FrameNumbers:
         """As in Sampling."""
         into = (np.arange(num_clips)[:, None] + 0.5) / num_clips
-        frames: FrameNumbers = ((np.arange(self.num_segments) + into) * (n / self.num_segments)).astype(np.int64)
+        length = n / self.num_segments
+        frames: FrameNumbers = (length * np.arange(self.num_segments) + length * into).astype(np.int64)
         return frames
 
 
@@ -141,6 +146,19 @@ class Frames:
     choose: Callable[[int, np.random.Generator], "Sequence[int] | NDArray[np.integer[Any]]"]
     num_clips: int = field(default=1, init=False)
 
+    def __post_init__(self) -> None:
+        main = sys.modules["__main__"]
+        try:
+            pickled = pickle.dumps(self.choose)
+        except Exception as error:  # pickle raises many kinds
+            raise ValueError(f"{self._name}: cannot be sent to worker processes ({error}); {_PLACE}") from error
+        if needs_main(pickled) and not hasattr(main, "__file__"):
+            raise ValueError(f"{self._name}: worker processes cannot import what is typed into an interpreter; {_PLACE}")
+
+    @property
+    def _name(self) -> str:
+        return f"Frames({getattr(self.choose, '__name__', repr(self.choose))})"
+
     @cached_property
     def num_frames(self) -> int:
         """As in Sampling: as many as are chosen of a video of 1000 frames."""
@@ -154,9 +172,8 @@ class Frames:
         """
         chosen = np.asarray(self.choose(n, rng))
         if chosen.shape != (self.num_frames,) or chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= n:
-            name = getattr(self.choose, "__name__", repr(self.choose))
             rule = f"must be {self.num_frames} whole numbers from 0 to {n - 1}"
-            raise ValueError(f"Frames({name}): gave {chosen.dtype} {chosen.tolist()} of a video of {n} frames; {rule}")
+            raise ValueError(f"{self._name}: gave {chosen.dtype} {chosen.tolist()} of a video of {n} frames; {rule}")
         return chosen.astype(np.int64)
 
     def spread(self, n: int, num_clips: int, rng: np.random.Generator) -> FrameNumbers:

@@ -37,7 +37,8 @@ def check_arguments(
 
 def as_arguments(error: UserError) -> UserError:
     """Returns an error of a command in the words of a function's arguments: decoder="nvdec" in place of --decoder nvdec."""
-    text = re.sub(r"--([a-z][a-z-]*) (?!or\b)([\w.]+)", lambda match: f'{_name(match[1])}="{match[2]}"', str(error))
+    text = str(error).replace(" of the pipe file", "")
+    text = re.sub(r"--([a-z][a-z-]*) (?!or\b)([\w.]+)", lambda match: f'{_name(match[1])}="{match[2]}"', text)
     return UserError(re.sub(r"--([a-z][a-z-]*)", lambda match: _name(match[1]), text))
 
 

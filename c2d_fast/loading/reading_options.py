@@ -146,7 +146,10 @@ def choose_options(
 def _device(given: str | torch.device | None) -> torch.device:
     if given is None:
         given = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(given)
+    try:
+        device = torch.device(given)
+    except RuntimeError as error:
+        raise UserError(f"device={str(given)!r}: must be cpu or cuda") from error
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"device={str(given)!r}: must be cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():

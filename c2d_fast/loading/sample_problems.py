@@ -1,6 +1,7 @@
 """Which samples of a batch cannot be read or decoded: asked one by one, since DALI's message names none."""
 
 import dataclasses
+import pickle
 from collections.abc import Mapping, Sequence
 
 from c2d_fast.loading.decode import decode_files
@@ -8,6 +9,7 @@ from c2d_fast.loading.pipelines import Graph, LoaderOptions, build, error_summar
 from c2d_fast.loading.sample_info import SingleSample
 from c2d_fast.loading.source import ClipSource, probe
 from c2d_fast.processes.children import LostItem, run_in_children
+from c2d_fast.processes.spawning import needs_main
 
 _TIME_LIMIT_S = 30.0
 
@@ -29,7 +31,8 @@ def find_unreadable(
         By step and slot what is wrong with those that could not be read, and how processes ended at the others.
     """
     items = [(source, *key) for key in samples]
-    found = run_in_children(probe, items, jobs=max(jobs, 1), time_limit_s=_TIME_LIMIT_S)
+    with_main = needs_main(pickle.dumps(source))
+    found = run_in_children(probe, items, jobs=max(jobs, 1), time_limit_s=_TIME_LIMIT_S, with_main=with_main)
     results = sorted(((step, slot), result) for (_, step, slot), result in found if result)
     texts = {key: result for key, result in results if not isinstance(result, LostItem)}
     # SIGBUS is of a file that is mapped: its storage has gone, or /dev/shm is full. That is no video's fault.

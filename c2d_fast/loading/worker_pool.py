@@ -15,7 +15,7 @@ import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -26,6 +26,7 @@ from c2d_fast.loading.sample_info import SampleIndex
 from c2d_fast.loading.sample_memory import Layout, SampleMemory
 from c2d_fast.processes.early_signals import signals_deferred
 from c2d_fast.processes.signals import STOP_SIGNALS
+from c2d_fast.processes.spawning import needs_main, without_main
 
 _CONTEXT = multiprocessing.get_context("spawn")  # a forked child of a process that uses CUDA or threads may hang
 _AHEAD = 2  # batches that are read ahead of what DALI has taken
@@ -52,7 +53,7 @@ class _Worker:
     def __init__(self, read: bytes, memory: SampleMemory, batch_size: int):
         self.pipe, theirs = _CONTEXT.Pipe()
         self.process: BaseProcess = _CONTEXT.Process(target=_work, args=(read, memory, batch_size, theirs), daemon=True)
-        with signals_deferred():
+        with signals_deferred(), nullcontext() if needs_main(read) else without_main():
             self.process.start()
         theirs.close()  # its end of the pipe ends with it
         self.runs: deque[range] = deque()

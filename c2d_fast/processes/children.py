@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -18,6 +19,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from c2d_fast.processes.early_signals import signals_deferred
+from c2d_fast.processes.spawning import without_main
 
 _CONTEXT = multiprocessing.get_context("spawn")  # a forked child of a process with threads may hang
 _CHECK_EVERY_S = 0.5
@@ -36,7 +38,9 @@ class LostItem:
     reason: str
 
 
-def run_in_children(work: Work, items: Iterable[Any], *, jobs: int, time_limit_s: float) -> Iterator[tuple[Any, Any]]:
+def run_in_children(
+    work: Work, items: Iterable[Any], *, jobs: int, time_limit_s: float, with_main: bool = True
+) -> Iterator[tuple[Any, Any]]:
     """Yields (item, result) as they are done, in no order; the result is a LostItem where the process hung or crashed.
 
     Args:
@@ -44,12 +48,13 @@ def run_in_children(work: Work, items: Iterable[Any], *, jobs: int, time_limit_s
         items: what it is called with; read only as fast as they are worked on. Items and results are pickled.
         jobs: processes.
         time_limit_s: a process that gets no further for so long is ended.
+        with_main: whether the processes import the script that this program was started with, for what stands there.
 
     When the caller stops iterating, also because of Ctrl-C, the processes are ended; they end by themselves when this
     process does, however it does.
     """
     todo = iter(items)
-    children = [_Child(work) for _ in range(jobs)]
+    children = [_Child(work, with_main) for _ in range(jobs)]
     try:
         for child in children:
             child.give_next(todo)
@@ -76,8 +81,8 @@ def run_in_children(work: Work, items: Iterable[Any], *, jobs: int, time_limit_s
 class _Child:
     """One process, and the item that it works on."""
 
-    def __init__(self, work: Work):
-        self._work = work
+    def __init__(self, work: Work, with_main: bool):
+        self._work, self._with_main = work, with_main
         self.busy = False
         self.item: Any = None
         self._start()
@@ -90,7 +95,7 @@ class _Child:
         resource_tracker.ensure_running()  # which Python would start in between, letting the signal through
         signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            with signals_deferred():
+            with signals_deferred(), nullcontext() if self._with_main else without_main():
                 self.process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, signals)

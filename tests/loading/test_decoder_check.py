@@ -213,11 +213,13 @@ def test_a_run_is_refused_or_goes_on_with_ffmpeg(tmp_path, monkeypatch, capsys):
     """Through the commands' own way: the decoder asked for is an error, the one that auto chose is not."""
     from c2d_fast.commands import dataset as chosen
     from c2d_fast.errors import UserError
-    from c2d_fast.loading import decode
+    from c2d_fast.loading import decode, reading_options
     from c2d_fast.train import parse
 
     bad = dataset(tmp_path, codec="h264", count=2)
-    monkeypatch.setattr(chosen, "check_decoder", lambda *args, **kwargs: "a.mp4: frames are numbered otherwise than by FFmpeg")
+    monkeypatch.setattr(
+        reading_options, "check_decoder", lambda *args, **kwargs: "a.mp4: frames are numbered otherwise than by FFmpeg"
+    )
     monkeypatch.setattr(decode, "nvdec_library", lambda: True)
     gpu = torch.device("cuda", 0)
     auto = chosen.loader_options(bad, parse(["--pipe", "x"]), gpu, PIPE.recipe, batch_size=8)
@@ -226,9 +228,9 @@ def test_a_run_is_refused_or_goes_on_with_ffmpeg(tmp_path, monkeypatch, capsys):
     for decoder in ("nvdec", "hybrid"):
         with pytest.raises(UserError, match=f"--decoder {decoder}: nvdec fails its check: a.mp4.*use --decoder auto or ffmpeg"):
             chosen.loader_options(bad, parse(["--pipe", "x", "--decoder", decoder]), gpu, PIPE.recipe, batch_size=8)
-    monkeypatch.setattr(chosen, "check_decoder", lambda *args, **kwargs: "")
+    monkeypatch.setattr(reading_options, "check_decoder", lambda *args, **kwargs: "")
     seen = []
-    monkeypatch.setattr(chosen, "check_decoder", lambda videos, name, *args, **kwargs: seen.append(name) or "")
+    monkeypatch.setattr(reading_options, "check_decoder", lambda videos, name, *args, **kwargs: seen.append(name) or "")
     vp9 = dataset(tmp_path / "vp9", codec="vp9", count=2)
     assert (
         chosen.loader_options(vp9, parse(["--pipe", "x", "--decoder", "dali"]), gpu, PIPE.recipe, batch_size=8).decoder

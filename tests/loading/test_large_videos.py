@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from media import make_video
 
-from c2d_fast.commands.dataset import videos_at_a_time
 from c2d_fast.lists.listing import read_list
 from c2d_fast.loading.loader_defaults import workers_in_memory
 from c2d_fast.loading.plan import EvalPlan, TrainPlan
+from c2d_fast.loading.reading_options import videos_at_a_time
 from c2d_fast.loading.source import ClipSource
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.manifest.manifest import read_manifest

@@ -8,11 +8,11 @@ import torch
 from loaders import CLIP, CROP, GRAPH_CROPS, PIPE, dataset, eval_loader, options, published_crop, reference_crop, train_loader
 from media import WholeFrames, decode_all, make_dataset, read_numbers
 
-from c2d_fast.commands.dataset import videos_at_a_time
 from c2d_fast.lists.listing import read_list
 from c2d_fast.loading import sampler
 from c2d_fast.loading.loader import EvalLoader, TrainLoader
 from c2d_fast.loading.plan import EvalPlan, TrainPlan
+from c2d_fast.loading.reading_options import videos_at_a_time
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.manifest.manifest import read_manifest
 from c2d_fast.model.c2d import C2D

@@ -85,7 +85,7 @@ def test_only_opencv_5_cuts_as_the_published_pipeline_does(monkeypatch, version,
 def test_without_it_the_graph_cuts_the_crops_and_says_so(tmp_path, monkeypatch, capsys):
     bad = dataset(tmp_path, count=2)
     args = parse(["--pipe", "x"])
-    monkeypatch.setattr("c2d_fast.commands.dataset.why_no_opencv", lambda: "OpenCV is 4.12.0")
+    monkeypatch.setattr("c2d_fast.loading.reading_options.why_no_opencv", lambda: "OpenCV is 4.12.0")
     loader_options(bad, args, torch.device("cpu"), PIPE.recipe, batch_size=2)
     assert "note: OpenCV is 4.12.0: the crops are cut by DALI's graph" in capsys.readouterr().out
     plan = TrainPlan(videos=bad.manifest.videos(), clip=CLIP, crop=CROP, seed=1, batch_size=2)
