@@ -35,8 +35,8 @@ def measure_loaders(
     args: argparse.Namespace, pipe: PipeFile, forms: list[Form], setting: Setting, clock: Clock
 ) -> Iterator[list[dict[str, Any]]]:
     """Measures our loader and the peers' in turns, with one recipe's clips; yields the rows so far, round after round."""
-    gpu = setting.device.type == "cuda"
-    names = [name for name in (LIBRARIES if args.peers else ()) if gpu or not LIBRARIES[name].on_gpu]
+    gpu, wanted = setting.device.type == "cuda", args.peer if args.peers else ()
+    names = [name for name in wanted if gpu or not LIBRARIES[name].on_gpu]
     rows = Rows()
     with tempfile.TemporaryDirectory() as folder:
         peers, requests = [Peer(name) for name in names], Requests(args, pipe, setting, FrameMappings(Path(folder)))
@@ -55,7 +55,7 @@ def measure_loaders(
     for peer in peers:
         if peer.missing:
             rows.missing(peer.name, forms[0], peer.missing)
-    for name in LIBRARIES if args.peers else ():
+    for name in wanted:
         if name not in names:
             rows.missing(name, forms[0], NO_GPU)
     yield rows.facts()
