@@ -56,7 +56,8 @@ gpu-check: $(if $(PYTHON),,.venv/installed-test)
 gpu-stages: $(if $(PYTHON),,.venv/installed-test)
 	$(GPU_PATH) $(GPU_PYTHON) -u benchmarks/gpu_stages.py $(STAGE) --out $(OUT) $(GPU_STAGES_FLAGS)
 
-# Loaders, of the peers as many as there is time for; decoder threads x stored form x whole files or cut packets; then recipes in all modes, as many as there is time for.
+# Loaders, some of the peers' among them; decoder threads x stored form x whole files or cut packets; then recipes in all modes.
+# As many as there is time for.
 gpu-bench: $(if $(PYTHON),,.venv/installed-test)
 	$(GPU_PATH) $(GPU_PYTHON) benchmarks/throughput.py --rounds 2 --budget 450 \
 		--peer decord torchcodec mappings cuda pynvvideocodec \
