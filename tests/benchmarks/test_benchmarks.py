@@ -132,7 +132,7 @@ def test_a_budget_leaves_out_and_names_what_does_not_fit(tmp_path, measured):
     flags += ["--data", folder / "data", "--out", tmp_path / "t.json", "--budget", "0.001"]
     done = run("benchmarks/throughput.py", *flags)
     assert done.returncode == 0, done.stderr
-    assert "left out for lack of time: c2d-fast on stored, round 1" in done.stdout
+    assert "left out for lack of time: c2d-fast without a packet table on stored, round 1" in done.stdout
     assert json.loads((tmp_path / "t.json").read_text())["pipes"][0]["published_top1"] is None
 
 
