@@ -40,8 +40,10 @@ def dali_versions() -> dict[str, str]:
     return {name: text for name, text in found.items() if text}
 
 
-def version(package: str) -> str | None:
-    """Returns the version of an installed package; None where it is not installed."""
+def version(package: str, folder: Path | None = None) -> str | None:
+    """Returns the version of an installed package, or of one in a folder of its own; None where it is not there."""
+    if folder:
+        return next((found.version for found in metadata.distributions(name=package, path=[str(folder)])), None)
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -6,10 +6,10 @@ file, and scale, crop, resize and flip with OpenCV as MMAction2 does; they diffe
 """
 
 import contextlib
-import io
 import json
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,94 +17,51 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gpu_peers import batches_by_threads, cut_on_device
+from libraries import LIBRARIES, Library
 from subprocesses import end_group
-
-
-def decode_with_decord(path: str, frames: Any) -> Any:
-    """As MMAction2's DecordInit and DecordDecode: the file read whole, one thread, exact seeking."""
-    import decord
-
-    reader = decord.VideoReader(io.BytesIO(Path(path).read_bytes()), num_threads=1)
-    return reader.get_batch(frames).asnumpy()
-
-
-def decode_with_pyav(path: str, frames: Any) -> Any:
-    """As PyAV's documentation does it: from the beginning up to the last wanted frame."""
-    import av
-
-    wanted, images = set(frames.tolist()), {}
-    with av.open(path) as container:
-        container.streams.video[0].codec_context.thread_count = 1
-        for number, frame in enumerate(container.decode(video=0)):
-            if number in wanted:
-                images[number] = frame.to_ndarray(format="rgb24")
-                if len(images) == len(wanted):
-                    break
-    return np.stack([images[number] for number in frames.tolist()])
-
-
-def decode_with_torchcodec(path: str, frames: Any) -> Any:
-    """One thread, exact seeking, channels last."""
-    from torchcodec.decoders import VideoDecoder
-
-    decoder = VideoDecoder(path, dimension_order="NHWC", num_ffmpeg_threads=1)
-    return decoder.get_frames_at(frames.tolist()).data.numpy()
-
-
-def decode_with_spdl(path: str, frames: Any) -> Any:
-    """Its own choice of the packets to decode."""
-    import spdl.io
-
-    images = spdl.io.sample_decode_video(spdl.io.demux_video(path), frames.tolist())
-    return np.array(spdl.io.to_numpy(spdl.io.convert_frames(images)))
-
 
 LEAST_S = 0.8
 ANSWER_LIMIT_S = 90.0
 """A library that hangs, as forked workers of one may, is ended."""
 MOST_ROUNDS = 8
 
-DECODERS: dict[str, Callable[[str, Any], Any]] = {
-    "decord": decode_with_decord,
-    "pyav": decode_with_pyav,
-    "torchcodec": decode_with_torchcodec,
-    "spdl": decode_with_spdl,
-}
-TITLES = {
-    "decord": "decord in a DataLoader (as MMAction2)",
-    "pyav": "PyAV in a DataLoader",
-    "torchcodec": "torchcodec in a DataLoader",
-    "spdl": "SPDL (threads)",
-}
-
 
 class Clips:
-    """A data set of training clips: `clips[i]` is uint8 [T, side, side, C]."""
+    """A data set of training clips: `clips[i]` is uint8 [T, side, side, C], an array, or of a library on the GPU a tensor."""
 
-    def __init__(self, decoder: str, clips: list[dict[str, Any]], side: int):
-        self.decode, self.clips, self.side = DECODERS[decoder], clips, side
+    def __init__(self, library: Library, clips: list[dict[str, Any]], side: int):
+        self.library, self.clips, self.side = library, clips, side
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, i: int) -> Any:
-        import cv2
-
-        cv2.setNumThreads(0)
         clip = self.clips[i]
-        images = self.decode(clip["file"], np.array(clip["frames"]))
-        (x0, y0, x1, y1), crops = clip["box"], []
-        for image in images:
-            crop = cv2.resize(cv2.resize(image, clip["scaled"])[y0:y1, x0:x1], (self.side, self.side))
-            crops.append(cv2.flip(crop, 1) if clip["flip"] else crop)
-        return np.stack(crops)
+        images = self.library.decode(clip)
+        return cut_on_device(images, clip, self.side) if self.library.on_gpu else cut(images, clip, self.side)
 
 
-def batches(decoder: str, request: dict[str, Any]) -> Iterator[Any]:
+def cut(images: Any, clip: dict[str, Any], side: int) -> Any:
+    """Scales, crops, resizes and flips frames; returns uint8 [T, side, side, C]."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    (x0, y0, x1, y1), crops = clip["box"], []
+    for image in images:
+        crop = cv2.resize(cv2.resize(image, clip["scaled"])[y0:y1, x0:x1], (side, side))
+        crops.append(cv2.flip(crop, 1) if clip["flip"] else crop)
+    return np.stack(crops)
+
+
+def batches(name: str, request: dict[str, Any]) -> Iterator[Any]:
     """Yields batches, uint8 [N, T, H, W, C]."""
-    data = Clips(decoder, request["clips"], request["side"])
+    data = Clips(LIBRARIES[name], request["clips"], request["side"])
     size, workers = request["batch_size"], request["workers"]
-    if decoder == "spdl":
+    if data.library.on_gpu:
+        yield from batches_by_threads(data.__getitem__, len(data), size, workers)
+        return
+    if name == "spdl":
         from spdl.pipeline import PipelineBuilder
 
         pipeline = (
@@ -124,15 +81,36 @@ def batches(decoder: str, request: dict[str, Any]) -> Iterator[Any]:
     yield from DataLoader(data, batch_size=size, num_workers=workers, drop_last=True)  # type: ignore[arg-type]
 
 
-def measure(decoder: str, request: dict[str, Any]) -> float:
+def measure(name: str, request: dict[str, Any]) -> float:
     """Returns clips a second, after a warm-up."""
     warmup, steps, size = request["warmup"], request["steps"], request["batch_size"]
-    stream = batches(decoder, request)
+    stream = batches(name, request)
+    step = step_of(stream, LIBRARIES[name])
     for _ in range(warmup):
-        next(stream)
-    rate = size * batches_per_s(lambda: next(stream), steps, request["workers"])
+        step()
+    rate = size * batches_per_s(step, steps, request["workers"])
     stream.close()  # type: ignore[attr-defined]
     return rate
+
+
+def step_of(stream: Iterator[Any], library: Library) -> Callable[[], object]:
+    """Returns what takes a batch; one on the GPU has arrived when the GPU has done its work, as is said of ours."""
+    if not library.on_gpu:
+        return lambda: next(stream)
+    import torch
+
+    def step() -> None:
+        next(stream)
+        torch.cuda.synchronize()
+
+    return step
+
+
+def save(name: str, request: dict[str, Any]) -> None:
+    """Writes all of a request's clips into the file that it names."""
+    data = Clips(LIBRARIES[name], request["clips"], request["side"])
+    clips = [data[i] for i in range(len(data))]
+    np.save(request["save"], np.stack([clip.cpu().numpy() if data.library.on_gpu else clip for clip in clips]))
 
 
 def batches_per_s(step: Callable[[], object], steps: int, workers: int) -> float:
@@ -156,10 +134,10 @@ class Peer:
         """Starts it.
 
         Args:
-            name: of DECODERS.
+            name: of LIBRARIES.
             limit_s: in which it must take a request and answer it.
         """
-        self.name, self.missing, self._limit_s = name, "", limit_s
+        self.name, self.library, self.missing, self._limit_s = name, LIBRARIES[name], "", limit_s
         # What a library prints on stderr, and be it a traceback for each video, is of no use here: in a pipe it would fill up.
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen([sys.executable, __file__, name], text=True, process_group=0, **pipes)
@@ -167,7 +145,16 @@ class Peer:
 
     def measure(self, request: dict[str, Any]) -> float | None:
         """Returns clips a second; None once it is missing."""
-        return None if self.missing else self._ask(request)
+        return None if self.missing else self._ask(request).get("clips_per_s")
+
+    def images(self, request: dict[str, Any]) -> Any:
+        """Returns all clips of a request, uint8 [clips, T, side, side, C]; None once it is missing."""
+        if self.missing:
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "clips.npy"
+            self._ask(request | {"save": str(path)})
+            return None if self.missing else np.load(path)
 
     def close(self) -> None:
         """Ends the process."""
@@ -176,8 +163,11 @@ class Peer:
         end_group(self._process)
         self._process.stdout.close()
 
-    def _ask(self, request: dict[str, Any] | None) -> float | None:
-        """Sends a request, and returns the answer. A process that is stopped takes neither: it is ended at the limit."""
+    def _ask(self, request: dict[str, Any] | None) -> dict[str, Any]:
+        """Sends a request, and returns the answer: an empty one of a process that has ended.
+
+        A process that is stopped takes no request and gives no answer: it is ended at the limit.
+        """
         started_s, timer = time.monotonic(), threading.Timer(self._limit_s, end_group, [self._process])
         timer.start()
         try:
@@ -186,25 +176,23 @@ class Peer:
                     print(json.dumps(request), file=self._process.stdin, flush=True)
                 for line in self._process.stdout:
                     if line.startswith("{"):  # libraries print, too
-                        answer = json.loads(line)
+                        answer: dict[str, Any] = json.loads(line)
                         self.missing = answer.get("missing", "")
-                        return answer.get("clips_per_s")
+                        return answer
         finally:
             timer.cancel()
         hangs = time.monotonic() - started_s > self._limit_s
         end_group(self._process)
         code = self._process.returncode
         self.missing = f"gave no answer for {self._limit_s:.0f} s" if hangs else f"its process has ended ({code})"
-        return None
+        return {}
 
 
 def main() -> None:
     """Measures what standard input asks for."""
     name = sys.argv[1]
     try:
-        {"spdl": lambda: __import__("spdl.io") and __import__("spdl.pipeline"),
-         "torchcodec": lambda: __import__("torchcodec.decoders"),
-         "decord": lambda: __import__("decord"), "pyav": lambda: __import__("av")}[name]()  # fmt: skip
+        LIBRARIES[name].load()
     except Exception as error:  # also what a library raises that does not find its own libraries
         lines = str(error).strip().splitlines() or [type(error).__name__]
         print(json.dumps({"missing": lines[0][:120]}), flush=True)
@@ -212,7 +200,12 @@ def main() -> None:
     print(json.dumps({}), flush=True)
     for line in sys.stdin:
         try:
-            answer: dict[str, Any] = {"clips_per_s": measure(name, json.loads(line))}
+            answer: dict[str, Any] = {}
+            request = json.loads(line)
+            if "save" in request:
+                save(name, request)
+            else:
+                answer["clips_per_s"] = measure(name, request)
         except Exception as error:
             answer = {"missing": f"failed: {type(error).__name__}: {error}"[:200].splitlines()[0]}
         print(json.dumps(answer), flush=True)

@@ -13,13 +13,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from in_words import in_words
 from result_file import THROUGHPUT
-from tables import NOT_SWEPT, ratios
+from tables import NOT_SWEPT, OUR_MAIN, WITHOUT_INDEX, in_groups, other_frames
 
 HERE = Path(__file__).parent
 DOCUMENTS = (HERE.parent / "README.md", HERE.parent / "docs" / "benchmarks.md")
-"""Their tables stand between marks such as <!-- throughput-cpu: begin -->; the recipes' marks are throughput-cpu-recipes."""
+"""Their tables stand between marks such as <!-- throughput-cpu: begin -->, which is that of the loaders; throughput-cpu-all is
+with our loader's variants, throughput-cpu-recipes of the recipes."""
 OURS, GREY = "#1f6fb4", "#9a9a9a"
+PACKAGES = {
+    "python": "Python",
+    "torch": "PyTorch",
+    "nvidia-dali-cuda120": "DALI",
+    "av": "PyAV",
+    "opencv-python-headless": "OpenCV",
+    "decord": "decord",
+    "decord2": "decord2",
+    "torchcodec": "torchcodec",
+    "spdl-io": "SPDL",
+    "PyNvVideoCodec": "PyNvVideoCodec",
+}
+"""What the line below a table names: key of the result's machine -> name."""
 
 
 def main() -> None:
@@ -58,19 +73,37 @@ def read(path: Path) -> dict[str, Any]:
     return result
 
 
-def loaders_table(result: dict[str, Any]) -> str:
-    """Returns the loaders by stored form, and our loader against decord's in words."""
-    rows = result.get("loaders", [])
-    forms = list(dict.fromkeys(row["form"] for row in rows if "clips_per_s" in row))
-    rates = {(row["name"], row["form"]): row["clips_per_s"] for row in rows if "clips_per_s" in row}
+def loaders_table(result: dict[str, Any], variants: bool = False) -> str:
+    """Returns the loaders by stored form, the same in words, and what they were measured on.
+
+    Args:
+        result: of the benchmark.
+        variants: also our loader without what makes it fast.
+    """
+    rows = [row for row in result.get("loaders", []) if "clips_per_s" in row]
+    rows = in_groups([row for row in rows if variants or is_main(row)])
+    forms = list(dict.fromkeys(row["form"] for row in rows))
     if not forms:
         return ""
-    lines = [f"| loader, clips/s | {' | '.join(map(form_title, forms))} |", "|---|" + "---|" * len(forms)]
-    for name in dict.fromkeys(name for name, _ in rates):
-        cells = [f"{rates[name, form]:.1f}" if (name, form) in rates else "" for form in forms]
-        shown = f"**{name}**" if name == "c2d-fast" else name
-        lines.append(f"| {shown} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", in_words(result)]).strip()
+    lines = [f"| loader, clips/s | index | {' | '.join(map(form_title, forms))} |", "|---|---|" + "---|" * len(forms)]
+    for name, index in dict.fromkeys((row["name"], row["index"]) for row in rows):
+        rates = {row["form"]: f"{row['clips_per_s']:.1f}{other_frames(row)}" for row in rows if row["name"] == name}
+        shown = f"**{name}**" if name in OUR_MAIN else name
+        lines.append(f"| {shown} | {index} | {' | '.join(rates.get(form, '') for form in forms)} |")
+    return "\n".join([*lines, "", in_words(result), "", measured_on(result)])
+
+
+def is_main(row: dict[str, Any]) -> bool:
+    """Says whether a row is a peer's or our loader's, and not one of our loader's variants."""
+    return not row["ours"] or row["name"] in OUR_MAIN
+
+
+def measured_on(result: dict[str, Any]) -> str:
+    """Returns the date, the machine, and the versions of what was measured."""
+    machine = result["machine"]
+    versions = ", ".join(f"{title} {machine[key]}" for key, title in PACKAGES.items() if machine.get(key))
+    where = machine["gpu"] or f"{machine['cpu']}, {machine['cpus']} CPUs"
+    return f"Measured on {result['date']} on {where}, with {versions}."
 
 
 def recipes_table(result: dict[str, Any]) -> str:
@@ -86,25 +119,22 @@ def recipes_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def in_words(result: dict[str, Any]) -> str:
-    """Returns our loader against decord's in sentences; nothing where either is missing."""
-    found = ratios(result)
-    sentences = {
-        "c2d-fast on stored against decord on stored": "Files as downloaded: c2d-fast reads {:.1f} times the clips of decord.",
-        "c2d-fast on intra against decord on intra": "All-intra files: {:.1f} times.",
-        "c2d-fast on intra against decord on stored": "Transcoded for c2d-fast, as downloaded for decord: {:.1f} times.",
-    }
-    return " ".join(text.format(found[name]) for name, text in sentences.items() if name in found)
-
-
 def form_title(form: str) -> str:
     """Returns a form's name for people."""
     return {"stored": "as downloaded (GOP 250)", "intra": "all-intra (`prepare transcode`)"}.get(form, form)
 
 
 def with_tables(text: str, name: str, result: dict[str, Any]) -> str:
-    """Puts a result's tables where a text has marks: the loaders between those of NAME, the recipes between NAME-recipes."""
-    return with_table(with_table(text, name, loaders_table(result)), f"{name}-recipes", recipes_table(result))
+    """Puts a result's tables where a text has marks for them."""
+    for marks, table in marked_tables(name, result).items():
+        text = with_table(text, marks, table)
+    return text
+
+
+def marked_tables(name: str, result: dict[str, Any]) -> dict[str, str]:
+    """Returns a result's tables by the names of their marks."""
+    loaders, every_loader = loaders_table(result), loaders_table(result, variants=True)
+    return {name: loaders, f"{name}-all": every_loader, f"{name}-recipes": recipes_table(result)}
 
 
 def with_table(text: str, name: str, table: str) -> str:
@@ -133,8 +163,8 @@ def draw_loaders(result: dict[str, Any], where: str) -> Any:
     """Our loader beside the peers', by stored form."""
     from matplotlib import pyplot as plt
 
-    rows = [row for row in result.get("loaders", []) if "clips_per_s" in row]
-    rows = [row for row in rows if row["name"] == "c2d-fast" or not row["name"].startswith("c2d-fast")]  # not our own variants
+    rows = in_groups([row for row in result.get("loaders", []) if "clips_per_s" in row and is_main(row)])
+    with_index = {row["name"] for row in rows if row["index"] not in WITHOUT_INDEX}
     names, forms = (list(dict.fromkeys(row[key] for row in rows)) for key in ("name", "form"))
     if len(names) < 2 or not any(row["published_top1"] for row in result["pipes"]):
         return None  # nothing to compare with, or clips of a size that nobody trains on
@@ -142,16 +172,17 @@ def draw_loaders(result: dict[str, Any], where: str) -> Any:
     for axes, form in zip(parts[0], forms, strict=True):
         rates = {row["name"]: row["clips_per_s"] for row in rows if row["form"] == form}
         for place, name in enumerate(names):
-            axes.barh(place, rates.get(name, 0), color=OURS if name == "c2d-fast" else GREY)
+            axes.barh(place, rates.get(name, 0), color=OURS if name in OUR_MAIN else GREY)
             axes.annotate(f"{rates[name]:.0f}" if name in rates else "-", (rates.get(name, 0), place), xytext=(4, -3),
                           textcoords="offset points", fontsize=9)  # fmt: skip
-        axes.set_yticks(range(len(names)), names, fontsize=9)
+        axes.set_yticks(range(len(names)), [f"{name} *" if name in with_index else name for name in names], fontsize=9)
         axes.set_title(form_title(form).replace("`", ""), fontsize=10)
         axes.set_xlabel("clips/s")
         axes.margins(x=0.18)
         axes.spines[["top", "right"]].set_visible(False)
     parts[0][0].invert_yaxis()
-    figure.suptitle(f"Loading clips of 8 frames from H.264 files ({where})", fontsize=11)
+    title = f"Loading clips of 8 frames from H.264 files ({where})"
+    figure.suptitle(f"{title}\n* with an index of the files' frames, made beforehand", fontsize=11)
     figure.tight_layout()
     return figure
 

@@ -6,6 +6,11 @@ NOT_SWEPT = (
     "clips_per_s", "low", "high", "rounds", "gpu_percent", "decoder_percent", "hybrid_share", "missing", "at_s",
 )  # fmt: skip
 """What a sweep's row says beside the values that were chosen."""
+WITHOUT_INDEX = ("none", "manifest (facts)")
+"""What a row has that is told no places of frames in its files (libraries.py)."""
+OUR_MAIN = ("c2d-fast without a packet table", "c2d-fast")
+"""Our loader, as against its own variants: the first is compared with peers without an index, the second with those that have
+one."""
 
 
 def tables(result: dict[str, Any]) -> list[str]:
@@ -31,16 +36,18 @@ def tables(result: dict[str, Any]) -> list[str]:
 
 def loader_lines(result: dict[str, Any]) -> list[str]:
     """Returns loaders by stored form."""
-    settings, forms = result["settings"], list(dict.fromkeys(row["form"] for row in result["loaders"]))
-    cells: dict[str, dict[str, str]] = {}
-    for row in result["loaders"]:
-        text = row.get("missing") or f"{row['clips_per_s']:.1f} ({row['low']:.1f} to {row['high']:.1f})"
-        cells.setdefault(row["name"], {})[row["form"]] = f"missing: {text}" if row.get("missing") else text
+    settings, rows = result["settings"], in_groups(result["loaders"])
+    forms = list(dict.fromkeys(row["form"] for row in result["loaders"]))
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        text = row.get("missing") or f"{row['clips_per_s']:.1f} ({row['low']:.1f} to {row['high']:.1f}){other_frames(row)}"
+        cells.setdefault((row["name"], row["index"]), {})[row["form"]] = f"missing: {text}" if row.get("missing") else text
     lines = [
         f"loaders, clips/s (batches of {settings['batch_size']}, {settings['workers']} processes or threads):",
-        f"  {'':<40} " + " ".join(f"{form:<24}" for form in forms),
+        f"  {'':<40} {'index':<17} " + " ".join(f"{form:<24}" for form in forms),
     ]
-    lines += [f"  {name:<40} " + " ".join(f"{row.get(form, ''):<24}" for form in forms) for name, row in cells.items()]
+    for (name, index), row in cells.items():
+        lines.append(f"  {name:<40} {index:<17} " + " ".join(f"{row.get(form, ''):<24}" for form in forms))
     for name, ratio in ratios(result).items():
         lines.append(f"  {name}: {ratio:.2f}x")
     for form, stages in result.get("stages_ms_per_clip", {}).items():
@@ -48,20 +55,31 @@ def loader_lines(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def in_groups(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the loaders' rows, those without an index first; in both groups ours come first."""
+    return sorted(rows, key=lambda row: (row["index"] not in WITHOUT_INDEX, not row["ours"]))
+
+
+def other_frames(row: dict[str, Any]) -> str:
+    """Returns what is to be said beside a row's figure; nothing where its frames are those that it was asked for."""
+    differ = row.get("frames_differ", 0)
+    return f", {differ} of {row['frames_checked']} frames are others" if differ else ""
+
+
 def ratios(result: dict[str, Any]) -> dict[str, float]:
-    """Returns our loader against the decord baseline, on the same files and across forms."""
+    """Returns our loader against the decord baseline, neither with an index, on the same files and across forms."""
     rates = {(row["name"], row["form"]): row["clips_per_s"] for row in result["loaders"] if "clips_per_s" in row}
-    baseline = next((name for name, _ in rates if name.startswith("decord")), None)
+    baseline = next((name for name, _ in rates if name.startswith("decord ")), None)
     found: dict[str, float] = {}
     if baseline is None or (baseline, "stored") not in rates:
         return found
     base = rates[baseline, "stored"]
     for form in dict.fromkeys(form for _, form in rates):
-        ours = rates.get(("c2d-fast", form))
+        ours = rates.get((OUR_MAIN[0], form))
         if ours:
-            found[f"c2d-fast on {form} against decord on stored"] = ours / base
+            found[f"{OUR_MAIN[0]} on {form} against decord on stored"] = ours / base
             if form != "stored" and (baseline, form) in rates:
-                found[f"c2d-fast on {form} against decord on {form}"] = ours / rates[baseline, form]
+                found[f"{OUR_MAIN[0]} on {form} against decord on {form}"] = ours / rates[baseline, form]
     return found
 
 

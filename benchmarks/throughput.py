@@ -6,7 +6,7 @@
 
 Writes JSON, after everything that it has measured; `python benchmarks/report.py` draws from it. Loaders are measured in turns,
 round after round, on the same clips of the same files, from the page cache; warm-up batches are not counted. Peers that are
-not installed are named: pip install -e '.[bench]'.
+not installed are named: pip install -e '.[bench]'. A row's index is what is prepared for it beforehand, which is not timed.
 """
 
 import argparse
@@ -44,6 +44,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """Parses the flags; what they leave open depends on whether there is a GPU."""
     import torch
+    from libraries import LIBRARIES
 
     gpu = torch.cuda.is_available()
     cpus = len(os.sched_getaffinity(0))
@@ -61,6 +62,14 @@ def parse() -> argparse.Namespace:
     how.add_argument("--precision", choices=("bf16", "fp16", "fp32"))
     how.add_argument("--compile", action=argparse.BooleanOptionalAction)
     how.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True)
+    how.add_argument(
+        "--peer",
+        nargs="+",
+        choices=list(LIBRARIES),
+        default=list(LIBRARIES),
+        metavar="NAME",
+        help=f"only these peers: {', '.join(LIBRARIES)}",
+    )
     how.add_argument("--before", action="store_true", help="also our loader without what makes it fast")
     how.add_argument("--warmup", type=int, default=4 if gpu else 1, help="batches of a loader that are not counted")
     how.add_argument("--steps", type=int, default=20 if gpu else 4, help="batches that are timed in a round")

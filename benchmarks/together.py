@@ -51,7 +51,7 @@ def measure_pipes(
     loaders: dict[Any, dict[str, Any]] = {}  # recipes that draw the same clips share a loader's figures
     for row in result.get("loaders", ()):
         if row["name"] == "c2d-fast" and row["form"] == form.name:
-            figures = {key: value for key, value in row.items() if key not in ("name", "form", "ours")}
+            figures = {key: value for key, value in row.items() if key not in ("name", "form", "ours", "index")}
             loaders[pipes[0].recipe.clip, pipes[0].recipe.crop] = figures
     model_time = ModelTime(setting.device)
     for pipe in pipes:

@@ -20,7 +20,7 @@ ELSEWHERE = {
     r"make test(-all)?": ".ci/run",
     r"make gpu-.*|C2D_REQUIRE_GPU=1 make gpu-check.*": "tests/gpu",
     r"make (docs|release-check)": "tests/test_packaging.py",
-    r"python3 -m venv .*|pip install -e .*": "Makefile",
+    r"python3 -m venv .*|pip install (-e|--no-deps --target) .*": "Makefile",
     r"tensorboard --logdir runs": "tests/reporting/test_board.py",
     r"python benchmarks/throughput.py( --sweep .*)?": "tests/benchmarks/test_benchmarks.py",
     r"python benchmarks/report.py": "tests/benchmarks/test_benchmarks.py",

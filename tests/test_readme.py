@@ -130,30 +130,40 @@ def test_the_tables_of_throughput_are_what_the_benchmark_wrote(monkeypatch):
         for path in (ROOT / "benchmarks/results").glob("throughput-*.json"):
             measured, name = json.loads(path.read_text()), path.stem.removeprefix("throughput-")
             assert report.with_tables(text, name, measured) == text
-            for marks, table in ((name, report.loaders_table(measured)), (f"{name}-recipes", report.recipes_table(measured))):
+            for marks, table in report.marked_tables(name, measured).items():
                 if f"<!-- throughput-{marks}: begin -->" in text:
                     assert table
                     assert table in text
                     shown.add((document.name, marks))
-    assert shown == {("README.md", "cpu"), ("benchmarks.md", "real"), ("benchmarks.md", "cpu-recipes")}
+    assert shown == {("README.md", "cpu"), *(("benchmarks.md", marks) for marks in ("cpu-all", "real-all", "cpu-recipes"))}
     assert result("throughput-cpu")["machine"]["gpu"] is None
 
 
-def test_the_machine_beside_the_tables_is_that_of_the_benchmark():
-    measured = result("throughput-cpu")
-    machine = measured["machine"]
-    shown = {
-        "Python": "python",
-        "PyTorch": "torch",
-        "DALI": "nvidia-dali-cuda120",
-        "PyAV": "av",
-        "OpenCV": "opencv-python-headless",
-    }
-    shown |= {"decord": "decord", "torchcodec": "torchcodec", "SPDL": "spdl-io"}
-    versions = ", ".join(f"{name} {machine[package]}" for name, package in shown.items())
-    line = f"Measured on {measured['date']} on {machine['cpu']}, {machine['cpus']} CPUs, with {versions}."
-    for document in ("README.md", "docs/benchmarks.md"):
-        assert line in " ".join((ROOT / document).read_text().split())
+def test_the_machine_beside_the_tables_is_that_of_the_benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    report = importlib.import_module("report")
+    for name in ("throughput-cpu", "throughput-real"):
+        measured = result(name)
+        line = report.measured_on(measured)
+        machine = measured["machine"]
+        assert line.startswith(f"Measured on {measured['date']} on {machine['cpu']}, {machine['cpus']} CPUs, with Python ")
+        assert {"PyTorch", "DALI", "PyAV", "OpenCV", "decord", "torchcodec", "SPDL"} <= set(re.findall(r" (\w+) \d", line))
+        assert line in (ROOT / "docs/benchmarks.md").read_text()
+    assert report.measured_on(result("throughput-cpu")) in (ROOT / "README.md").read_text()
+
+
+def test_every_loader_says_what_is_prepared_for_it_and_a_faster_peer_is_named(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    in_words, tables = (importlib.import_module(name) for name in ("in_words", "tables"))
+    for name in ("throughput-cpu", "throughput-real"):
+        rows = result(name)["loaders"]
+        assert {row["index"] for row in rows if row["name"] in tables.OUR_MAIN} == {"manifest (facts)", "packet table"}
+        text = in_words.in_words(result(name))
+        for ours in (row for row in rows if row["name"] in tables.OUR_MAIN):
+            is_without = ours["index"] in tables.WITHOUT_INDEX
+            for peer in (row for row in rows if not row["ours"] and row["form"] == ours["form"] and "clips_per_s" in row):
+                if peer["clips_per_s"] > ours["clips_per_s"] and (peer["index"] in tables.WITHOUT_INDEX) == is_without:
+                    assert f"{in_words.short(peer)} ({peer['clips_per_s'] / ours['clips_per_s']:.2f} times its clips" in text
 
 
 def test_the_measured_memory_is_what_the_benchmark_wrote():
