@@ -16,8 +16,10 @@ from rounds import timed
 from stored import Form
 
 from c2d_fast.loading.batch import Batch
+from c2d_fast.loading.clip_loader import ClipLoader
 from c2d_fast.loading.decode import choose_decoder
-from c2d_fast.loading.loader import LoaderOptions, TrainLoader
+from c2d_fast.loading.frame_sampling import Multi
+from c2d_fast.loading.pipelines import LoaderOptions
 from c2d_fast.loading.plan import Sample, TrainPlan
 from c2d_fast.loading.source import ClipSource
 from c2d_fast.manifest.bad_videos import BadVideos
@@ -38,6 +40,8 @@ class Setting:
     workers: int
     decoder_threads: int
     batch_size: int
+    clips_per_decode: int = 1
+    """Clips that are made of one decode of a video."""
     decode_batch: int = 0
     """Clips that are decoded at a time; 0: as many as a batch has."""
     hybrid_share: float | None = None
@@ -76,11 +80,21 @@ def open_loader(pipe: PipeFile, form: Form, setting: Setting, batches: int, seed
         clear_cropping=setting.clear_cropping,
         whole_files=setting.whole_files,
     )
-    loader = TrainLoader(pipe.train_pipe, plan, options, BadVideos(manifest, (0.0, False), "measure with others"))
+    loader = ClipLoader(
+        BadVideos(manifest, (0.0, False), "measure with others"),
+        clip=plan.clip,
+        crop=plan.crop,
+        seed=seed,
+        batch_size=setting.batch_size,
+        rank=0,
+        world_size=1,
+        graph=pipe.train_pipe,
+        options=options,
+    )
     off = mock.patch.object(ClipSource, "crops_on_cpu", new_callable=mock.PropertyMock, return_value=False)
     with off if setting.graph_crops else nullcontext():  # graphs ask while they are built
-        loader.start(0)
-    return itertools.chain.from_iterable(loader.epoch(epoch) for epoch in itertools.count())
+        loader.start()
+    return itertools.chain.from_iterable(itertools.repeat(loader))
 
 
 def _plan(pipe: PipeFile, form: Form, setting: Setting, batches: int, seed: int) -> tuple[Manifest, TrainPlan]:
@@ -89,8 +103,9 @@ def _plan(pipe: PipeFile, form: Form, setting: Setting, batches: int, seed: int)
     copies = -(-batches * setting.batch_size // len(manifest.kept))
     manifest = dataclasses.replace(manifest, kept=np.tile(manifest.kept, copies), broken={})
     videos, recipe = manifest.videos(), pipe.recipe
-    size = setting.batch_size
-    return manifest, TrainPlan(videos=videos, clip=recipe.clip, crop=recipe.crop, seed=seed, batch_size=size, name=form.name)
+    clip = recipe.clip if setting.clips_per_decode == 1 else Multi(setting.clips_per_decode, recipe.clip)
+    size = setting.batch_size // setting.clips_per_decode
+    return manifest, TrainPlan(videos=videos, clip=clip, crop=recipe.crop, seed=seed, batch_size=size, name=form.name)
 
 
 def clips_for_peers(pipe: PipeFile, form: Form, setting: Setting, batches: int, seed: int) -> dict[str, Any]:
