@@ -145,7 +145,7 @@ class ClipLoader:
                 self._loader = TrainLoader(graph or load_pipe(_GRAPHS).train_pipe, self.plan, self.options, self._bad)
             else:
                 one = EvalPlan(**shared, batch_size=1, num_clips=clips)
-                size = min(batch_size, scored_at_a_time(one, self.options.decoder), len(one.videos))
+                size = min(batch_size, scored_at_a_time(one, self.options.decoder))
                 self.plan = dataclasses.replace(one, batch_size=size)
                 graph = graph or load_pipe(_GRAPHS).eval_pipe
                 self._loader = EvalLoader(graph, self.plan, self.options, self._bad, views_per_batch=batch_size)

@@ -177,6 +177,7 @@ def videos_at_a_time(
 
 
 def scored_at_a_time(plan: EvalPlan, decoder: str) -> int:
-    """Returns how many videos may be decoded together that are scored by a plan's clips and crops."""
+    """Returns how many videos may be decoded together that are scored by a plan's clips and crops: not more than a rank has."""
     frames, pixels = plan.num_clips * plan.sampling.num_frames, plan.num_crops * plan.crop.size**2
-    return videos_at_a_time(plan.videos, frames, pixels, decoder=decoder, short_side=plan.short_side)
+    of_rank = -(-len(plan.videos) // plan.world)
+    return min(videos_at_a_time(plan.videos, frames, pixels, decoder=decoder, short_side=plan.short_side), of_rank)
