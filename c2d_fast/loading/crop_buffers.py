@@ -3,6 +3,7 @@
 All frames of a large video's views together would be gigabytes, and each copy of a clip costs a tenth of its decoding.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,40 +47,6 @@ class CropBuffer:
         return np.array(index)
 
 
-class ClipFrames:
-    """Whole frames, of which several clips are cut once all are there."""
-
-    def __init__(self) -> None:
-        self.images: list[NDArray[np.uint8]] = []
-        """uint8 [H, W, 3] each, in the order in which frames were decoded."""
-
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[Any]:
-        """Takes a frame, uint8 [H, W, 3]; returns its index."""
-        self.images.append(image.copy())  # the decoder's own memory is used again
-        return np.array(len(self.images) - 1)
-
-    def cut(
-        self, sample: Sample, order: NDArray[np.intp], size: int, *, short_side: int, scales_first: bool
-    ) -> NDArray[np.uint8]:
-        """Cuts a sample's clips out of the frames: uint8 [clips, T, size, size, 3].
-
-        Args:
-            sample: with its clips.
-            order: the index of each of the sample's frames here.
-            size: as CropBuffer's.
-            short_side: likewise.
-            scales_first: whether frames are scaled first.
-        """
-        images = []
-        for clip, numbers in zip(sample.clips, sample.order, strict=True):
-            scaled = clip.scaled if scales_first else None
-            crops = CropBuffer(len(numbers), clip.boxes, size, flip=clip.flip, short_side=short_side, scaled=scaled)
-            for number in numbers:
-                crops(self.images[order[number]])
-            images.append(crops.images[0])
-        return np.stack(images)
-
-
 class RegionBuffer:
     """The part of each frame that crops need, for whoever cuts them out."""
 
@@ -116,3 +83,25 @@ class RegionBuffer:
 def in_order(images: NDArray[np.uint8], indices: NDArray[np.intp], axis: int) -> NDArray[np.uint8]:
     """Returns images with those at these indices along an axis: themselves, where they stand so."""
     return images if np.array_equal(indices, np.arange(images.shape[axis])) else images.take(indices, axis)
+
+
+def cut_clips(
+    images: Sequence[NDArray[np.uint8]], sample: Sample, size: int, *, short_side: int, scales_first: bool
+) -> NDArray[np.uint8]:
+    """Cuts several clips out of the frames of one decode: uint8 [clips, T, size, size, 3].
+
+    Args:
+        images: the sample's frames in its order, uint8 [H, W, 3] each.
+        sample: with its clips.
+        size: as CropBuffer's.
+        short_side: likewise.
+        scales_first: whether frames are scaled first.
+    """
+    clips = []
+    for clip, numbers in zip(sample.clips, sample.order, strict=True):
+        scaled = clip.scaled if scales_first else None
+        crops = CropBuffer(len(numbers), clip.boxes, size, flip=clip.flip, short_side=short_side, scaled=scaled)
+        for number in numbers:
+            crops(images[number])
+        clips.append(crops.images[0])
+    return np.stack(clips)

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
 from c2d_fast.formats.packet_table import REMEDY, PacketTable, TableError, open_table
-from c2d_fast.loading.crop_buffers import ClipFrames, CropBuffer, RegionBuffer, in_order
+from c2d_fast.loading.crop_buffers import CropBuffer, RegionBuffer, cut_clips, in_order
 from c2d_fast.loading.plan import EvalPlan, Sample, TrainPlan
 from c2d_fast.loading.sample_info import SampleInfo, SingleSample
 from c2d_fast.loading.sample_streams import flip_of, scaled_size_of, turns_of
 from c2d_fast.manifest.videos import Videos
 from c2d_fast.processes import worker_notes, worker_process, worker_stacks
 from c2d_fast.video import storage
-from c2d_fast.video.crops import why_no_opencv
+from c2d_fast.video.crops import scale_frames, why_no_opencv
 from c2d_fast.video.facts import is_cropped
 from c2d_fast.video.file_states import check_unchanged
 from c2d_fast.video.orientation import TRANSPOSED
@@ -213,11 +213,12 @@ class ClipSource:
             order = np.array(decode_images(path, wanted, self.decoder_threads, stored, regions))
             return _Read(in_order(regions.images, order[indices], 0), regions.boxes)
         if sample.clips:
-            frames = ClipFrames()
-            order = np.array(decode_images(path, wanted, self.decoder_threads, stored, frames))
-            scales = self.scales_first
-            images = frames.cut(sample, order, self.crop_size, short_side=self.plan.short_side, scales_first=scales)
-            return _Read(images, sample.boxes)
+            # Frames that all clips need in one size are scaled once, before they are held.
+            sizes = {clip.scaled for clip in sample.clips} if self.scales_first else set()
+            scaled = (lambda image: scale_frames([image], sample.scaled)[0]) if len(sizes) == 1 else (lambda image: image)
+            frames = decode_images(path, wanted, self.decoder_threads, stored, scaled)
+            how: dict[str, Any] = {"short_side": self.plan.short_side, "scales_first": self.scales_first}
+            return _Read(cut_clips(frames, sample, self.crop_size, **how), sample.boxes)
         crops = CropBuffer(
             len(wanted),
             sample.boxes,
