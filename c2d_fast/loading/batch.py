@@ -10,9 +10,10 @@ from torch import Tensor
 Normalization = tuple[Sequence[float], Sequence[float]]
 IMAGENET: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of each channel, RGB, of numbers in 0..1."""
+_TENSORS = ("clip", "label", "index", "valid")
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Lightning sets the fields of a copy where it moves or converts them
 class Batch:
     """Clips on the model's device, with what belongs to each."""
 
@@ -51,11 +52,16 @@ class Batch:
         # In float32 and rounded once: bfloat16 has too few digits for two steps.
         return torch.addcmul(shift, clip.float(), scale).to(dtype or torch.float32)
 
+    def to(self, device: str | torch.device, *, non_blocking: bool = False) -> "Batch":
+        """Returns it with its tensors on a device, as Tensor.to does: itself where they are there already."""
+        tensors = {name: getattr(self, name).to(device, non_blocking=non_blocking) for name in _TENSORS}
+        return self if tensors["clip"] is self.clip else replace(self, **tensors)
+
     def trimmed(self) -> "Batch":
         """Returns the rows that are valid. They stand first, which the host knows without asking a GPU."""
         if self.num_valid == len(self.clip):
             return self
-        tensors = {name: getattr(self, name)[: self.num_valid] for name in ("clip", "label", "index", "valid")}
+        tensors = {name: getattr(self, name)[: self.num_valid] for name in _TENSORS}
         return replace(self, **tensors, path=self.path[: self.num_valid])
 
 

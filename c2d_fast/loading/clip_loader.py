@@ -11,12 +11,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from c2d_fast.errors import EndedError, UserError
+from c2d_fast.errors import UserError
 from c2d_fast.loading import loader_state
 from c2d_fast.loading.batch import Batch
 from c2d_fast.loading.frame_sampling import Sampling, sampling_of
 from c2d_fast.loading.loader import EvalLoader, TrainLoader
-from c2d_fast.loading.loader_arguments import as_arguments, check_arguments
+from c2d_fast.loading.loader_arguments import check_arguments, in_arguments
 from c2d_fast.loading.pipelines import Graph, LoaderOptions
 from c2d_fast.loading.plan import EvalPlan, TrainPlan
 from c2d_fast.loading.rank import rank_and_world
@@ -28,8 +28,7 @@ from c2d_fast.recipe import Clip, Crop, load_pipe
 Transform = Callable[[Tensor], Tensor]  # clips [N, T, C, H, W]
 Videos = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
-_GRAPHS = "k400_8x8"
-"""The shipped pipe file whose graphs are used where none is given: scale, crop, resize, flip."""
+_GRAPHS = "k400_8x8"  # the shipped pipe file whose graphs are used where none is given: scale, crop, resize, flip
 
 
 class ClipLoader:
@@ -117,9 +116,9 @@ class ClipLoader:
         check_arguments(batch_size, clips, train=train, shuffle=shuffle, workers=(workers, num_workers))
         self._rank, self._world = rank_and_world(rank, world_size)
         self._seed, self._transform, self._pads, self._batch_size = seed, transform, pad_last, batch_size
-        self._is_ours = isinstance(videos, BadVideos)  # a command's, which has flags and not arguments
+        self._is_ours, self._num_classes = isinstance(videos, BadVideos), num_classes  # commands have flags, not arguments
         speaks = contextlib.nullcontext() if verbose and not self._rank else contextlib.redirect_stdout(io.StringIO())
-        with self._in_arguments(), speaks:
+        with in_arguments(self._is_ours), speaks:
             if isinstance(videos, BadVideos):
                 self._bad = videos
             else:
@@ -158,6 +157,11 @@ class ClipLoader:
         return self._bad.manifest.listing.classes
 
     @property
+    def num_classes(self) -> int:
+        """Returns how many classes there are: as given, or as many as have names, or up to the largest label."""
+        return self._num_classes or len(self.classes or ()) or max(self._bad.manifest.listing.labels) + 1
+
+    @property
     def num_videos(self) -> int:
         """Returns how many videos are usable."""
         return len(self.plan.videos)
@@ -179,30 +183,31 @@ class ClipLoader:
         return math.ceil(self.plan.num_valid * self.plan.num_views / self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yields the batches of the epoch, from where load_state_dict has put it; then the next epoch's turn has come.
+        """Yields the batches of the epoch, from where load_state_dict has put it; with the last the next epoch's turn has come.
 
         Raises:
             UserError: too many videos are broken, or the graph fails.
             EndedError: workers end again and again, or a storage does not come back.
         """
-        epoch, self._given, self._first = self.current_epoch, self._first, 0
-        batches = self._batches(epoch, self._given)
-        while True:
-            with self._in_arguments():
-                batch = next(batches, None)
-            if batch is None:
-                break
-            batch = self._transformed(batch if self._pads else batch.trimmed(), epoch)
+        epoch, self._given, self._first, is_over = self.current_epoch, self._first, 0, False
+        for padded in self._batches(epoch, self._given):
+            batch = self._transformed(padded if self._pads else padded.trimmed(), epoch)
             self._given += 1
+            if is_over := self._given == len(self):  # trainers that know the length do not ask for more
+                self._end_epoch(epoch)
             yield batch
-        self._given, self.current_epoch = 0, epoch + 1
-        if not self._is_ours and isinstance(self.plan, EvalPlan):
-            self._bad.check_all_scored()
+        if not is_over:
+            self._end_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch comes next; of the one that is next anyway nothing changes, also not the place in it."""
         if epoch != self.current_epoch:
             self.current_epoch, self._given, self._first = epoch, 0, 0
+
+    @property
+    def sampler(self) -> Self:
+        """Returns this, where Lightning looks for set_epoch."""
+        return self
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the place in the run, plain numbers and strings: behind the batch that was given last."""
@@ -217,8 +222,9 @@ class ClipLoader:
         Raises:
             UserError: the state is of other videos, another seed or another kind of loader.
         """
-        self._first = loader_state.first_batch(state, self.plan, self._batch_size * self._world)
-        self.current_epoch, self._given = state["epoch"], self._first
+        first = loader_state.first_batch(state, self.plan, self._batch_size * self._world)
+        epochs, self._first = divmod(first, max(len(self), 1))
+        self.current_epoch, self._given = state["epoch"] + epochs, self._first
         self.exclude(frozenset(state["quarantined"]))
         self._bad.add_known(self._loader.quarantined(), 0)
 
@@ -237,6 +243,7 @@ class ClipLoader:
         yield from self
 
     views = __iter__  # as EvalSource
+    batch_sampler = None  # Lightning asks for it beside sampler
 
     def exclude(self, indices: frozenset[int]) -> None:
         """Replaces videos of training by others, and leaves them out of an evaluation."""
@@ -265,8 +272,14 @@ class ClipLoader:
         self.close()
 
     def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
-        loader = self._loader
-        return loader.batches(epoch, first) if isinstance(loader, TrainLoader) else loader.views(first * self._batch_size)
+        loader, views = self._loader, first * self._batch_size
+        with in_arguments(self._is_ours):
+            yield from loader.batches(epoch, first) if isinstance(loader, TrainLoader) else loader.views(views)
+
+    def _end_epoch(self, epoch: int) -> None:
+        self._given, self.current_epoch = 0, epoch + 1
+        if not self._is_ours and isinstance(self.plan, EvalPlan):
+            self._bad.check_all_scored()
 
     def _transformed(self, batch: Batch, epoch: int) -> Batch:
         if self._transform is None:
@@ -280,18 +293,6 @@ class ClipLoader:
         except BaseException:  # the user's own, and theirs to see: nothing is left running behind it
             self.close()
             raise
-
-    @contextlib.contextmanager
-    def _in_arguments(self) -> Iterator[None]:
-        """Says in errors what is a flag of the commands as an argument, but to the commands."""
-        try:
-            yield
-        except UserError as error:
-            raise error if self._is_ours else as_arguments(error) from error.__cause__
-        except EndedError as error:
-            raise (
-                error if self._is_ours else EndedError(str(as_arguments(UserError(str(error)))), error.exit_code)
-            ) from error.__cause__
 
     @property
     def _train_plan(self) -> TrainPlan:

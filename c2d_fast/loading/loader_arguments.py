@@ -1,8 +1,10 @@
 """The arguments of a ClipLoader: what they must be, and errors in their words."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from c2d_fast.errors import UserError
+from c2d_fast.errors import EndedError, UserError
 
 
 def check_arguments(
@@ -40,6 +42,21 @@ def as_arguments(error: UserError) -> UserError:
     text = str(error).replace(" of the pipe file", "")
     text = re.sub(r"--([a-z][a-z-]*) (?!or\b)([\w.]+)", lambda match: f'{_name(match[1])}="{match[2]}"', text)
     return UserError(re.sub(r"--([a-z][a-z-]*)", lambda match: _name(match[1]), text))
+
+
+@contextmanager
+def in_arguments(is_command: bool) -> Iterator[None]:
+    """Says in errors what is a flag of the commands as an argument, but to the commands."""
+    try:
+        yield
+    except UserError as error:
+        if is_command:
+            raise
+        raise as_arguments(error) from error.__cause__
+    except EndedError as error:
+        if is_command:
+            raise
+        raise EndedError(str(as_arguments(UserError(str(error)))), error.exit_code) from error.__cause__
 
 
 def _name(flag: str) -> str:
