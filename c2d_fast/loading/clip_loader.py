@@ -148,8 +148,8 @@ class ClipLoader:
                 self.plan = dataclasses.replace(one, batch_size=size)
                 graph = graph or load_pipe(_GRAPHS).eval_pipe
                 self._loader = EvalLoader(graph, self.plan, self.options, self._bad, views_per_batch=batch_size)
-        self.current_epoch = 0  # that is read next, or now
-        self._given, self._first = 0, 0  # batches of that epoch that were given; the one that iterating begins with
+        # The epoch that is read now, or next; its batches that were given; the one that iterating begins with.
+        self.current_epoch, self._given, self._first = 0, 0, 0
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -183,25 +183,27 @@ class ClipLoader:
         return math.ceil(self.plan.num_valid * self.plan.num_views / self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yields the batches of the epoch, from where load_state_dict has put it; with the last the next epoch's turn has come.
+        """Yields the batches of the epoch, from where load_state_dict has put it; then the next epoch's turn has come.
 
         Raises:
             UserError: too many videos are broken, or the graph fails.
             EndedError: workers end again and again, or a storage does not come back.
         """
-        epoch, self._given, self._first, is_over = self.current_epoch, self._first, 0, False
+        if self._given and not self._first and self._given == len(self):  # by one who knows the length, and asked for no more
+            self.current_epoch += 1
+        epoch, self._given, self._first = self.current_epoch, self._first, 0
         for padded in self._batches(epoch, self._given):
             batch = self._transformed(padded if self._pads else padded.trimmed(), epoch)
             self._given += 1
-            if is_over := self._given == len(self):  # trainers that know the length do not ask for more
-                self._end_epoch(epoch)
+            if self._given == len(self):
+                self._check_end()
             yield batch
-        if not is_over:
-            self._end_epoch(epoch)
+        self._check_end()
+        self._given, self.current_epoch = 0, epoch + 1
 
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch comes next; of the one that is next anyway nothing changes, also not the place in it."""
-        if epoch != self.current_epoch:
+        if epoch != self.current_epoch or (self._given == len(self) and not self._first):
             self.current_epoch, self._given, self._first = epoch, 0, 0
 
     @property
@@ -222,9 +224,8 @@ class ClipLoader:
         Raises:
             UserError: the state is of other videos, another seed or another kind of loader.
         """
-        first = loader_state.first_batch(state, self.plan, self._batch_size * self._world)
-        epochs, self._first = divmod(first, max(len(self), 1))
-        self.current_epoch, self._given = state["epoch"] + epochs, self._first
+        self._first = loader_state.first_batch(state, self.plan, self._batch_size * self._world)
+        self.current_epoch, self._given = state["epoch"], self._first
         self.exclude(frozenset(state["quarantined"]))
         self._bad.add_known(self._loader.quarantined(), 0)
 
@@ -239,7 +240,7 @@ class ClipLoader:
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yields the batches of an epoch of training from a step on (as TrainSource)."""
-        self.current_epoch, self._first = epoch, first_step * self._train_plan.accumulate
+        self.current_epoch, self._given, self._first = epoch, 0, first_step * self._train_plan.accumulate
         yield from self
 
     views = __iter__  # as EvalSource
@@ -276,17 +277,15 @@ class ClipLoader:
         with in_arguments(self._is_ours):
             yield from loader.batches(epoch, first) if isinstance(loader, TrainLoader) else loader.views(views)
 
-    def _end_epoch(self, epoch: int) -> None:
-        self._given, self.current_epoch = 0, epoch + 1
+    def _check_end(self) -> None:
         if not self._is_ours and isinstance(self.plan, EvalPlan):
             self._bad.check_all_scored()
 
     def _transformed(self, batch: Batch, epoch: int) -> Batch:
         if self._transform is None:
             return batch
-        device = batch.clip.device
         try:
-            with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            with torch.random.fork_rng([batch.clip.device] if batch.clip.is_cuda else []):
                 torch.manual_seed(loader_state.transform_seed(self._seed, epoch, self._given, self._rank))
                 clip = self._transform(batch.clip.movedim(-1, 2))
                 return dataclasses.replace(batch, clip=clip.movedim(2, -1))

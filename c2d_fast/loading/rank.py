@@ -22,6 +22,8 @@ def rank_and_world(rank: int | None, world_size: int | None) -> tuple[int, int]:
     if rank is None or world_size is None:
         if dist.is_available() and dist.is_initialized():
             return dist.get_rank(), dist.get_world_size()
+        if "RANK" not in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":  # Lightning's processes, before it begins
+            raise UserError("WORLD_SIZE is set, and RANK is not: make the loader once torch.distributed is initialized")
         try:
             rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         except ValueError as error:
