@@ -11,7 +11,7 @@ from c2d_fast import errors
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "c2d_fast"
-CODE = ("c2d_fast", "dali_pipes", "benchmarks", "tools")
+CODE = ("c2d_fast", "dali_pipes", "benchmarks", "examples", "tools")
 
 
 def dotted(path):

@@ -55,7 +55,8 @@ def test_the_archives_hold_what_they_must_and_no_more(archives):
         metadata = archive.read(f"c2d_fast-{c2d_fast.__version__}.dist-info/METADATA").decode()
     needs = re.findall(r"^Requires-Dist: (\S+?)[><=;\s].*?(?:extra == [\"'](\w+)[\"'])?$", metadata, re.MULTILINE)
     assert {extra for name, extra in needs if name.startswith("onnx")} == {"export"}
-    assert {"bench", "export", "docs", "test"} <= set(re.findall(r"^Provides-Extra: (\w+)$", metadata, re.MULTILINE))
+    extras = set(re.findall(r"^Provides-Extra: (\w+)$", metadata, re.MULTILINE))
+    assert {"bench", "docs", "examples", "export", "test"} <= extras
 
 
 @pytest.mark.parametrize(
