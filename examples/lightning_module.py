@@ -29,7 +29,7 @@ class Classifier(LightningModule):
 
     def validation_step(self, batch, _):
         right = self.model(batch.as_NCTHW(normalize=True)).argmax(1) == batch.label
-        self.log("accuracy", right.float().mean(), prog_bar=True, batch_size=batch.num_valid)
+        self.log("accuracy", right.float().mean(), prog_bar=True, batch_size=batch.num_valid, sync_dist=True)
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9)

@@ -12,7 +12,7 @@ from c2d_fast.prepare.transcode import DEFAULT_GOP
 from c2d_fast.recipe import load_pipe, shipped_pipes
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("dali_pipes/*")]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("dali_pipes/*"), *ROOT.glob("examples/*")]
 PAGES = [path for path in DOCUMENTS if path.suffix == ".md"]
 
 
