@@ -24,6 +24,7 @@ ELSEWHERE = {
     r"tensorboard --logdir runs": "tests/reporting/test_board.py",
     r"python benchmarks/throughput.py( --sweep .*)?": "tests/benchmarks/test_benchmarks.py",
     r"python benchmarks/report.py": "tests/benchmarks/test_benchmarks.py",
+    r"python -m c2d_fast.prepare scan --list train.txt --out train.npz": "tests/test_docs_python.py",
 }
 """Commands that take too long here, or change more than a test should -> what runs them."""
 

@@ -63,7 +63,7 @@ class ClipLoader:
         num_classes: int | None = None,
         video_name: str | None = None,
         allow_missing: bool = False,
-        max_bad_videos: str = "1%",
+        max_bad_videos: str | int = "1%",
         device: str | torch.device | None = None,
         decoder: str = "auto",
         workers: int | None = None,
@@ -81,26 +81,26 @@ class ClipLoader:
             videos: a list of any shape of docs/lists.md, or a manifest (python -m c2d_fast.prepare scan), by its path; a folder
                 of class folders; or the paths of videos, with their labels. The commands give what they have looked up.
             batch_size: clips in a batch of this rank. Several clips of one decode (Multi) count each.
-            clip: which frames: Dense(num_frames, interval) (a recipe's Clip is the same), Uniform(num_segments),
-                Multi(num_clips, clip) or Frames(function).
+            clip: which frames: Dense(num_frames, interval) or Clip, Uniform(num_segments), Multi(num_clips, clip), or Frames.
             crop: which part of them, see recipe.Crop.
-            train: False: every video once in the list's order, in the middle; with Multi that many clips spread over it,
-                each in the crop's views, crop-major.
+            train: False: every video once, in the list's order; Multi's clips lie spread over it, in all views, crop-major.
             seed: of all that is drawn.
             shuffle: the order of training; None: as train. Evaluation is never shuffled.
-            drop_last: leave out what is no whole global batch; None: as train. False in training: the last batch is smaller,
-                and as large on each rank (some videos come twice for that).
+            drop_last: leave out what is no whole global batch; None: as train. False: training's last is as small on each rank.
             pad_last: fill that batch up to batch_size with rows that are not valid: a compiled model sees one shape.
             accumulate: batches of each rank that make up a step.
             labels: of paths, one each: numbers, or names, which are numbered in alphabetical order; None: -1.
             root: the folder that relative paths are below; None: the list's own, or the current one.
-            num_classes, video_name, allow_missing: as the commands' flags.
+            num_classes: labels must be below it.
+            video_name: of files, where a list gives ids, e.g. `{id}.avi`.
+            allow_missing: leave missing files out, in evaluation broken ones, too.
             max_bad_videos: broken training videos that are borne, a number or per cent of the list.
             device: where batches are made; None: the current CUDA GPU, or the CPU where there is none.
             decoder: auto, nvdec, dali, ffmpeg or hybrid (docs/decoders.md).
-            workers, num_workers: processes that read, by either name; None: by the machine.
-            rank, world_size: of the processes that share the list; None: torch.distributed's, where it is initialized, or
-                RANK's and WORLD_SIZE's.
+            workers: processes that read; None: by the machine.
+            num_workers: the same, by torch's name.
+            rank: of this process; None: torch.distributed's, where it is initialized, or RANK's.
+            world_size: ranks that share the list; None: likewise, or WORLD_SIZE's.
             transform: is given each batch's clips as [N, T, C, H, W], on the device (as torchvision's v2 takes videos), and
                 returns them so. torch's generators are seeded for it from (seed, epoch, batch, rank).
             graph: a DALI graph of your own, made with @pipeline_def as in pipe files (dali_pipes/README.md): in training a

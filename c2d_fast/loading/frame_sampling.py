@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast.loading import sampler
-from c2d_fast.processes.spawning import needs_main
+from c2d_fast.processes.spawning import has_guard, needs_main
 from c2d_fast.recipe import Clip
 
 FrameNumbers = NDArray[np.int64]
@@ -147,13 +147,20 @@ class Frames:
     num_clips: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
-        main = sys.modules["__main__"]
         try:
             pickled = pickle.dumps(self.choose)
         except Exception as error:  # pickle raises many kinds
             raise ValueError(f"{self._name}: cannot be sent to worker processes ({error}); {_PLACE}") from error
-        if needs_main(pickled) and not hasattr(main, "__file__"):
+        if not needs_main(pickled):
+            return
+        script = getattr(sys.modules["__main__"], "__file__", None)
+        if script is None:
             raise ValueError(f"{self._name}: worker processes cannot import what is typed into an interpreter; {_PLACE}")
+        if not has_guard(script):
+            raise ValueError(
+                f"{self._name}: stands in {script}, which worker processes import, and would run: begin what it does with "
+                'if __name__ == "__main__": or give a function of another file'
+            )
 
     @property
     def _name(self) -> str:

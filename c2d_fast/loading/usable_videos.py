@@ -16,7 +16,7 @@ Label = int | str
 NO_LABEL = -1
 
 
-def usable_videos(listing: Listing, *, train: bool, allow_missing: bool, max_bad_videos: str) -> BadVideos:
+def usable_videos(listing: Listing, *, train: bool, allow_missing: bool, max_bad_videos: str | int) -> BadVideos:
     """Looks each video of a list up, and leaves broken ones out as the commands do.
 
     Args:
@@ -30,7 +30,7 @@ def usable_videos(listing: Listing, *, train: bool, allow_missing: bool, max_bad
     """
     manifest = read_manifest(listing, allow_missing=allow_missing, jobs=min(2 * len(os.sched_getaffinity(0)), 64))
     if train:
-        bad = BadVideos(manifest, parse_limit(max_bad_videos), "mend or remove them, or raise max_bad_videos")
+        bad = BadVideos(manifest, parse_limit(str(max_bad_videos)), "mend or remove them, or raise max_bad_videos")
     else:
         limit = (100.0, True) if allow_missing else (0.0, False)
         bad = BadVideos(manifest, limit, "mend or remove them, or read the others with allow_missing=True", check_at_end=True)

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import spawn
+from pathlib import Path
 from typing import Any
 
 _LOCK = threading.Lock()
@@ -36,3 +37,11 @@ def without_main() -> Iterator[None]:
 def needs_main(pickled: bytes) -> bool:
     """Says whether something that was pickled names what stands in the script."""
     return b"__main__" in pickled
+
+
+def has_guard(script: str) -> bool:
+    """Says whether a script looks as if it did nothing when another process imports it: it asks for its name."""
+    try:
+        return "__name__" in Path(script).read_text(errors="replace")
+    except OSError:  # whatever it is, it may be none that is run
+        return True

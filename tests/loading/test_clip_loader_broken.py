@@ -40,7 +40,7 @@ def test_a_broken_file_is_left_out_up_to_the_limit(listed):
     with open_loader(listed) as loader:
         assert loader.num_videos == 6
     with pytest.raises(UserError, match=r"2 of the 8 videos .*; the limit is 1: mend or remove them, or raise max_bad_videos"):
-        open_loader(listed, max_bad_videos="1")
+        open_loader(listed, max_bad_videos=1)
     with pytest.raises(UserError, match=r"the limit is 0: mend or remove them, or read the others with allow_missing"):
         open_loader(listed, train=False)
 

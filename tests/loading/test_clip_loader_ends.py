@@ -178,3 +178,12 @@ def test_a_function_of_the_script_reaches_the_workers(ten_videos, tmp_path):
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=120)
     assert done.stdout.splitlines()[-1] == "shapes (4, 2, 32, 32, 3) (4, 2, 32, 32, 3)", done.stderr
+
+
+def test_a_function_of_a_script_without_a_guard_is_refused_at_once(tmp_path):
+    """Each worker would run the script, and end."""
+    script = tmp_path / "script.py"
+    script.write_text("from c2d_fast import Frames\ndef first(n, rng):\n    return [0]\nFrames(first)\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=60)
+    message = f"ValueError: Frames(first): stands in {script}, which worker processes import, and would run: begin what it does"
+    assert message in done.stderr.splitlines()[-1]
