@@ -53,6 +53,8 @@ def main() -> None:
     for name, result in results.items():
         for path in draw(result, args.plots, name):
             print(f"drawn: {path}")
+    if args.readme and not args.results:
+        write_several_clips()
     for document in DOCUMENTS if args.readme else ():
         before = text = document.read_text()
         for name, result in results.items():
@@ -60,6 +62,14 @@ def main() -> None:
         if text != before:
             document.write_text(text)
             print(f"written: {document}")
+
+
+def write_several_clips() -> None:
+    """Puts what several clips of a decode cost into the loader's guide."""
+    from several_clips import RESULT, table
+
+    guide = HERE.parent / "docs" / "loader.md"
+    guide.write_text(between_marks(guide.read_text(), "repeated-augmentation", table(json.loads(RESULT.read_text()))))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -139,7 +149,12 @@ def marked_tables(name: str, result: dict[str, Any]) -> dict[str, str]:
 
 def with_table(text: str, name: str, table: str) -> str:
     """Puts a table between the marks that a text has for it; a text without such marks stays as it is."""
-    begin, end = f"<!-- throughput-{name}: begin -->", f"<!-- throughput-{name}: end -->"
+    return between_marks(text, f"throughput-{name}", table)
+
+
+def between_marks(text: str, name: str, table: str) -> str:
+    """Puts a table between the marks of a name."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     return re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: f"{begin}\n{table}\n{end}", text, flags=re.DOTALL)
 
 

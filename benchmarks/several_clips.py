@@ -12,10 +12,12 @@ import argparse
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from machine import describe_machine
 from measure import Setting, chosen_decoder, loader_round
+from report import form_title
 from result_file import write_result
 from rounds import Rounds
 from stored import make_forms
@@ -25,6 +27,25 @@ from c2d_fast.recipe import load_pipe
 
 FORMAT = "c2d_fast.benchmark.several_clips/1"
 HERE = Path(__file__).parent
+RESULT = HERE / "results" / "several-clips-cpu.json"
+"""What docs/loader.md shows."""
+
+
+def table(result: dict[str, Any]) -> str:
+    """Returns the figures as a table of Markdown, and what they were measured on."""
+    forms = dict.fromkeys(row["form"] for row in result["rows"])
+    rates = {(row["form"], row["clips_per_decode"]): row for row in result["rows"]}
+    lines = [f"| clips of a decode | {' | '.join(map(form_title, forms))} |", "|---|" + "---|" * len(forms)]
+    for clips in dict.fromkeys(row["clips_per_decode"] for row in result["rows"]):
+        cells = [
+            f"{rates[form, clips]['clips_per_s']:.1f} ({rates[form, clips]['times_one_clip']:.2f} times)" for form in forms
+        ]
+        lines.append(f"| {clips} | {' | '.join(cells)} |")
+    machine = result["machine"]
+    where = machine["gpu"] or f"{machine['cpu']}, {machine['cpus']} CPUs"
+    decoders = " and ".join(dict.fromkeys(row["decoder"] for row in result["rows"]))
+    settings = f"clips of `{result['pipe']}` by {decoders}, batches of {result['settings']['batch_size']}"
+    return "\n".join([*lines, "", f"Measured on {result['date']} on {where}: {settings}, medians of rounds in turns."])
 
 
 def main() -> None:

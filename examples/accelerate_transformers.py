@@ -29,12 +29,12 @@ if __name__ == "__main__":
         accelerator.load_state(args.resume)
     for epoch in range(train.current_epoch, args.epochs):
         for batch in train:  # [N, T, C, H, W] is what the model takes
-            loss = model.train()(batch.as_NCTHW(normalize=True).transpose(1, 2), labels=batch.label).loss
+            loss = model.train()(batch.as_NTCHW(normalize=True), labels=batch.label).loss
             optimizer.zero_grad()
             accelerator.backward(loss)
             optimizer.step()
         with torch.inference_mode():
-            pairs = [(model.eval()(b.as_NCTHW(normalize=True).transpose(1, 2)).logits.argmax(1), b.label) for b in val]
+            pairs = [(model.eval()(b.as_NTCHW(normalize=True)).logits.argmax(1), b.label) for b in val]
         right = accelerator.reduce(sum((guess == label).sum() for guess, label in pairs))
         accelerator.print(f"epoch {epoch}: loss {loss:.4f}, validation accuracy {right / val.num_videos:.1%}")
         accelerator.save_state(args.out)

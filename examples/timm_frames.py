@@ -12,7 +12,7 @@ from c2d_fast import ClipLoader, Crop, Uniform
 
 
 def logits_of(model, batch, mean, std):
-    frames = batch.as_NCTHW(normalize=(mean, std)).transpose(1, 2)  # [N, T, C, H, W]
+    frames = batch.as_NTCHW(normalize=(mean, std))  # [N, T, C, H, W]
     return model(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).mean(1)
 
 

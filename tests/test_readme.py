@@ -121,6 +121,15 @@ def test_the_measured_speed_of_scan_and_start_is_what_the_benchmarks_wrote():
     assert small in text
 
 
+def test_the_table_of_several_clips_is_what_the_benchmark_wrote(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    module = importlib.import_module("several_clips")
+    text, measured = (ROOT / "docs/loader.md").read_text(), json.loads(module.RESULT.read_text())
+    assert f"<!-- repeated-augmentation: begin -->\n{module.table(measured)}\n<!-- repeated-augmentation: end -->" in text
+    assert [row["clips_per_decode"] for row in measured["rows"]] == [1, 2, 4] * 2
+    assert len(measured["rows"][0]["rounds"]) >= 5
+
+
 def test_the_tables_of_throughput_are_what_the_benchmark_wrote(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     report = importlib.import_module("report")

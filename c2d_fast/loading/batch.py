@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, Protocol
 
 import torch
@@ -11,6 +12,16 @@ Normalization = tuple[Sequence[float], Sequence[float]]
 IMAGENET: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of each channel, RGB, of numbers in 0..1."""
 _TENSORS = ("clip", "label", "index", "valid")
+
+
+@lru_cache(maxsize=8)  # made once: a copy to a GPU from ordinary memory is waited for
+def _shift_and_scale(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Returns what makes (x / 255 - mean) / std of x: float32 [1, C, 1, 1, 1] each, on a device."""
+    with torch.inference_mode(False):  # a first call within it would make tensors that autograd refuses later
+        deviations = torch.tensor(std)
+        parts = (-torch.tensor(mean) / deviations, 1 / (255 * deviations))
+        shift, scale = (part.view(1, -1, 1, 1, 1).to(device) for part in parts)
+    return shift, scale
 
 
 @dataclass  # not frozen: Lightning sets the fields of a copy where it moves or converts them
@@ -46,11 +57,15 @@ class Batch:
         if not normalize:
             return clip if dtype is None else clip.to(dtype)
         mean, std = normalize if isinstance(normalize, tuple) else IMAGENET
-        shape = (1, -1, 1, 1, 1)
-        scale = 1 / (255 * torch.tensor(std, device=clip.device)).view(shape)
-        shift = (-torch.tensor(mean, device=clip.device) / torch.tensor(std, device=clip.device)).view(shape)
+        shift, scale = _shift_and_scale(tuple(mean), tuple(std), clip.device)
         # In float32 and rounded once: bfloat16 has too few digits for two steps.
         return torch.addcmul(shift, clip.float(), scale).to(dtype or torch.float32)
+
+    def as_NTCHW(  # noqa: N802
+        self, dtype: torch.dtype | None = None, normalize: Literal[False, True] | Normalization = False
+    ) -> Tensor:
+        """Returns the clips as [N, T, C, H, W], for transformers' video models and for models of single frames; as as_NCTHW."""
+        return self.as_NCTHW(dtype, normalize).transpose(1, 2)
 
     def to(self, device: str | torch.device, *, non_blocking: bool = False) -> "Batch":
         """Returns it with its tensors on a device, as Tensor.to does: itself where they are there already."""

@@ -61,6 +61,7 @@ class ClipLoader:
         labels: Sequence[Label] | None = None,
         root: str | os.PathLike[str] | None = None,
         num_classes: int | None = None,
+        classes: Sequence[str] | None = None,
         video_name: str | None = None,
         allow_missing: bool = False,
         max_bad_videos: str | int = "1%",
@@ -91,6 +92,7 @@ class ClipLoader:
             accumulate: batches of each rank that make up a step.
             labels: of paths, one each: numbers, or names, which are numbered in alphabetical order; None: -1.
             root: the folder that relative paths are below; None: the list's own, or the current one.
+            classes: the classes' names in the order of their labels, as a label map; None: see labels.
             num_classes: labels must be below it.
             video_name: of files, where a list gives ids, e.g. `{id}.avi`.
             allow_missing: leave missing files out, in evaluation broken ones, too.
@@ -113,7 +115,7 @@ class ClipLoader:
         """
         sampling = sampling_of(clip)
         clips, drop_last = sampling.num_clips, train if drop_last is None else drop_last
-        check_arguments(batch_size, clips, train=train, shuffle=shuffle, workers=(workers, num_workers))
+        num_workers = check_arguments(batch_size, clips, train, shuffle, accumulate, (workers, num_workers))
         self._rank, self._world = rank_and_world(rank, world_size)
         self._seed, self._transform, self._pads, self._batch_size = seed, transform, pad_last, batch_size
         self._is_ours, self._num_classes = isinstance(videos, BadVideos), num_classes  # commands have flags, not arguments
@@ -122,11 +124,9 @@ class ClipLoader:
             if isinstance(videos, BadVideos):
                 self._bad = videos
             else:
-                listing = open_listing(videos, labels, root=root, num_classes=num_classes, video_name=video_name)
+                listing = open_listing(videos, labels, root, num_classes, classes, video_name)
                 self._bad = usable_videos(listing, train=train, allow_missing=allow_missing, max_bad_videos=max_bad_videos)
-            self.options = options or choose_options(
-                self._bad, device, decoder, workers or num_workers or 0, sampling, crop, batch_size=batch_size
-            )
+            self.options = options or choose_options(self._bad, device, decoder, num_workers, sampling, crop, batch_size)
             shared: dict[str, Any] = {"videos": self._bad.manifest.videos(), "clip": sampling, "crop": crop}
             shared |= {"rank": self._rank, "world": self._world}
             self.plan: TrainPlan | EvalPlan

@@ -10,18 +10,19 @@ from c2d_fast.errors import EndedError, UserError
 def check_arguments(
     batch_size: int,
     clips: int,
-    *,
     train: bool,
     shuffle: bool | None,
+    accumulate: int,
     workers: tuple[int | None, int | None],
-) -> None:
-    """Compares arguments with each other.
+) -> int:
+    """Compares arguments with each other; returns the number of workers, 0 where it is left open.
 
     Args:
         batch_size: of a rank.
         clips: of one decode.
         train: as given.
         shuffle: as given.
+        accumulate: as given.
         workers: workers and num_workers as given.
 
     Raises:
@@ -35,6 +36,9 @@ def check_arguments(
         raise UserError(f"batch_size={batch_size}: must be {clips} or a multiple of it, for {clips} clips of each decode")
     if shuffle and not train:
         raise UserError("shuffle=True: evaluation reads the list in its order; leave it out, or take train=True")
+    if accumulate != 1 and not train:
+        raise UserError(f"accumulate={accumulate}: is of training; leave it out, or take train=True")
+    return workers[0] or workers[1] or 0
 
 
 def as_arguments(error: UserError) -> UserError:

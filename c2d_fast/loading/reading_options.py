@@ -111,7 +111,6 @@ def choose_options(
     workers: int,
     sampling: Sampling,
     crop: Crop,
-    *,
     batch_size: int,
 ) -> LoaderOptions:
     """Chooses how a list is read by a process that is not one of the commands, and says so in a line.

@@ -41,9 +41,9 @@ def usable_videos(listing: Listing, *, train: bool, allow_missing: bool, max_bad
 def open_listing(
     videos: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     labels: Sequence[Label] | None,
-    *,
     root: str | os.PathLike[str] | None,
     num_classes: int | None,
+    classes: Sequence[str] | None,
     video_name: str | None,
 ) -> Listing:
     """Reads a list of any shape (a manifest, too), or makes one of paths.
@@ -53,6 +53,7 @@ def open_listing(
         labels: of the paths, one each; a list has its own.
         root: the folder that relative paths are below; None: the list's folder, or for paths the current one.
         num_classes: that labels must be below; None: any will do.
+        classes: the classes' names in the order of their labels; None: those of names are numbered in alphabetical order.
         video_name: as in read_list.
 
     Raises:
@@ -64,7 +65,9 @@ def open_listing(
                 f"labels: the list {os.fspath(videos)} has labels of its own; leave them out, or give the videos' paths"
             )
         path = Path(videos)
-        return read_list(path, None if root is None else Path(root), num_classes, video_name=video_name)
+        given = None if classes is None else tuple(classes)
+        place = None if root is None else Path(root)
+        return read_list(path, place, len(given) if given else num_classes, classes=given, video_name=video_name)
     paths = [os.fspath(path) for path in videos]
     if not paths:
         raise UserError("videos: there are none; give a list's path, or paths of videos")
@@ -72,7 +75,7 @@ def open_listing(
         labels = [NO_LABEL] * len(paths)
     elif len(labels) != len(paths):
         raise UserError(f"labels: there are {len(labels)} for {len(paths)} videos; give each video one")
-    numbers, classes = _numbers(labels, num_classes)
+    numbers, names = _numbers(labels, num_classes, classes)
     text = "".join(f"{path} {label}\n" for path, label in zip(paths, numbers, strict=True))
     return Listing(
         path=Path("videos"),
@@ -81,18 +84,25 @@ def open_listing(
         labels=numbers,
         lines=(0,) * len(paths),
         sha256=hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest(),
-        classes=classes,
+        classes=names,
     )
 
 
-def _numbers(labels: Sequence[Label], num_classes: int | None) -> tuple[tuple[int, ...], tuple[str, ...] | None]:
+def _numbers(
+    labels: Sequence[Label], num_classes: int | None, classes: Sequence[str] | None
+) -> tuple[tuple[int, ...], tuple[str, ...] | None]:
+    """Returns labels as numbers, and the classes' names where they are known."""
+    names = None if classes is None else tuple(classes)
     if all(isinstance(label, str) for label in labels):
-        classes = sorted_classes(str(label) for label in labels)
-        by_name = {class_key(name): number for number, name in enumerate(classes)}
+        names = names or sorted_classes(str(label) for label in labels)
+        by_name = {class_key(name): number for number, name in enumerate(names)}
+        if unknown := next((label for label in labels if class_key(str(label)) not in by_name), None):
+            raise UserError(f"labels: class {unknown!r} is not among the {len(by_name)} of classes; correct either")
         numbers = tuple(by_name[class_key(str(label))] for label in labels)
     else:
-        classes, numbers = None, tuple(int(label) for label in labels)
+        numbers = tuple(int(label) for label in labels)
+    num_classes = len(names) if names else num_classes
     for position, number in enumerate(numbers):
         if number < NO_LABEL or (num_classes is not None and number >= num_classes):
             raise UserError(f"labels[{position}]: {number} must be 0 to {(num_classes or 2**31) - 1}, or {NO_LABEL} for none")
-    return numbers, classes
+    return numbers, names

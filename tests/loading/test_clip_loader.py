@@ -10,6 +10,7 @@ from clip_loaders import SMALL, digests, paths_of
 from media import make_dataset, read_number
 
 from c2d_fast import Clip, ClipLoader, Crop, Dense
+from c2d_fast.errors import UserError
 from c2d_fast.loading import sampler
 from c2d_fast.loading.pipelines import LoaderOptions
 
@@ -51,6 +52,19 @@ def test_as_ncthw_is_a_view_and_normalizes_as_torchvision(ten_videos):
     assert half.dtype == torch.bfloat16
     assert half.is_contiguous(memory_format=torch.channels_last_3d)
     assert torch.allclose(half.float(), batch.as_NCTHW(normalize=True), atol=0.01)
+    assert torch.equal(batch.as_NTCHW(), view.transpose(1, 2))
+    assert torch.equal(batch.as_NTCHW(normalize=True), batch.as_NCTHW(normalize=True).transpose(1, 2))
+
+
+def test_what_normalizes_is_no_inference_tensor(ten_videos):
+    """Whoever evaluates first may train afterwards."""
+    loader = ClipLoader(ten_videos, clip=Dense(4, 3), batch_size=4, **SMALL)
+    how = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))  # of this test alone
+    with torch.inference_mode():
+        next(iter(loader)).as_NCTHW(normalize=how)
+    weight = torch.ones(1, requires_grad=True)
+    (next(iter(loader)).as_NCTHW(normalize=how) * weight).sum().backward()
+    assert weight.grad is not None
 
 
 def test_paths_with_labels_by_number_and_by_name(ten_videos):
@@ -69,6 +83,18 @@ def test_paths_with_labels_by_number_and_by_name(ten_videos):
     below = [os.path.relpath(path, ten_videos.parent) for path in paths]
     without = ClipLoader(below, root=ten_videos.parent, clip=Dense(4, 3), batch_size=10, train=False, **SMALL)
     assert next(iter(without)).label.tolist() == [-1] * 10
+
+
+def test_classes_give_names_their_numbers(ten_videos):
+    paths, labels = paths_of(ten_videos)
+    names, how = ["dog" if label else "cat" for label in labels], {"clip": Dense(4, 3), "batch_size": 4} | SMALL
+    assert ClipLoader(paths, labels=names, **how).plan.videos.labels.tolist() == labels
+    turned = ClipLoader(paths, labels=names, classes=["dog", "Cat", "bird"], **how)
+    assert turned.plan.videos.labels.tolist() == [1 - label for label in labels]
+    assert (turned.classes, turned.num_classes) == (("dog", "Cat", "bird"), 3)
+    assert ClipLoader(ten_videos, classes=["a", "b"], **how).classes == ("a", "b")
+    with pytest.raises(UserError, match=r"labels: class 'cat' is not among the 2 of classes"):
+        ClipLoader(paths, labels=names, classes=["dog", "bird"], **how)
 
 
 def test_a_manifest_and_a_folder_of_classes(tmp_path, run_command):

@@ -92,6 +92,8 @@ def test_an_exception_of_a_strategy_shows_its_own_traceback(ten_videos):
         ({"workers": 1, "num_workers": 2}, "workers=1, num_workers=2: are the same thing"),
         ({"workers": -1}, "workers=-1: must be 1 or more"),
         ({"shuffle": True, "train": False}, "shuffle=True: evaluation reads the list in its order"),
+        ({"accumulate": 2, "train": False}, "accumulate=2: is of training"),
+        ({"classes": ["only one"]}, "label 1 is out of range"),
         ({"decoder": "dali"}, r'decoder="dali": .*use decoder="auto" or ffmpeg'),
         ({"decoder": "gpu"}, r'decoder="gpu": must be one of auto, nvdec'),
         ({"device": "tpu"}, "device"),
@@ -116,6 +118,7 @@ def test_wrong_arguments_are_one_line_in_their_own_words(ten_videos, wrong, mess
     [
         ([], None, "videos: there are none"),
         (["a.mp4", "b.mp4"], [0], "labels: there are 1 for 2 videos"),
+        (["a.mp4"], ["cat"], "no such file"),
         (["a.mp4"], [-2], r"labels\[0\]: -2 must be 0 to"),
         (["a.mp4"], [0], "videos: a.mp4: no such file below ."),
         ("nowhere.txt", None, "list nowhere.txt: cannot be read"),

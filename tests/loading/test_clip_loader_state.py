@@ -1,5 +1,6 @@
 """A ClipLoader that goes on in mid-epoch gives the very bytes that it would have given."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -27,10 +28,17 @@ def open_loader(by_codec, decoder, name, **kwargs):
     return ClipLoader(by_codec["vp9" if decoder == "dali" else "h264"], **arguments)
 
 
-@pytest.mark.parametrize("train", [True, False])
-@pytest.mark.parametrize("world", [1, 2])
-@pytest.mark.parametrize("decoder", ["ffmpeg", "dali"])
-@pytest.mark.parametrize("name", STRATEGIES)
+CASES = list(itertools.product(STRATEGIES, ("ffmpeg", "dali"), (1, 2), (True, False)))
+"""Each strategy with each decoder, number of ranks, and kind of loader; with each pair of these but for the slow tests."""
+
+
+def cases():
+    for name, decoder, world, train in CASES:
+        odd = [*STRATEGIES].index(name) + ("ffmpeg", "dali").index(decoder) + world + train
+        yield pytest.param(name, decoder, world, train, marks=pytest.mark.slow if odd % 2 else ())
+
+
+@pytest.mark.parametrize(("name", "decoder", "world", "train"), cases())
 def test_the_rest_of_an_epoch_is_the_same_to_the_byte(by_codec, decoder, name, world, train):
     for rank in range(world):
         how = {"rank": rank, "world_size": world, "train": train}
