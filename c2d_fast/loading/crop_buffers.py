@@ -3,7 +3,6 @@
 All frames of a large video's views together would be gigabytes, and each copy of a clip costs a tenth of its decoding.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +46,45 @@ class CropBuffer:
         return np.array(index)
 
 
+class ClipsBuffer:
+    """The crops of several clips that are made of one decode, each of frames of its own."""
+
+    def __init__(self, sample: Sample, size: int, *, short_side: int, scales_first: bool):
+        """Makes room for them.
+
+        Args:
+            sample: with its clips.
+            size: of a crop, in pixels.
+            short_side: as CropBuffer's.
+            scales_first: whether frames are scaled first, to what each clip says.
+        """
+        shape = (len(sample.clips), len(sample.clips[0].frames), size, size, 3)
+        self.images = np.empty(shape, np.uint8)
+        """uint8 [clips, T, size, size, 3], if frames were decoded in their order."""
+        self._sample, self._short_side, self._scales_first = sample, short_side, scales_first
+        self._uses: list[list[tuple[int, int]]] = [[] for _ in sample.frames]  # of each frame: clip, and place in it
+        for clip, numbers in enumerate(sample.order.tolist()):
+            for place, number in enumerate(numbers):
+                self._uses[number].append((clip, place))
+        self._count = 0
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[Any]:
+        """Takes a frame, uint8 [H, W, 3]; returns its index."""
+        index = self._count % len(self._uses)  # of a decode that is begun again the last frames count
+        self._count += 1
+        scaled: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        for number, place in self._uses[index]:
+            clip, frame = self._sample.clips[number], image
+            if self._scales_first:
+                if clip.scaled not in scaled:
+                    (scaled[clip.scaled],) = scale_frames([image], clip.scaled)
+                frame = scaled[clip.scaled]
+            is_scaled, size = self._scales_first or min(frame.shape[:2]) == self._short_side, self.images.shape[2]
+            out = self.images[number, place : place + 1]
+            cut_crop([frame], clip.boxes[0], size, flip=clip.flip, is_scaled=is_scaled, out=out)
+        return np.array(index)
+
+
 class RegionBuffer:
     """The part of each frame that crops need, for whoever cuts them out."""
 
@@ -83,25 +121,3 @@ class RegionBuffer:
 def in_order(images: NDArray[np.uint8], indices: NDArray[np.intp], axis: int) -> NDArray[np.uint8]:
     """Returns images with those at these indices along an axis: themselves, where they stand so."""
     return images if np.array_equal(indices, np.arange(images.shape[axis])) else images.take(indices, axis)
-
-
-def cut_clips(
-    images: Sequence[NDArray[np.uint8]], sample: Sample, size: int, *, short_side: int, scales_first: bool
-) -> NDArray[np.uint8]:
-    """Cuts several clips out of the frames of one decode: uint8 [clips, T, size, size, 3].
-
-    Args:
-        images: the sample's frames in its order, uint8 [H, W, 3] each.
-        sample: with its clips.
-        size: as CropBuffer's.
-        short_side: likewise.
-        scales_first: whether frames are scaled first.
-    """
-    clips = []
-    for clip, numbers in zip(sample.clips, sample.order, strict=True):
-        scaled = clip.scaled if scales_first else None
-        crops = CropBuffer(len(numbers), clip.boxes, size, flip=clip.flip, short_side=short_side, scaled=scaled)
-        for number in numbers:
-            crops(images[number])
-        clips.append(crops.images[0])
-    return np.stack(clips)

@@ -135,19 +135,18 @@ def read_crops(source: ClipSource) -> tuple[Any, ...]:
         problem: uint8 [bytes], empty unless the video could not be read; CPU
     """
     images, streams = made_once() if source.clip_number else keep(*_crops(source))
-    if source.num_clips > 1:
-        images = images[source.clip_number]
-    return images, streams["index"], streams["problem"]
+    return streams.get(f"images{source.clip_number}", images), streams["index"], streams["problem"]
 
 
 def _crops(source: ClipSource) -> Streams:
     streams = _inputs(dataclasses.replace(source, cuts_crops=True))
-    return streams["images"], streams
+    return streams.get("images"), streams
 
 
 def _inputs(source: ClipSource) -> dict[str, Any]:
     """Adds the external source: its streams by name, in the order in which the source gives them."""
     # An output that a graph leaves unused would still be sent, and DALI warns of it: none is declared that is not needed.
+    several = source.cuts_crops and source.num_clips > 1  # one output for each clip: taking one apart would be a copy
     crops, files, images = source.cuts_crops, bool(source.file_decoder), source.decoder in ("ffmpeg", "hybrid")
     streams = {
         "file": files and (types.UINT8, ""),
@@ -156,7 +155,8 @@ def _inputs(source: ClipSource) -> dict[str, Any]:
         "transposed": source.turns and (types.BOOL, ""),
         "mirrored": source.turns and (types.INT32, ""),
         "upside_down": source.turns and (types.INT32, ""),
-        "images": images and (types.UINT8, "FHWC" if not crops or (source.flips and source.num_clips == 1) else ""),
+        "images": images and not several and (types.UINT8, "FHWC" if source.flips or not crops else ""),
+        **{f"images{number}": several and (types.UINT8, "FHWC") for number in range(source.num_clips)},
         "is_file": source.decoder == "hybrid" and (types.BOOL, ""),
         "order": not crops and source.num_clips > 1 and (types.INT32, ""),
         "start": not crops and (types.FLOAT, ""),

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
 from c2d_fast.formats.packet_table import REMEDY, PacketTable, TableError, open_table
-from c2d_fast.loading.crop_buffers import CropBuffer, RegionBuffer, cut_clips, in_order
+from c2d_fast.loading.crop_buffers import ClipsBuffer, CropBuffer, RegionBuffer, in_order
 from c2d_fast.loading.plan import EvalPlan, Sample, TrainPlan
 from c2d_fast.loading.sample_info import SampleInfo, SingleSample
 from c2d_fast.loading.sample_streams import flip_of, scaled_size_of, turns_of
 from c2d_fast.manifest.videos import Videos
 from c2d_fast.processes import worker_notes, worker_process, worker_stacks
 from c2d_fast.video import storage
-from c2d_fast.video.crops import scale_frames, why_no_opencv
+from c2d_fast.video.crops import why_no_opencv
 from c2d_fast.video.facts import is_cropped
 from c2d_fast.video.file_states import check_unchanged
 from c2d_fast.video.orientation import TRANSPOSED
@@ -58,7 +58,7 @@ class ClipSource:
     Of several clips of one decode scaled and flip have one dimension more, [clips, 2] and [clips].
 
     With cuts_crops a call returns (images, index, problem), the images being the crops, resized and flipped: uint8
-    [F, size, size, C] in training, [clips, T, size, size, C] of several clips, [crops, F, size, size, C] in evaluation.
+    [F, size, size, C] in training (of several clips one array each), [crops, F, size, size, C] in evaluation.
     """
 
     plan: TrainPlan | EvalPlan
@@ -180,7 +180,7 @@ class ClipSource:
             read = _Read(self._no_images(), np.tile(np.array([0, 0, 1, 1], np.float32), (len(sample.boxes), 1)))
         index = np.array(sample.index, np.int64)
         if self.cuts_crops:
-            return read.images, index, problem
+            return *(read.images if self.num_clips > 1 else (read.images,)), index, problem
         videos = self.plan.videos
         orientation = int(videos.stored["orientation"][sample.index])
         is_transposed = bool(orientation & TRANSPOSED)
@@ -213,12 +213,14 @@ class ClipSource:
             order = np.array(decode_images(path, wanted, self.decoder_threads, stored, regions))
             return _Read(in_order(regions.images, order[indices], 0), regions.boxes)
         if sample.clips:
-            # Frames that all clips need in one size are scaled once, before they are held.
-            sizes = {clip.scaled for clip in sample.clips} if self.scales_first else set()
-            scaled = (lambda image: scale_frames([image], sample.scaled)[0]) if len(sizes) == 1 else (lambda image: image)
-            frames = decode_images(path, wanted, self.decoder_threads, stored, scaled)
             how: dict[str, Any] = {"short_side": self.plan.short_side, "scales_first": self.scales_first}
-            return _Read(cut_clips(frames, sample, self.crop_size, **how), sample.boxes)
+            clips = ClipsBuffer(sample, self.crop_size, **how)
+            order = np.array(decode_images(path, wanted, self.decoder_threads, stored, clips))
+            if not np.array_equal(order, np.arange(len(wanted))):  # a decoder with an order of its own
+                clips = ClipsBuffer(sample, self.crop_size, **how)
+                for image in decode_images(path, wanted, self.decoder_threads, stored):
+                    clips(image)
+            return _Read(clips.images, sample.boxes)
         crops = CropBuffer(
             len(wanted),
             sample.boxes,

@@ -1,5 +1,6 @@
 """Strategies through whole loaders: the frames and crops of plain code, once decoded for several clips."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from loaders import published_crop
 from media import make_dataset
 
 from c2d_fast import ClipLoader, Crop, Dense, Multi, Uniform
-from c2d_fast.loading import sampler
+from c2d_fast.loading import sampler, source
+from c2d_fast.loading.sample_info import SingleSample
+from c2d_fast.loading.source import ClipSource
+from c2d_fast.video.reader import decode_images
 
 STRATEGIES = {
     "dense": Dense(4, 3),
@@ -60,6 +64,20 @@ def test_strategies_give_the_frames_and_crops_of_plain_code(ten_videos, name):
             expected = [crop for index in videos for crop in expected_clips(loader, 1, index)]
             assert (batch.clip.numpy() == np.stack(expected)).all()
     assert len(batches) == 5
+
+
+def test_a_decoder_with_an_order_of_its_own_changes_nothing(ten_videos, monkeypatch):
+    loader = ClipLoader(ten_videos, clip=Multi(2, Dense(4, 3)), batch_size=4, **SMALL)
+    read = replace(ClipSource(plan=loader.plan, decoder="ffmpeg", device="cpu", decoder_threads=1), cuts_crops=True)
+    expected = read(SingleSample())[:2]
+
+    def backwards(path, wanted, threads, stored, transform=lambda image: image):
+        images = decode_images(path, wanted, threads, stored, lambda image: image.copy())
+        return [transform(image) for image in images[::-1]][::-1]
+
+    monkeypatch.setattr(source, "decode_images", backwards)
+    found = read(SingleSample())[:2]
+    assert all((a == b).all() for a, b in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize("decoder", ["ffmpeg", "dali"])
