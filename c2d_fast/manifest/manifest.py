@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import recfunctions
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -73,7 +74,7 @@ class Manifest:
             width=self.facts["width"][self.kept].astype(np.int64),
             height=self.facts["height"][self.kept].astype(np.int64),
             labels=np.array(self.listing.labels, np.int64)[self.kept],
-            stored=self.facts[list(_STORED)][self.kept],
+            stored=recfunctions.repack_fields(self.facts[list(_STORED)][self.kept]),  # type: ignore[no-untyped-call]
             size=self.size[self.kept],
             mtime_ns=self.mtime_ns[self.kept],
             packet_table=str(table),

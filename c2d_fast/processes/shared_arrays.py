@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
+from numpy.lib import recfunctions
 from numpy.typing import NDArray
 
 _ALIGN = 64
@@ -30,6 +31,8 @@ class SharedArrays:
         fd = os.memfd_create("c2d_fast arrays", os.MFD_CLOEXEC)
         weakref.finalize(self, os.close, fd)
         path, parts, at = f"/proc/{os.getpid()}/fd/{fd}", [], 0
+        # A choice of a structured array's columns keeps their old places, which no description of a type can say.
+        arrays = {name: _packed(array) for name, array in arrays.items()}
         for name, array in arrays.items():
             parts.append((name, npy.dtype_to_descr(array.dtype), array.shape, at))
             at += math.ceil(array.nbytes / _ALIGN) * _ALIGN
@@ -39,6 +42,10 @@ class SharedArrays:
                 file.write(np.ascontiguousarray(array).data)
             file.truncate(at)
         self.handle: Handle = (path, parts)
+
+
+def _packed(array: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(recfunctions.repack_fields(array)) if array.dtype.names else array  # type: ignore[no-untyped-call]
 
 
 def map_arrays(handle: Handle) -> dict[str, NDArray[Any]]:

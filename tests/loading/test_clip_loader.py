@@ -1,6 +1,9 @@
 """ClipLoader as a user has it: what it takes, and what it gives."""
 
+import hashlib
+import itertools
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -188,3 +191,26 @@ def test_options_in_full_are_taken_as_they_are(ten_videos):
     loader = ClipLoader(ten_videos, clip=Dense(4, 3), batch_size=4, options=options, **SMALL)
     assert loader.options is options
     assert digests(loader) == digests(ClipLoader(ten_videos, clip=Dense(4, 3), batch_size=4, **SMALL))
+
+
+def test_very_many_videos_are_shared_with_the_workers(tmp_path, run_command):
+    """More than a megabyte of facts, of a manifest and of a list: what is read is the same."""
+    make_dataset(tmp_path, count=4)
+    lines = (tmp_path / "list.txt").read_text()
+    (tmp_path / "long.txt").write_text(lines * 3000)
+    done = run_command("prepare", "scan", "--list", tmp_path / "long.txt", "--out", tmp_path / "long.npz")
+    assert done.returncode == 0, done.stderr
+    expected = {}
+    with ClipLoader(tmp_path / "list.txt", clip=Dense(4, 3), batch_size=4, train=False, **SMALL) as loader:
+        for batch in loader:
+            expected |= dict(zip(batch.path, digests_of_rows(batch), strict=True))
+    for name in ("long.txt", "long.npz"):
+        with ClipLoader(tmp_path / name, clip=Dense(4, 3), batch_size=6, train=False, **SMALL) as loader:
+            assert loader.num_videos == 12000
+            assert b"shared" in pickle.dumps(loader.plan.videos)
+            for batch in itertools.islice(loader, 2):
+                assert [expected[path] for path in batch.path] == digests_of_rows(batch)
+
+
+def digests_of_rows(batch):
+    return [hashlib.sha256(clip.numpy().tobytes()).hexdigest() for clip in batch.clip]
