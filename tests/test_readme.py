@@ -128,6 +128,13 @@ def test_the_table_of_several_clips_is_what_the_benchmark_wrote(monkeypatch):
     assert f"<!-- repeated-augmentation: begin -->\n{module.table(measured)}\n<!-- repeated-augmentation: end -->" in text
     assert [row["clips_per_decode"] for row in measured["rows"]] == [1, 2, 4] * 2
     assert len(measured["rows"][0]["rounds"]) >= 5
+    by_form = {(row["form"], row["clips_per_decode"]): row["times_one_clip"] for row in measured["rows"]}
+    assert by_form["stored", 4] > 1.5, "files as downloaded gain"
+    assert 0.8 < by_form["intra", 4] < 1, "all-intra files lose a little"
+
+
+def test_the_loader_costs_nothing_beside_the_one_before():
+    assert result("clip-loader-against-cpu")["ratio"]["median"] > 0.98
 
 
 def test_the_tables_of_throughput_are_what_the_benchmark_wrote(monkeypatch):
