@@ -27,6 +27,7 @@ def measured(tmp_path_factory):
     stub.parent.mkdir()
     stub.write_text("raise OSError('libsomething.so: no such file')\n")
     flags = ["--pipe", "dali_pipes/demo.py", "--count", 2, "--frames", 60, "--size", "160x128", "--batch-size", 2]
+    flags += ["--peer", "decord", "pyav", "mappings", "cuda", "pynvvideocodec"]  # each is a process of its own
     flags += ["--steps", 2, "--rounds", 1, "--before", "--data", folder / "data", "--out", folder / "throughput-test.json"]
     done = run("benchmarks/throughput.py", *flags, "--sweep", "workers=1,2", "read=files,clips", first_on_path=stub.parent)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -92,9 +92,9 @@ def test_classes_give_names_their_numbers(ten_videos):
     paths, labels = paths_of(ten_videos)
     names, how = ["dog" if label else "cat" for label in labels], {"clip": Dense(4, 3), "batch_size": 4} | SMALL
     assert ClipLoader(paths, labels=names, **how).plan.videos.labels.tolist() == labels
-    turned = ClipLoader(paths, labels=names, classes=["dog", "Cat", "bird"], **how)
+    turned = ClipLoader(paths, labels=names, classes=["dog", "cat", "bird"], **how)
     assert turned.plan.videos.labels.tolist() == [1 - label for label in labels]
-    assert (turned.classes, turned.num_classes) == (("dog", "Cat", "bird"), 3)
+    assert (turned.classes, turned.num_classes) == (("dog", "cat", "bird"), 3)
     assert ClipLoader(ten_videos, classes=["a", "b"], **how).classes == ("a", "b")
     with pytest.raises(UserError, match=r"labels: class 'cat' is not among the 2 of classes"):
         ClipLoader(paths, labels=names, classes=["dog", "bird"], **how)

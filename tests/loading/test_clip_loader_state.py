@@ -50,7 +50,7 @@ def test_the_rest_of_an_epoch_is_the_same_to_the_byte(by_codec, decoder, name, w
                 states.append(json.loads(json.dumps(loader.state_dict())))
             then = digests(loader)
         with open_loader(by_codec, decoder, name, **how | {"workers": 2}) as loader:
-            for given in (1, len(whole) - 1, len(whole)):
+            for given in (len(whole) // 2, len(whole)):
                 loader.load_state_dict(states[given - 1])
                 assert loader.current_epoch == 1
                 loader.set_epoch(1)  # as loops do: nothing changes
