@@ -18,6 +18,7 @@ def run(*words):
     return subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env=env, timeout=200, check=False)
 
 
+@pytest.mark.slow
 def test_several_clips_are_measured(tmp_path, monkeypatch):
     out = tmp_path / "several.json"
     flags = ["--pipe", "tests/tiny_pipe.py", *VIDEOS, "--batch-size", 4, "--steps", 1, "--rounds", 1, "--workers", 1]
