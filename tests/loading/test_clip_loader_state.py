@@ -38,7 +38,7 @@ def cases():
         yield pytest.param(name, decoder, world, train, marks=pytest.mark.slow if odd % 2 else ())
 
 
-@pytest.mark.parametrize(("name", "decoder", "world", "train"), cases())
+@pytest.mark.parametrize(("name", "decoder", "world", "train"), list(cases()))
 def test_the_rest_of_an_epoch_is_the_same_to_the_byte(by_codec, decoder, name, world, train):
     for rank in range(world):
         how = {"rank": rank, "world_size": world, "train": train}
