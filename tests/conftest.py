@@ -99,7 +99,10 @@ def whole_run(eight_videos, tmp_path_factory):
 
 
 # What takes longest, mostly by waiting: begun first, so that the end of a run is not spent waiting for it alone.
-_FIRST = ("test_runs_without_storage", "test_distributed", "test_workers", "test_benchmarks", "test_transcode", "test_storage")
+_FIRST = (
+    "test_examples", "test_runs_without_storage", "test_distributed", "test_workers", "test_benchmarks", "test_gpu_stages",
+    "test_transcode", "test_storage", "test_packaging", "test_without_msgspec", "test_docs_python", "test_reproducible",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):

@@ -191,11 +191,11 @@ class ClipLoader:
         """
         if self._given and not self._first and self._given == len(self):  # by one who knows the length, and asked for no more
             self.current_epoch += 1
-        epoch, self._given, self._first = self.current_epoch, self._first, 0
+        epoch, self._given, self._first, last = self.current_epoch, self._first, 0, len(self)
         for padded in self._batches(epoch, self._given):
             batch = self._transformed(padded if self._pads else padded.trimmed(), epoch)
             self._given += 1
-            if self._given == len(self):
+            if self._given == last:
                 self._check_end()
             yield batch
         self._check_end()

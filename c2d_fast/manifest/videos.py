@@ -1,5 +1,6 @@
 """A list's usable videos as arrays: what plans, decoders and workers need to know of them. Numpy only."""
 
+import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -50,6 +51,14 @@ class Videos:
         start = self.path_ends[index - 1] if index else 0
         name = self.paths[start : self.path_ends[index]].tobytes().decode(errors="surrogateescape")
         return os.path.join(self.root, name)
+
+    @cached_property
+    def digest(self) -> str:
+        """Returns a hash of which videos these are, in which order, with what labels; wherever they lie."""
+        sha256 = hashlib.sha256(self.paths.tobytes() + self.path_ends.astype("<i8").tobytes())
+        for array in (self.num_frames, self.labels):
+            sha256.update(array.astype("<i8").tobytes())
+        return sha256.hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
         arrays = {name: value for name, value in self.__dict__.items() if isinstance(value, np.ndarray)}

@@ -4,6 +4,7 @@ One process, since what the examples import takes seconds. What each run is fed 
 """
 
 import json
+import multiprocessing
 import runpy
 import sys
 import zlib
@@ -11,7 +12,11 @@ import zlib
 
 def main():
     from c2d_fast import ClipLoader
+    from c2d_fast.loading import worker_pool
 
+    # Its loaders' workers are forks of a process that has imported what they import, as in tests/conftest.py.
+    multiprocessing.set_forkserver_preload(["c2d_fast.loading.source", "c2d_fast.loading.worker_pool"])
+    worker_pool._CONTEXT = multiprocessing.get_context("forkserver")
     original = ClipLoader.__iter__
 
     def told(self):
