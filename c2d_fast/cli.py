@@ -17,7 +17,7 @@ from c2d_fast import console
 from c2d_fast.errors import EXIT_USER_ERROR, EndedError, ReportedElsewhereError, UserError, on_one_line
 from c2d_fast.processes import early_signals
 
-_EXIT_CODES = "exit codes: 0 done; 2 something that you can mend, said in one line; 128 + N signal N (130 Ctrl-C)"
+_EXIT_CODES = "exit codes: 0 done; 2 an error to mend; 128 + N signal N (130 Ctrl-C)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -123,15 +123,17 @@ def add_loader_flags(parser: argparse.ArgumentParser, *, of_list: bool = True) -
                        help="threads of an ffmpeg decoder (default 1), or of nvdec and dali (by CPUs)")  # fmt: skip
     group.add_argument("--whole-files", action="store_true",
                        help="read and decode files whole, not only what a clip needs: for comparison")  # fmt: skip
+    group.add_argument("--cache", metavar="DIR", help="keep what is read of remote videos in this folder (docs/remote.md)")
+    group.add_argument("--cache-gb", type=gigabytes, metavar="N", help="what the folder may hold (default 50)")
     if of_list:
         group.add_argument("--allow-missing", action="store_true",
                            help="go on without missing files; when scoring, without any file that does not decode")  # fmt: skip
     return group
 
 
-def add_compute_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say how the model is computed."""
-    group = parser.add_argument_group("computing")
+def add_compute_flags(parser: argparse.ArgumentParser, group: "argparse._ActionsContainer | None" = None) -> None:
+    """Adds the flags that say how the model is computed, to a group of their own where none is given."""
+    group = group or parser.add_argument_group("computing")
     group.add_argument("--precision", choices=("bf16", "fp16", "fp32"), help="default: bf16 on a GPU, fp32 on a CPU")
     group.add_argument("--compile", action=argparse.BooleanOptionalAction, help="torch.compile (default: on a GPU)")
 
@@ -174,6 +176,11 @@ def share(text: str) -> float:
 
 def minutes(text: str) -> float:
     """Parses a number of minutes, above 0."""
+    return seconds(text)
+
+
+def gigabytes(text: str) -> float:
+    """Parses a size in units of 10**9 bytes, above 0."""
     return seconds(text)
 
 

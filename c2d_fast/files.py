@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and where those are that may be deleted."""
 
 import contextlib
 import os
@@ -6,6 +6,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from c2d_fast.errors import UserError
+
+
+def cache_folder() -> Path | None:
+    """Returns where results of costly reading are kept: $XDG_CACHE_HOME/c2d_fast, or ~/.cache/c2d_fast; None without a home."""
+    with contextlib.suppress(RuntimeError):
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "c2d_fast"
+    return None
 
 
 @contextlib.contextmanager

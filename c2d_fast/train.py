@@ -64,7 +64,7 @@ def make_parser() -> cli.Parser:
     safety.add_argument("--log-batches", action="store_true", help="write each batch's videos and sha256 into the run folder")
     reading = cli.add_loader_flags(parser)
     reading.add_argument("--decode-batch", type=cli.positive, metavar="N", help="clips decoded together (default: by decoder)")
-    cli.add_compute_flags(parser)
+    cli.add_compute_flags(parser, run)
     return parser
 
 

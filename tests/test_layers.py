@@ -22,12 +22,13 @@ def dotted(path):
 MODULES = {dotted(path): path for path in PACKAGE.rglob("*.py")}
 BELOW = {
     "processes": set(),
-    "video": {"processes"},
-    "formats": {"video"},
-    "lists": {"formats", "video"},
-    "manifest": {"lists", "formats", "video", "processes"},
-    "prepare": {"lists", "formats", "video", "processes"},
-    "loading": {"manifest", "lists", "formats", "video", "processes"},
+    "remote": {"processes"},
+    "video": {"remote", "processes"},
+    "formats": {"remote", "video"},
+    "lists": {"formats", "video", "remote"},
+    "manifest": {"lists", "formats", "video", "remote", "processes"},
+    "prepare": {"lists", "formats", "video", "remote", "processes"},
+    "loading": {"manifest", "lists", "formats", "video", "remote", "processes"},
     "model": {"formats"},
     "reporting": {"loading.batch", "formats", "video", "processes"},
     "training": {"reporting", "model", "loading.batch", "formats", "processes"},
@@ -40,7 +41,7 @@ COMMANDS = ("train", "test", "predict", "browse", "analyze", "export", "info")
 DOORS = {"cli", "program", "completion", "__main__", "__init__", "decode", "sampler", *COMMANDS}
 """The other files there: no room imports one, but for the command line of prepare."""
 
-LIGHT_ROOMS = ("processes", "video", "formats", "lists", "manifest", "prepare")
+LIGHT_ROOMS = ("processes", "remote", "video", "formats", "lists", "manifest", "prepare")
 LIGHT = {name for name in MODULES if name.split(".")[0] in (*LIGHT_ROOMS, "cli", "program", "completion", *COMMANDS, *BASE)}
 LIGHT |= {
     f"loading.{name}"
@@ -206,6 +207,7 @@ OF_OTHERS = {
     "commands.run_train": {"--logdir"},
     "errors": {"--resume", "--batch-size", "--accumulate", "--decode-batch", "--decoder-threads", "--workers"},  # asks first
     "formats.packet_table": {"--packets"},
+    "remote.range_cache": {"--cache", "--cache-gb"},
     "lists.list_shapes": {"--video-name"},
     "lists.listing": {"--label-map", "--num-classes"},
     "loading.decode": {"--decoder"},

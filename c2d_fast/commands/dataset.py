@@ -14,6 +14,7 @@ from c2d_fast.loading.reading_options import ReadingOptions, complete, fitting_d
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.manifest.manifest import read_manifest
 from c2d_fast.recipe import Recipe
+from c2d_fast.remote.range_cache import open_cache
 from c2d_fast.training.blocking_sync import use_blocking_sync
 from c2d_fast.training.distributed import Group
 from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY, WaitPolicy
@@ -84,6 +85,7 @@ def loader_options(
         decode_batch=getattr(args, "decode_batch", None) or 0,
         hybrid_share=args.hybrid_share or 0.0,
         whole_files=args.whole_files,
+        cache=open_cache(args.cache, args.cache_gb),
         flags=frozenset(vars(args)),
         wait_policy=wait_policy_of(args),
     )

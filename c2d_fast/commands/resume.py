@@ -9,6 +9,7 @@ from c2d_fast.lists.label_map import check_same_classes
 from c2d_fast.lists.listing import Listing
 from c2d_fast.model import checkpoint
 from c2d_fast.recipe import stored_part
+from c2d_fast.remote.remote_path import user_location
 from c2d_fast.training.checkpoints import newest
 from c2d_fast.training.trainer import Trainer
 
@@ -56,7 +57,7 @@ def known_paths(content: dict[str, Any], given: Iterable[str | Path | None]) -> 
     lists = content.get("lists")
     items = [item for item in lists if isinstance(item, dict)] if isinstance(lists, list) else []
     before = {path for item in items for name in ("root", "path") if isinstance(path := item.get(name), str)}
-    paths = [Path(path).absolute() for path in given if path]
+    paths = [user_location(str(path)).absolute() for path in given if path]
     return sorted({str(path) for path in (*paths, *(path.parent for path in paths))} & before)
 
 

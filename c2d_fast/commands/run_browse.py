@@ -40,7 +40,7 @@ def run_browse(args: argparse.Namespace) -> None:
     listing = one_list(args, recipe, names, "train" if args.split == "train" else "val")
     for name in _ENDINGS:
         if path := getattr(args, name):
-            videos = map(listing.file, range(len(listing)))
+            videos = (str(listing.file(index)) for index in range(len(listing)))
             check_is_no_input(path, f"--{name}", (pipe.path, args.list, args.label_map, *videos))
     print(f"list {listing.summary()}")
     bad = scored_videos(listing, args)

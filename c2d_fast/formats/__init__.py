@@ -1,6 +1,6 @@
 """Files of our own that are read back: nothing in them can run, and a damaged one is noticed. No torch.
 
-May import: video.
+May import: remote, video.
 
 schemas.py          the shape of all JSON that is read back, and the one place that decodes it
 checksums.py        checksums of lines of JSON

@@ -8,7 +8,7 @@ UTF-8 text, parted by NUL, which no path can hold.
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,14 @@ from numpy.typing import NDArray
 from c2d_fast.errors import UserError
 from c2d_fast.files import atomic_write
 from c2d_fast.formats.archive_members import DAMAGED, TEXT, check_members, describe_error, read_text
+from c2d_fast.remote.remote_path import RemotePath
 from c2d_fast.video.facts import DEPTHS, DTYPE
 
+LocationT = TypeVar("LocationT", Path, RemotePath, Path | RemotePath)
+
 FORMAT = "c2d_fast.manifest/7"
+REMOTE_FORMAT = "c2d_fast.manifest/7r"
+"""Of a list with remote videos, which has one column more."""
 MISSING = "no such file"
 _ENDS = 4096  # bytes of an archive in which the names of its first and of all members stand
 _TOO_MANY = 2**27
@@ -53,6 +58,8 @@ class ManifestFile:
     size: NDArray[np.int64]
     """Bytes; -1 of a missing file."""
     mtime_ns: NDArray[np.int64]
+    etags: tuple[str, ...] = ()
+    """Of a list with remote videos: each one's, "" of local ones. There mtime_ns is remote_path.version_of of it."""
     depth: NDArray[np.uint8]
     """Place in facts.DEPTHS of how thoroughly each was examined."""
     facts: NDArray[Any]
@@ -72,7 +79,7 @@ class ManifestFile:
             OSError: it cannot be written.
         """
         columns = {
-            "format": np.array(FORMAT),
+            "format": np.array(REMOTE_FORMAT if self.etags else FORMAT),
             "list_path": _pack((self.list_path,)),
             "list_sha256": np.array(self.list_sha256),
             "root": _pack((self.root,)),
@@ -80,12 +87,14 @@ class ManifestFile:
             "classes": _pack(self.classes or ()),
             "reasons": _pack(tuple(reason.replace("\0", " ") for reason in self.reasons)),
         }
+        if self.etags:
+            columns["etags"] = _pack(self.etags)
         columns |= {name: getattr(self, name) for name in ("labels", "size", "mtime_ns", "depth", "facts")}
         with atomic_write(path) as partial, partial.open("wb") as file:
             np.savez_compressed(file, **columns)  # type: ignore[arg-type]
 
 
-def table_path(manifest: Path) -> Path:
+def table_path(manifest: LocationT) -> LocationT:
     """Returns the name that a manifest's packet table has."""
     return manifest.with_name(f"{manifest.stem}.packets.npz")
 
@@ -126,10 +135,10 @@ def read_manifest_file(path: Path) -> ManifestFile:
         raise UserError(f"{path}: is not a manifest; give one that prepare scan or transcode has made")
     try:
         format_ = read_text(path, "format")
-        if format_ != FORMAT:
+        if format_ not in (FORMAT, REMOTE_FORMAT):
             kind = OtherVersionError if format_.startswith(FORMAT.partition("/")[0]) else UserError
             raise kind(f"{path}: is not a manifest of this version ({FORMAT}); {remedy}")
-        check_members(path, _MEMBERS)
+        check_members(path, _MEMBERS | ({"etags": np.dtype(np.uint8)} if format_ == REMOTE_FORMAT else {}))
         with np.load(path, allow_pickle=False) as archive:
             columns = {name: archive[name] for name in archive.files}
         text = {name: _unpack(columns[name]) for name in ("list_path", "root", "videos", "classes", "reasons")}
@@ -142,6 +151,7 @@ def read_manifest_file(path: Path) -> ManifestFile:
             classes=text["classes"] or None,
             size=columns["size"].astype(np.int64),
             mtime_ns=columns["mtime_ns"].astype(np.int64),
+            etags=_unpack(columns["etags"]) if "etags" in columns else (),
             depth=columns["depth"].astype(np.uint8),
             facts=columns["facts"],
             reasons=text["reasons"],
@@ -151,6 +161,7 @@ def read_manifest_file(path: Path) -> ManifestFile:
     except DAMAGED as error:
         raise UserError(f"{path}: is not a manifest that can be read ({describe_error(error)}); {remedy}") from error
     rows = [len(getattr(manifest, name)) for name in ("videos", "labels", "size", "mtime_ns", "depth", "facts", "reasons")]
+    rows += [len(manifest.etags)] if manifest.etags else []
     if len(set(rows)) != 1 or not rows[0] or not _is_sensible(manifest):
         raise UserError(f"{path}: is a manifest whose columns do not fit each other; {remedy}")
     return manifest

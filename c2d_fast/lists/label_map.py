@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from c2d_fast.errors import UserError
+from c2d_fast.lists.fetched import fetched
+from c2d_fast.remote.remote_path import Location, user_location
 
 NAME_RULE = "a name is more than spaces and underscores, without NUL and bytes that are not UTF-8"
 _NOT_IN_NAMES = re.compile("[\0\ud800-\udfff]")
@@ -14,14 +16,14 @@ _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  
 _RULE = "give one class name a line, or `name index` lines"
 
 
-def read_label_map(path: str | Path) -> tuple[str, ...]:
+def read_label_map(source: str | Path) -> tuple[str, ...]:
     """Reads a label map: one class name a line, in the order of the labels, or `name index` lines in any order.
 
     It is of the second form if every line ends in a whole number and the names before them differ. Names may contain
     spaces and stand in quotes; empty lines are skipped.
 
     Args:
-        path: the file, UTF-8.
+        source: the file, UTF-8; a path or a URL.
 
     Returns:
         The names; a class's label is its place.
@@ -29,7 +31,7 @@ def read_label_map(path: str | Path) -> tuple[str, ...]:
     Raises:
         UserError: the file cannot be read or is empty, a name or an index occurs twice, or an index is left out.
     """
-    path = Path(path)
+    path = user_location(str(source))
     lines = [(number, line) for number, line in enumerate(read_text(path, "label map").split("\n"), 1) if line.strip()]
     if not lines:
         raise UserError(f"label map {path}: is empty; {_RULE}")
@@ -92,7 +94,7 @@ def unquote(text: str) -> str:
     return text
 
 
-def _refuse_other_forms(lines: list[tuple[int, str]], path: Path) -> None:
+def _refuse_other_forms(lines: list[tuple[int, str]], path: Location) -> None:
     """Refuses what looks like a table, JSON or a list with the index in front: as names it would number wrong classes."""
     number, first = lines[0]
     if first.strip()[0] in "{[#":
@@ -105,19 +107,19 @@ def _refuse_other_forms(lines: list[tuple[int, str]], path: Path) -> None:
                 raise UserError(f"label map {path}: has lines with {form}, such as {body[0][1].strip()!r:.50}; {_RULE}")
 
 
-def read_text(path: Path, what: str) -> str:
+def read_text(path: Location, what: str) -> str:
     """Reads a UTF-8 text file, with any line ends and with or without a byte order mark.
 
     Raises:
         UserError: it cannot be read, or is no such text.
     """
     try:
-        return decode_text(path.read_bytes(), path, what)
+        return decode_text(fetched(path, what).read_bytes(), path, what)
     except OSError as error:
         raise UserError(f"{what} {path}: cannot be read ({error.strerror}); give the path of a text file") from error
 
 
-def decode_text(raw: bytes, path: Path, what: str) -> str:
+def decode_text(raw: bytes, path: Location, what: str) -> str:
     """Decodes the bytes of a text file, as read_text does."""
     try:
         text = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")

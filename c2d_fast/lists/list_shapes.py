@@ -7,11 +7,12 @@ import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 from c2d_fast.errors import UserError
 from c2d_fast.lists.label_map import NAME_RULE, is_class_name, unquote
-from c2d_fast.video.video_files import SkippedFiles, files_below, filter_videos
+from c2d_fast.remote.remote_path import Location, RemotePath
+from c2d_fast.remote.transfers import list_files
+from c2d_fast.video.video_files import SkippedFiles, files_below, filter_videos, videos_by_suffix
 
 SHAPES = "`path.mp4 label`, `video_id num_frames label`, or a table with the columns label, youtube_id, time_start and time_end"
 
@@ -37,7 +38,7 @@ class Row:
     """Whether the file may be of another container than the paths say: of ids, whose files the user has not named."""
 
 
-def list_rows(text: str, path: Path, video_name: str | None) -> Iterator[Row]:
+def list_rows(text: str, path: Location, video_name: str | None) -> Iterator[Row]:
     """Reads a list of any shape, which its first line tells.
 
     Args:
@@ -63,7 +64,7 @@ def list_rows(text: str, path: Path, video_name: str | None) -> Iterator[Row]:
     return (_path_row(number, line, path) for number, line in lines)
 
 
-def folder_rows(folder: Path) -> list[Row]:
+def folder_rows(folder: Location) -> list[Row]:
     """Reads a folder with a folder for each class: every video file below it, in the order of their paths.
 
     What is left out is counted in one line.
@@ -72,20 +73,28 @@ def folder_rows(folder: Path) -> list[Row]:
         UserError: it cannot be read, a class has no video or no name, a video lies in no class's folder, or the folders are
             those of splits.
     """
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise UserError(f"list {folder}: cannot be read ({error.strerror})") from error
-    classes = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     skipped = SkippedFiles()
-    if stray := filter_videos([entry.name for entry in entries if not entry.is_dir()], folder, skipped):
+    if isinstance(folder, RemotePath):
+        classes, stray, names = _remote_names(folder, skipped)
+    else:
+        try:
+            entries = sorted(folder.iterdir())
+        except OSError as error:
+            raise UserError(f"list {folder}: cannot be read ({error.strerror})") from error
+        classes = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+        stray = filter_videos([entry.name for entry in entries if not entry.is_dir()], folder, skipped)
+        names = []
+    if stray:
         raise UserError(f"list {folder}: {stray[0]} lies in no class's folder; give a list, or one folder for each class")
     if classes and {name.lower() for name in classes} <= _SPLITS:
         raise UserError(f"list {folder}: its folders are splits, not classes; give the folder of one of them")
     for name in classes:
         if not is_class_name(name):
             raise UserError(f"list {folder}: its folder {name!r} can be no class: {NAME_RULE}; rename it")
-    videos = filter_videos([name for part in classes for name in files_below(folder, part)], folder, skipped)
+    if isinstance(folder, RemotePath):
+        videos = names
+    else:
+        videos = filter_videos([name for part in classes for name in files_below(folder, part)], folder, skipped)
     rows = [Row(0, (video,), video.partition("/")[0]) for video in videos]
     if str(skipped):
         print(f"note: left out of {folder}: {skipped}")
@@ -94,6 +103,13 @@ def folder_rows(folder: Path) -> list[Row]:
         more = f" ({len(empty)} of the {len(classes)} folders have none)" if len(empty) > 1 else ""
         raise UserError(f"list {folder}: class {empty[0]!r} has no video{more}; put videos into its folder, or remove it")
     return rows
+
+
+def _remote_names(folder: RemotePath, skipped: SkippedFiles) -> tuple[list[str], list[str], list[str]]:
+    """Returns the classes below a remote folder, its videos that are in none, and those that are; by their suffixes only."""
+    names = videos_by_suffix((name for name, _ in list_files(folder)), skipped)
+    inside = [name for name in names if "/" in name]
+    return sorted({name.partition("/")[0] for name in inside}), [name for name in names if "/" not in name], inside
 
 
 def parse_label(label: str, where: str, rule: str) -> int:
@@ -108,7 +124,7 @@ def parse_label(label: str, where: str, rule: str) -> int:
     return int(label)
 
 
-def _path_row(number: int, line: str, path: Path) -> Row:
+def _path_row(number: int, line: str, path: Location) -> Row:
     words = line.rsplit(maxsplit=1)
     if len(words) != 2:
         raise UserError(f"{path}:{number}: {line!r:.100} has no label; {_PATH_RULE}")
@@ -117,7 +133,7 @@ def _path_row(number: int, line: str, path: Path) -> Row:
     return Row(number, (unquote(words[0]),), parse_label(words[1], f"{path}:{number}", _PATH_RULE))
 
 
-def _id_rows(lines: list[tuple[int, str]], path: Path, video_name: str | None) -> Iterator[Row]:
+def _id_rows(lines: list[tuple[int, str]], path: Location, video_name: str | None) -> Iterator[Row]:
     template = "{id}.mp4" if video_name is None else video_name
     for number, line in lines:
         where = f"{path}:{number}"
@@ -135,7 +151,7 @@ def _split_commas(line: str, where: str) -> list[str]:
         raise UserError(f"{where}: {line!r} cannot be read ({error}); {_ID_RULE}") from error
 
 
-def _table_rows(text: str, path: Path, video_name: str | None) -> Iterator[Row]:
+def _table_rows(text: str, path: Location, video_name: str | None) -> Iterator[Row]:
     reader = csv.reader(io.StringIO(text), skipinitialspace=True, strict=True)
     try:
         header = [field.strip().lower() for field in next(row for row in reader if row)]

@@ -12,9 +12,11 @@ import numpy as np
 
 from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.formats.manifest_file import ManifestFile, is_manifest, read_manifest_file, table_path
+from c2d_fast.lists.fetched import fetched, fetched_if_there, is_remote_folder
 from c2d_fast.lists.file_finder import FileFinder
 from c2d_fast.lists.label_map import class_key, decode_text, sorted_classes
 from c2d_fast.lists.list_shapes import Row, folder_rows, list_rows
+from c2d_fast.remote.remote_path import Location, RemotePath, below, location, user_location
 from c2d_fast.video.facts import reading_columns
 
 
@@ -22,8 +24,8 @@ from c2d_fast.video.facts import reading_columns
 class Listing:
     """The videos of one list, in its order."""
 
-    path: Path
-    root: Path
+    path: Location
+    root: Location
     videos: tuple[str, ...]
     """Paths below root."""
     labels: tuple[int, ...]
@@ -46,9 +48,13 @@ class Listing:
         """Classes that the list has videos of."""
         return len(set(self.labels))
 
-    def file(self, index: int) -> Path:
-        """Returns the path of the video on disk."""
-        return self.root / self.videos[index]
+    def file(self, index: int) -> Location:
+        """Returns where the video is."""
+        return below(self.root, self.videos[index])
+
+    def file_of(self, video: str) -> Location:
+        """Returns where a video of this name is."""
+        return below(self.root, video)
 
     def location(self, index: int) -> str:
         """Returns `list.txt:12: path.mp4`, the way messages name a video."""
@@ -71,8 +77,8 @@ class Listing:
 
 
 def read_list(
-    path: str | Path,
-    root: str | Path | None,
+    path: str | Location,
+    root: str | Location | None,
     num_classes: int | None,
     *,
     classes: tuple[str, ...] | None = None,
@@ -90,8 +96,9 @@ def read_list(
     Frames that were extracted to pictures are no videos, and not read.
 
     Args:
-        path: the list file, UTF-8, or the folder of classes.
-        root: the folder that the paths are relative to; None is the list's own folder. A folder of classes is its own root.
+        path: the list file, UTF-8, or the folder of classes; a path or a URL.
+        root: the folder that the paths are relative to, or its URL; None is the list's own folder. A folder of classes is its
+            own root.
         num_classes: labels must lie in 0..num_classes - 1; None: any will do.
         classes: the classes' names by label; None: where the list gives names, they get labels in alphabetical order.
         video_name: template of the files' names where a list gives ids, for example `{id}.avi`; None: `{id}` with the suffix of
@@ -100,19 +107,21 @@ def read_list(
     Raises:
         UserError: the list is missing or empty, the root is no folder, or a line breaks a rule (named with its number).
     """
-    path = Path(path)
-    if is_manifest(path):
-        return _scanned_list(path, root, num_classes, classes)
-    if os.path.isdir(path):
+    path = user_location(str(path))
+    is_folder = is_remote_folder(path) if isinstance(path, RemotePath) else os.path.isdir(path)
+    file = path if is_folder else fetched(path, "list")
+    if isinstance(file, Path) and is_manifest(file):
+        return _scanned_list(path, file, root, num_classes, classes)
+    if is_folder:
         rows = folder_rows(path)
         if not rows:
             raise UserError(f"list {path}: is a folder without videos; it must have one folder of video files for each class")
         raw = "".join(f"{row.paths[0]} {row.label}\n" for row in rows).encode(errors="surrogateescape")
         root, sha256 = path, hashlib.sha256(raw).hexdigest()
     else:
-        root = path.parent if root is None else Path(root)
+        root = path.parent if root is None else user_location(str(root))
         try:
-            raw = path.read_bytes()
+            raw = Path(str(file)).read_bytes()
         except OSError as error:
             raise UserError(f"list {path}: cannot be read ({error.strerror}); give the path of a list file") from error
         rows = list(list_rows(decode_text(raw, path, "list"), path, video_name))
@@ -124,7 +133,7 @@ def read_list(
     listing = Listing(
         path=path,
         root=root,
-        videos=_videos(rows, Path(root)),
+        videos=_videos(rows, root),
         labels=labels,
         lines=tuple(row.line for row in rows),
         sha256=sha256,
@@ -134,12 +143,15 @@ def read_list(
     return listing
 
 
-def _scanned_list(path: Path, root: str | Path | None, num_classes: int | None, classes: tuple[str, ...] | None) -> Listing:
-    """Makes the listing of a manifest without looking at each video: it may have very many."""
-    scanned = read_manifest_file(path)
-    packet_table = (table, scanned.identity()) if (table := table_path(path)).exists() else None
+def _scanned_list(
+    path: Location, file: Path, root: str | Location | None, num_classes: int | None, classes: tuple[str, ...] | None
+) -> Listing:
+    """Makes the listing of a manifest, of which file is a copy here, without looking at each video: it may have very many."""
+    scanned = read_manifest_file(file)
+    table = fetched_if_there(table_path(path), "packet table")
+    packet_table = (table, scanned.identity()) if table else None
     scanned = replace(scanned, facts=reading_columns(scanned.facts))
-    root = Path(scanned.root if root is None else root)
+    root = location(scanned.root) if root is None else user_location(str(root))
     _check_root(root, path)
     # A label map holds for all videos of a class: one of each stands for them.
     known, firsts, indices = np.unique(scanned.labels, return_index=True, return_inverse=True)
@@ -161,17 +173,17 @@ def _scanned_list(path: Path, root: str | Path | None, num_classes: int | None, 
     )
 
 
-def _check_root(root: str | Path, path: Path) -> None:
-    if not os.path.isdir(root):
+def _check_root(root: Location, path: Location) -> None:
+    if isinstance(root, Path) and not os.path.isdir(root):
         raise UserError(f"data root {root}: is not a folder; give the folder that the paths of {path} are relative to")
 
 
-def _location(row: Row, path: Path) -> str:
+def _location(row: Row, path: Location) -> str:
     return f"{path}:{row.line}" if row.line else f"{path / row.paths[0]}"
 
 
 def _labels(
-    rows: list[Row], path: Path, num_classes: int | None, classes: tuple[str, ...] | None
+    rows: list[Row], path: Location, num_classes: int | None, classes: tuple[str, ...] | None
 ) -> tuple[tuple[int, ...], tuple[str, ...] | None]:
     """Returns the rows' labels, and the classes' names where they are known."""
     if classes is None and all(isinstance(row.label, str) and re.fullmatch(r"\d{1,9}", row.label, re.ASCII) for row in rows):
@@ -195,7 +207,7 @@ def _labels(
     return tuple(labels), classes
 
 
-def _derived_classes(names: Iterable[str], path: Path, num_classes: int | None) -> tuple[str, ...]:
+def _derived_classes(names: Iterable[str], path: Location, num_classes: int | None) -> tuple[str, ...]:
     classes = sorted_classes(names)
     if num_classes is None:
         return classes
@@ -209,7 +221,7 @@ def _derived_classes(names: Iterable[str], path: Path, num_classes: int | None) 
     return classes
 
 
-def _videos(rows: list[Row], root: Path) -> tuple[str, ...]:
+def _videos(rows: list[Row], root: Location) -> tuple[str, ...]:
     """Returns where each row's file is; of one that is nowhere, where it is likeliest to be."""
     finder = FileFinder(root)
     is_open = (row.any_suffix or len(row.paths) > 1 for row in rows)

@@ -1,6 +1,6 @@
 """From a manifest to batches: sampler, plan, worker processes, DALI graphs. The only room that knows DALI.
 
-May import: manifest, lists, formats, video, processes.
+May import: manifest, lists, formats, video, remote, processes.
 
 sampler.py           which frames, boxes and order: the published rules, numpy only
 frame_sampling.py    which frames make a clip: strategies, numpy only

@@ -27,7 +27,6 @@ from c2d_fast.recipe import Clip, Crop, load_pipe
 
 Transform = Callable[[Tensor], Tensor]  # clips [N, T, C, H, W]
 Videos = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-
 _GRAPHS = "k400_8x8"  # the shipped pipe file whose graphs are used where none is given: scale, crop, resize, flip
 
 
@@ -73,6 +72,8 @@ class ClipLoader:
         world_size: int | None = None,
         transform: Transform | None = None,
         graph: Graph | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        cache_gb: float | None = None,
         options: LoaderOptions | None = None,
         verbose: bool = True,
     ):
@@ -107,14 +108,15 @@ class ClipLoader:
                 returns them so. torch's generators are seeded for it from (seed, epoch, batch, rank).
             graph: a DALI graph of your own, made with @pipeline_def as in pipe files (dali_pipes/README.md): in training a
                 train_pipe, otherwise an eval_pipe. What it draws by itself is not drawn again when a run goes on.
+            cache: a folder that keeps what is read of remote videos (docs/remote.md); None: nothing is kept.
+            cache_gb: what it may hold, in units of 10**9 bytes; None: 50.
             options: how to read, in full: device, decoder and workers are left aside.
             verbose: say on stdout, on the first rank, what is read and how.
 
         Raises:
             UserError: (a ValueError) a file, a list or an argument breaks a rule.
         """
-        sampling = sampling_of(clip)
-        clips, drop_last = sampling.num_clips, train if drop_last is None else drop_last
+        clips, drop_last = (sampling := sampling_of(clip)).num_clips, train if drop_last is None else drop_last
         num_workers = check_arguments(batch_size, clips, train, shuffle, accumulate, (workers, num_workers))
         self._rank, self._world = rank_and_world(rank, world_size)
         self._seed, self._transform, self._pads, self._batch_size = seed, transform, pad_last, batch_size
@@ -126,7 +128,8 @@ class ClipLoader:
             else:
                 listing = open_listing(videos, labels, root, num_classes, classes, video_name)
                 self._bad = usable_videos(listing, train=train, allow_missing=allow_missing, max_bad_videos=max_bad_videos)
-            self.options = options or choose_options(self._bad, device, decoder, num_workers, sampling, crop, batch_size)
+            how = (num_workers, sampling, crop, batch_size, (cache, cache_gb))
+            self.options = options or choose_options(self._bad, device, decoder, *how)
             shared: dict[str, Any] = {"videos": self._bad.manifest.videos(), "clip": sampling, "crop": crop}
             shared |= {"rank": self._rank, "world": self._world}
             self.plan: TrainPlan | EvalPlan
@@ -206,10 +209,7 @@ class ClipLoader:
         if epoch != self.current_epoch or (self._given == len(self) and not self._first):
             self.current_epoch, self._given, self._first = epoch, 0, 0
 
-    @property
-    def sampler(self) -> Self:
-        """Returns this, where Lightning looks for set_epoch."""
-        return self
+    sampler = property(lambda self: self, doc="This, where Lightning looks for set_epoch.")
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the place in the run, plain numbers and strings: behind the batch that was given last."""

@@ -13,7 +13,7 @@ from c2d_fast.errors import UserError
 from c2d_fast.loading.decoder_fit import DALI_CPU_CODECS, NVDEC_CODECS, NVDEC_PIXELS, colour_note, first_unfit, untried
 from c2d_fast.loading.each_clip import Streams, keep, made_once, one_of
 from c2d_fast.loading.source import ClipSource
-from c2d_fast.loading.worker_pool import WorkerPool, attach
+from c2d_fast.loading.worker_pool import ASKED_AHEAD, WorkerPool, attach
 from c2d_fast.manifest.manifest import Manifest
 
 __all__ = [
@@ -170,7 +170,8 @@ def _inputs(source: ClipSource) -> dict[str, Any]:
     pipeline = Pipeline.current()
     # DALI takes the workers' memory as it is: of the batches in its queue, and of the one whose outputs are read.
     held = pipeline.prefetch_queue_depth + 1
-    pool = WorkerPool(source, workers=pipeline.py_num_workers, batch_size=pipeline.max_batch_size, held=held)
+    ahead = ASKED_AHEAD if source.plan.videos.has_remote and source.plan.videos.packet_table else 0
+    pool = WorkerPool(source, workers=pipeline.py_num_workers, batch_size=pipeline.max_batch_size, held=held, asked_ahead=ahead)
     attach(pipeline, pool)
     outputs = fn.external_source(
         pool.read_batch,

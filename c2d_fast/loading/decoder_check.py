@@ -6,7 +6,6 @@ would make every video look broken.
 
 from collections.abc import Iterator, Set
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -78,7 +77,7 @@ def _both(
     videos: Videos, index: int, decoder: str, device: torch.device, whole_files: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Returns DALI's frames, uint8 [F, H, W, C], and FFmpeg's with the neighbours of each, uint8 [F, 3, H, W, C]."""
-    path, stored, last = Path(videos.file(index)), stored_of(videos, index), int(videos.num_frames[index]) - 1
+    path, stored, last = videos.location(index), stored_of(videos, index), int(videos.num_frames[index]) - 1
     frames = np.unique(np.linspace(min(1, last), min(last, _REACH), _FRAMES).astype(np.int64))
     around = np.clip(frames[:, None] + np.array([0, -1, 1]), 0, last)
     expected = read_with_retry(partial(decode_frames, path, around.reshape(-1), 1, stored), path)

@@ -2,7 +2,6 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from c2d_fast.loading.plan import TrainPlan
 from c2d_fast.loading.source import stored_of
 from c2d_fast.manifest.videos import Videos
 from c2d_fast.recipe import Clip, Crop
+from c2d_fast.remote.remote_path import Location
 from c2d_fast.video.packets import Stored
 from c2d_fast.video.reader import DecodeError, decode_images, read_clip
 
@@ -33,7 +33,7 @@ class HybridShare(NamedTuple):
 
 
 class _Clip(NamedTuple):
-    path: Path
+    path: Location
     stored: Stored
     frames: NDArray[np.int64]
 
@@ -82,7 +82,7 @@ def _drawn(videos: Videos, clip: Clip | Sampling, crop: Crop, *, whole_files: bo
     chosen = there[np.linspace(0, len(there) - 1, min(_CLIPS, len(there))).astype(int)]
     samples = [plan.draw(0, index) for index in chosen.tolist()]
     stored = [stored_of(videos, one.index, whole_files=whole_files) for one in samples]
-    return [_Clip(Path(videos.file(s.index)), how, s.frames) for s, how in zip(samples, stored, strict=True)]
+    return [_Clip(videos.location(s.index), how, s.frames) for s, how in zip(samples, stored, strict=True)]
 
 
 def _small_file(clip: _Clip, clear_cropping: bool) -> SmallFile | None:

@@ -42,6 +42,8 @@ class LoaderOptions:
     clear_cropping: bool = True
     """Have NVDEC decode H.264 and HEVC to the size they are coded in, so that DALI finds its decoders again; no pixel
     that is shown changes."""
+    cache: tuple[str, int] = ("", 0)
+    """Of range_cache.open_cache: where parts of remote videos are kept."""
     flags: frozenset[str] = TRAIN_FLAGS
     """Of the command that reads: messages name only those as remedies."""
     wait_policy: WaitPolicy = DEFAULT_WAIT_POLICY

@@ -19,6 +19,7 @@ from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.manifest.manifest import Manifest
 from c2d_fast.manifest.videos import Videos
 from c2d_fast.recipe import Clip, Crop
+from c2d_fast.remote.range_cache import open_cache
 from c2d_fast.video.crops import SCALED_ABOVE, can_scale, why_no_opencv
 from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY, WaitPolicy
 
@@ -38,6 +39,8 @@ class ReadingOptions:
     decode_batch: int = 0
     hybrid_share: float = 0.0
     whole_files: bool = False
+    cache: tuple[str, int] = ("", 0)
+    """Of range_cache.open_cache."""
     flags: frozenset[str] = frozenset()
     """Of the command, as in LoaderOptions."""
     wait_policy: WaitPolicy = DEFAULT_WAIT_POLICY
@@ -80,6 +83,8 @@ def complete(
     if decoder == "ffmpeg" and asked.device.type == "cpu" and (why := why_no_opencv()):
         print(f"note: {why}: the crops are cut by DALI's graph, which takes longer")
     videos = bad.manifest.videos()
+    if asked.cache[0] and not videos.has_remote:
+        print(f"note: --cache {asked.cache[0]}: is not used, all videos are on this machine's disks")
     workers = num_workers(decoder, cpus, has_table=bool(videos.packet_table))
     if decoder in ("ffmpeg", "hybrid") and (fitting := workers_in_memory(videos.width * videos.height, workers)) < workers:
         workers = fitting
@@ -99,6 +104,7 @@ def complete(
         clear_cropping=not asked.whole_files,  # a whole file's stays, and there must be one kind only
         decode_batch=together,
         hybrid_share=asked.hybrid_share,
+        cache=asked.cache,
         flags=asked.flags,
         wait_policy=asked.wait_policy,
     )
@@ -112,6 +118,7 @@ def choose_options(
     sampling: Sampling,
     crop: Crop,
     batch_size: int,
+    cache: tuple[str | os.PathLike[str] | None, float | None],
 ) -> LoaderOptions:
     """Chooses how a list is read by a process that is not one of the commands, and says so in a line.
 
@@ -123,13 +130,14 @@ def choose_options(
         sampling: which frames make a clip.
         crop: what of them is seen.
         batch_size: the model's.
+        cache: the folder that keeps parts of remote videos and its size, as range_cache.open_cache takes them.
 
     Raises:
         UserError: the decoder or the device asked for does not work here.
     """
     if decoder not in DECODERS:
         raise UserError(f"--decoder {decoder}: must be one of {', '.join(DECODERS)}")
-    asked = ReadingOptions(device=_device(device), decoder=decoder, workers=workers)
+    asked = ReadingOptions(device=_device(device), decoder=decoder, workers=workers, cache=open_cache(*cache))
     decoder, reason = fitting_decoder(bad.manifest, asked)
     print(f"decoder for {bad.manifest.listing.path}: {decoder} ({reason})")
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # the ranks of one machine share its CPUs

@@ -1,7 +1,8 @@
 """Which sample a source is asked for. No torch, no DALI."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 
 class SampleInfo(Protocol):
@@ -29,3 +30,16 @@ class SingleSample:
 
     iteration = 0
     idx_in_batch = 0
+
+
+def probe(item: tuple[Any, int, int], tick: Callable[[], None]) -> str:
+    """Reads a sample as a worker would, in a process that may die of it; returns the problem, if any.
+
+    Args:
+        item: a ClipSource, and the sample's step and slot.
+        tick: see children.Work.
+    """
+    source, step, slot = item
+    tick()
+    problem = replace(source, first_step=step, first_slot=slot)(SingleSample())[-1]
+    return bytes(problem).decode(errors="replace")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from c2d_fast.loading.decode import decode_files
 from c2d_fast.loading.pipelines import Graph, LoaderOptions, build, error_summary, shut_down
-from c2d_fast.loading.sample_info import SingleSample
-from c2d_fast.loading.source import ClipSource, probe
+from c2d_fast.loading.sample_info import SingleSample, probe
+from c2d_fast.loading.source import ClipSource
 from c2d_fast.processes.children import LostItem, run_in_children
 from c2d_fast.processes.spawning import needs_main
 

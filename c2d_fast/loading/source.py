@@ -1,6 +1,5 @@
 """What a loader's worker processes run: from a slot of the plan to one video's bytes or frames. No torch, no DALI."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -13,19 +12,19 @@ from c2d_fast.errors import UserError
 from c2d_fast.formats.packet_table import REMEDY, PacketTable, TableError, open_table
 from c2d_fast.loading.crop_buffers import ClipsBuffer, CropBuffer, RegionBuffer, in_order
 from c2d_fast.loading.plan import EvalPlan, Sample, TrainPlan
-from c2d_fast.loading.sample_info import SampleInfo, SingleSample
+from c2d_fast.loading.sample_info import SampleInfo, SingleSample  # noqa: F401 (others take it from here)
 from c2d_fast.loading.sample_streams import flip_of, scaled_size_of, turns_of
 from c2d_fast.manifest.videos import Videos
 from c2d_fast.processes import worker_notes, worker_process, worker_stacks
+from c2d_fast.remote import range_cache
+from c2d_fast.remote.remote_path import RemotePath
 from c2d_fast.video import storage
 from c2d_fast.video.crops import why_no_opencv
 from c2d_fast.video.facts import is_cropped
 from c2d_fast.video.file_states import check_unchanged
 from c2d_fast.video.orientation import TRANSPOSED
-from c2d_fast.video.packets import WHOLE, Stored
+from c2d_fast.video.packets import WHOLE, Stored, ask_ahead, table_rows
 from c2d_fast.video.reader import DecodeError, decode_images, read_clip
-
-_NO_PROBLEM = np.zeros(0, np.uint8)
 
 
 @lru_cache(maxsize=2)
@@ -83,6 +82,8 @@ class ClipSource:
     """That sample's slot in the plan's batch."""
     clip_number: int = 0
     """Which of the clips of one decode a graph is to make, see each_clip.py."""
+    cache: tuple[str, int] = ("", 0)
+    """Of range_cache.open_cache."""
     inbox: str = ""
     """Where workers write their stacks to when asked, see worker_stacks.py."""
     counts: str = ""
@@ -93,6 +94,7 @@ class ClipSource:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrives in a worker process, which from now on ends with its parent, and not by signals that are meant for it."""
         self.__dict__.update(state)
+        range_cache.use(*self.cache)
         worker_process.init_worker(self.inbox, self.counts, self.notes)
 
     @property
@@ -166,22 +168,21 @@ class ClipSource:
 
     def __call__(self, info: SampleInfo) -> tuple[NDArray[Any], ...]:
         """Reads the sample that is asked for; see the class for what it returns."""
-        sample, problem = self.sample(*self.step_and_slot(info.iteration, info.idx_in_batch)), _NO_PROBLEM
+        sample, problem = self.sample(*self.step_and_slot(info.iteration, info.idx_in_batch)), np.zeros(0, np.uint8)
         if worker_process.is_worker():
             worker_stacks.set_thread_name("train" if self.flips else "eval", sample.index)
         try:
             read = storage.read_with_retry(lambda: self._read(sample), self.plan.videos.file(sample.index))
         except (DecodeError, OSError) as error:
             # An exception would end the pipeline without naming the video; the loader reads this instead.
-            nearby = lambda: self._nearby_files(sample.index)  # noqa: E731
-            text = storage.storage_problem(error, self.plan.videos.file(sample.index), nearby) or str(error)
+            file = self.plan.videos.file(sample.index)
+            text = storage.storage_problem(error, file, lambda: self._nearby_files(sample.index)) or str(error)
             problem = np.frombuffer(text.encode(), np.uint8)
             # All of the tiny images: a graph is given no box without a pixel.
             read = _Read(self._no_images(), np.tile(np.array([0, 0, 1, 1], np.float32), (len(sample.boxes), 1)))
-        index = np.array(sample.index, np.int64)
+        index, videos = np.array(sample.index, np.int64), self.plan.videos
         if self.cuts_crops:
             return *(read.images if self.num_clips > 1 else (read.images,)), index, problem
-        videos = self.plan.videos
         orientation = int(videos.stored["orientation"][sample.index])
         is_transposed = bool(orientation & TRANSPOSED)
         size = (videos.width, videos.height) if is_transposed else (videos.height, videos.width)
@@ -201,8 +202,8 @@ class ClipSource:
         )
 
     def _read(self, sample: Sample) -> "_Read":
-        path, stored = Path(self.plan.videos.file(sample.index)), self.stored(sample.index)
-        check_unchanged(path, int(self.plan.videos.size[sample.index]), int(self.plan.videos.mtime_ns[sample.index]))
+        path, stored = self.plan.videos.location(sample.index), self.stored(sample.index)
+        check_unchanged(path, *self.plan.videos.state(sample.index))
         if self.is_file(sample):
             clears = self.clear_cropping and self.file_decoder == "nvdec"
             return _Read(self._no_images(), sample.boxes, *read_clip(path, sample.frames, stored, clear_cropping=clears))
@@ -232,6 +233,13 @@ class ClipSource:
         order = np.array(decode_images(path, wanted, self.decoder_threads, stored, crops))
         images = in_order(crops.images, order[indices], 1)
         return _Read(images[0] if self.flips else images, sample.boxes)
+
+    def ask_ahead(self, info: SampleInfo) -> None:
+        """Asks a server for what will be read of a sample; nothing of local videos, nor of those without a packet table."""
+        sample = self.sample(*self.step_and_slot(info.iteration, info.idx_in_batch))
+        path = self.plan.videos.location(sample.index)
+        if isinstance(path, RemotePath) and (groups := table_rows(self.stored(sample.index), np.unique(sample.frames))):
+            ask_ahead(path, np.concatenate(groups))
 
     def _nearby_files(self, index: int) -> list[str]:
         """Returns some of the list's files that lie near a video."""
@@ -290,10 +298,3 @@ def stored_of(videos: Videos, index: int, *, whole_files: bool = False) -> Store
         )
         return stored
     return replace(stored, rows=rows, extradata=extradata)
-
-
-def probe(item: tuple[ClipSource, int, int], tick: Callable[[], None]) -> str:
-    """Reads the sample at a step and slot as a worker would, in a process that may die of it; returns the problem, if any."""
-    source, step, slot = item
-    tick()
-    return np.array(replace(source, first_step=step, first_slot=slot)(SingleSample())[-1]).tobytes().decode(errors="replace")

@@ -169,6 +169,7 @@ class Stream(Generic[Plan]):
             first_step=step,
             first_slot=slot,
             inbox=worker_stacks.inbox(),
+            cache=self._options.cache,
             counts=worker_counts.counts_path(),
             notes=worker_notes.inbox(),
         )

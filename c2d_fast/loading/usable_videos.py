@@ -10,6 +10,7 @@ from c2d_fast.lists.label_map import class_key, sorted_classes
 from c2d_fast.lists.listing import Listing, read_list
 from c2d_fast.manifest.bad_videos import BadVideos, parse_limit
 from c2d_fast.manifest.manifest import read_manifest
+from c2d_fast.remote.remote_path import user_location
 
 Label = int | str
 """A class's number, or its name."""
@@ -64,11 +65,11 @@ def open_listing(
             raise UserError(
                 f"labels: the list {os.fspath(videos)} has labels of its own; leave them out, or give the videos' paths"
             )
-        path = Path(videos)
+        path = user_location(os.fspath(videos))
         given = None if classes is None else tuple(classes)
-        place = None if root is None else Path(root)
+        place = None if root is None else user_location(os.fspath(root))
         return read_list(path, place, len(given) if given else num_classes, classes=given, video_name=video_name)
-    paths = [os.fspath(path) for path in videos]
+    paths = [str(user_location(os.fspath(path))) for path in videos]
     if not paths:
         raise UserError("videos: there are none; give a list's path, or paths of videos")
     if labels is None:
@@ -79,7 +80,7 @@ def open_listing(
     text = "".join(f"{path} {label}\n" for path, label in zip(paths, numbers, strict=True))
     return Listing(
         path=Path("videos"),
-        root=Path("." if root is None else root),
+        root=user_location("." if root is None else os.fspath(root)),
         videos=tuple(paths),
         labels=numbers,
         lines=(0,) * len(paths),

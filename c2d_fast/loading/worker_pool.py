@@ -32,6 +32,7 @@ _CONTEXT = multiprocessing.get_context("spawn")  # a forked child of a process t
 _AHEAD = 2  # batches that are read ahead of what DALI has taken
 _IN_HAND = 2  # runs of samples that a process has been given: one that it reads, and one so that it need not wait
 _RUN = 8  # samples at most that it sends word of together: each word costs this process a tenth of a millisecond
+ASKED_AHEAD = 16  # samples of remote videos that a process asks its server for at a time (docs/remote.md)
 _LOSSES = 3  # of a sample with the process that read it and no other, after which it is not tried again
 _END_LIMIT_S = 5.0
 
@@ -68,7 +69,7 @@ class _Worker:
 class WorkerPool:
     """Reads the samples of a pipeline's batches ahead, in their order; read_batch is what the external source calls."""
 
-    def __init__(self, read: Read, *, workers: int, batch_size: int, held: int):
+    def __init__(self, read: Read, *, workers: int, batch_size: int, held: int, asked_ahead: int = 0):
         """Prepares a pool that starts with start(), or the first batch.
 
         Args:
@@ -76,14 +77,16 @@ class WorkerPool:
             workers: processes.
             batch_size: of the pipeline.
             held: batches whose arrays must stay as they are while another is read: those that DALI has not done with.
+            asked_ahead: samples that each process is given at a time at least; read.ask_ahead is called with each first.
         """
         # As bytes: unpickled by the function that a process runs, not before, so that it knows whose child it is.
         self._read, self._batch_size = pickle.dumps(read), batch_size
         self._size = max(workers, 1)
-        self._slots = (held + _AHEAD) * batch_size
-        self._given = 0  # batches
-        self._next = 0  # number of the first sample that nobody has been given
+        self._ahead = max(_AHEAD, -(-asked_ahead * self._size // batch_size))  # batches
+        self._slots = (held + self._ahead) * batch_size
+        self._given, self._next = 0, 0  # batches; number of the first sample that nobody has been given
         self._run = min(max(batch_size // (2 * self._size), 1), _RUN)
+        self._in_hand = max(_IN_HAND, -(-asked_ahead // self._run))
         self._again: list[int] = []  # numbers of samples that were lost; a heap
         self._results: dict[int, tuple[Layout, str] | SampleLostError] = {}
         self._missing: set[int] = set()  # numbers that read_batch waits for
@@ -190,7 +193,7 @@ class WorkerPool:
 
     def _hand_out(self) -> None:
         """Gives runs of samples to processes that have too few, a second one only once all have a first."""
-        for in_hand in range(_IN_HAND):
+        for in_hand in range(self._in_hand):
             for worker in self._workers:
                 if len(worker.runs) <= in_hand:
                     run = self._first_to_do()
@@ -204,7 +207,7 @@ class WorkerPool:
         if self._again:  # alone, so that the one that has ended a process is found out
             number = heapq.heappop(self._again)
             return range(number, number + 1)
-        end = min(self._next + self._run, (self._given + _AHEAD) * self._batch_size)  # the others' slots are still in use
+        end = min(self._next + self._run, (self._given + self._ahead) * self._batch_size)  # the others' slots are still in use
         run = range(self._next, end)
         self._next = max(self._next, end)
         return run
@@ -279,10 +282,17 @@ def _exit_cause(code: int | None) -> str:
 def _work(pickled: bytes, memory: SampleMemory, batch_size: int, pipe: Connection) -> None:
     """What a process does until its parent ends it."""
     read: Read = pickle.loads(pickled)
+    ask_ahead: Callable[[SampleIndex], None] = getattr(read, "ask_ahead", lambda index: None)
+    runs: deque[list[tuple[int, int]]] = deque()
     with suppress(EOFError, OSError):  # it has gone
         while True:
+            while not runs or pipe.poll():
+                runs.append(pipe.recv())
+                for number, _ in runs[-1]:
+                    with suppress(Exception):  # which reading it will raise
+                        ask_ahead(SampleIndex(*divmod(number, batch_size)))
             results: list[tuple[Layout, str]] = []
-            for number, slot in pipe.recv():
+            for number, slot in runs.popleft():
                 try:
                     results.append((memory.write(slot, read(SampleIndex(*divmod(number, batch_size)))), ""))
                 except Exception:  # the parent's to deal with

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from c2d_fast.errors import UserError, on_one_line
+from c2d_fast.formats.manifest_file import MISSING
 from c2d_fast.manifest.manifest import Manifest
 
 _SHOWN = 20  # names of broken files; config.json has them all
@@ -67,7 +68,7 @@ class BadVideos:
             if count_missing:
                 self._check(len(broken), first)
             elif not listing.scanned:  # what a scan found has been seen, and is no surprise to this run
-                self._check(sum(listing.file(i).exists() for i in broken), first)
+                self._check(sum(reason != MISSING for reason in broken.values()), first)
             print("\n".join("left out: " + on_one_line(line) for line in lines[:_SHOWN]))
             more = f", {len(lines) - _SHOWN} of them not named here" if len(lines) > _SHOWN else ""
             print(f"{listing.path}: {len(broken)} of {len(listing)} videos left out{more}")

@@ -11,27 +11,22 @@ import os
 from pathlib import Path
 from typing import Any
 
+from c2d_fast.files import cache_folder
 from c2d_fast.formats.checksums import add_checksum, strip_checksum
 from c2d_fast.formats.schemas import CacheFile, ShapeError, decode, is_cache_entry
+from c2d_fast.remote.remote_path import FileState, Location
 from c2d_fast.video.facts import Facts
 
 FORMAT = "c2d_fast.cache/7"
 _MOST_BYTES = 512 * 2**20
 
 
-def cache_folder() -> Path | None:
-    """Returns where manifests are kept: $XDG_CACHE_HOME/c2d_fast, or ~/.cache/c2d_fast; None of a user without a home."""
-    with contextlib.suppress(RuntimeError):
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "c2d_fast"
-    return None
-
-
 class Cache:
     """One data root's entries on disk: relative path -> [size, mtime_ns, fields of Facts]."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Location):
         """Reads what is known of a data root, if anything is."""
-        self.root = str(root.resolve())
+        self.root = str(root.resolve() if isinstance(root, Path) else root)
         folder, name = cache_folder(), f"manifest-{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]}.json"
         self.path = folder / name if folder else None
         self._videos: dict[str, Any] = {}
@@ -43,14 +38,14 @@ class Cache:
                 if has_sum and content.format == FORMAT and content.root == self.root:
                     self._videos = content.videos
 
-    def get(self, video: str, state: tuple[int, int]) -> Facts | None:
-        """Returns what is known of a video in a state (size, mtime_ns)."""
+    def get(self, video: str, state: FileState) -> Facts | None:
+        """Returns what is known of a video in a state."""
         size, mtime_ns, *values = self._videos.get(video, (None, None))
-        return Facts(*values) if (size, mtime_ns) == state else None
+        return Facts(*values) if (size, mtime_ns) == tuple(state[:2]) else None
 
-    def put(self, video: str, state: tuple[int, int], facts: Facts) -> None:
+    def put(self, video: str, state: FileState, facts: Facts) -> None:
         """Takes what is known of a video."""
-        entry = [*state, *dataclasses.astuple(facts)]
+        entry = [*state[:2], *dataclasses.astuple(facts)]
         if is_cache_entry(entry):  # a file may claim anything, and is read again then
             self._videos[video] = entry
 

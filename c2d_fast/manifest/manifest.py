@@ -21,10 +21,11 @@ from c2d_fast.lists.listing import Listing
 from c2d_fast.manifest.cache import Cache as _Cache
 from c2d_fast.manifest.videos import Videos, pack_paths
 from c2d_fast.processes.children import LostItem
-from c2d_fast.processes.watched_threads import run_in_threads
+from c2d_fast.processes.watched_threads import heartbeat, run_in_threads
+from c2d_fast.remote.remote_path import UNKNOWN, FileState, Location, RemotePath, pinned
 from c2d_fast.video.examine import examine
 from c2d_fast.video.facts import DTYPE, Facts, reading_columns, to_table
-from c2d_fast.video.file_states import file_states
+from c2d_fast.video.file_states import file_states, local_file
 from c2d_fast.video.reader import DecodeError
 from c2d_fast.video.storage import is_storage_error, nearby_files, storage_problem
 from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY, WaitPolicy, read_in_rounds
@@ -61,11 +62,14 @@ class Manifest:
     """Index in the list -> why it cannot be used (missing files included)."""
     packet_table: tuple[Path, str] | None = None
     """As in Listing, once it has been looked into."""
+    etags: tuple[str, ...] = ()
+    """Of remote videos, by index in the list; none of a list without."""
 
     def videos(self) -> Videos:
         """Returns what plans and decoders need, for the usable videos only."""
         table, identity = self.packet_table or ("", "")
         paths, path_ends = pack_paths(map(self.listing.videos.__getitem__, self.kept.tolist()))
+        etags, etag_ends = pack_paths(map(self.etags.__getitem__, self.kept.tolist() if self.etags else ()))
         return Videos(
             root=str(self.listing.root),
             paths=paths,
@@ -80,6 +84,8 @@ class Manifest:
             packet_table=str(table),
             table_identity=identity,
             table_indices=self.kept,
+            etags=etags,
+            etag_ends=etag_ends,
         )
 
     def location(self, index: int) -> str:
@@ -126,8 +132,9 @@ def read_manifest(
     kept, table = np.array(list(good), np.int64), np.zeros(len(listing), DTYPE)
     table[kept] = to_table(list(good.values()))
     table = reading_columns(table)
-    known = np.array([state or (-1, -1) for state in found], np.int64)
-    return Manifest(listing, kept, table, known[:, 0], known[:, 1], broken)
+    known = np.array([(state or UNKNOWN).key for state in found], np.int64)
+    etags = tuple((state or UNKNOWN).etag for state in found)
+    return Manifest(listing, kept, table, known[:, 0], known[:, 1], broken, etags=etags if any(etags) else ())
 
 
 def _from_scan(listing: Listing) -> Manifest:
@@ -135,13 +142,17 @@ def _from_scan(listing: Listing) -> Manifest:
     assert scanned is not None
     broken = {i: reason for i, reason in enumerate(scanned.reasons) if reason}
     kept = np.array([i for i in range(len(listing)) if i not in broken], np.int64)
-    mtime_ns = scanned.mtime_ns
-    if os.path.realpath(listing.root) != os.path.realpath(scanned.root):
+    mtime_ns, etags = scanned.mtime_ns, scanned.etags
+    if not _is_same_root(listing.root, scanned.root):
         print(
             f"note: {listing.path} was scanned below {scanned.root}: of the files below {listing.root} sizes are compared only"
         )
-        mtime_ns = np.full_like(mtime_ns, -1)
-    return Manifest(listing, kept, scanned.facts, scanned.size, mtime_ns, broken, _packet_table(listing))
+        mtime_ns, etags = np.full_like(mtime_ns, -1), ()
+    return Manifest(listing, kept, scanned.facts, scanned.size, mtime_ns, broken, _packet_table(listing), etags)
+
+
+def _is_same_root(root: Location, scanned: str) -> bool:
+    return str(root) == scanned or (not isinstance(root, RemotePath) and os.path.realpath(root) == os.path.realpath(scanned))
 
 
 def _packet_table(listing: Listing) -> tuple[Path, str] | None:
@@ -154,11 +165,12 @@ def _packet_table(listing: Listing) -> tuple[Path, str] | None:
     return listing.packet_table
 
 
-def _read(path: Path, files: Callable[[], Iterable[str]]) -> Facts | str:
+def _read(path: Location, files: Callable[[], Iterable[str]]) -> Facts | str:
     problem = ""
     for _ in range(2):  # what has failed once may have been read wrongly
         try:
-            return examine(path).facts
+            with local_file(path, heartbeat) as file:
+                return examine(file).facts
         except DecodeError as error:
             problem = storage_problem(error, path, lambda: nearby_files(str(path), files()))
             if is_storage_error(problem):
@@ -168,7 +180,7 @@ def _read(path: Path, files: Callable[[], Iterable[str]]) -> Facts | str:
 
 
 def _read_all(
-    listing: Listing, unread: dict[int, tuple[int, int]], jobs: int, cache: "_Cache", wait_policy: WaitPolicy
+    listing: Listing, unread: dict[int, FileState], jobs: int, cache: "_Cache", wait_policy: WaitPolicy
 ) -> dict[int, Facts | str]:
     if not unread:
         return {}
@@ -181,7 +193,7 @@ def _read_all(
         def read(todo: list[int]) -> Iterator[tuple[int, Facts | str]]:
             # Threads do: FFmpeg reads and decodes without holding Python's lock.
             results = run_in_threads(
-                lambda i: _read(listing.file(i), lambda: files), todo, jobs=jobs, time_limit_s=_TIME_LIMIT_S
+                lambda i: _read(pinned(listing.file(i), unread[i]), lambda: files), todo, jobs=jobs, time_limit_s=_TIME_LIMIT_S
             )
             with closing(results):
                 for i, result in results:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from c2d_fast import cli
+from c2d_fast.remote.remote_path import user_location
 from c2d_fast.video.facts import DEPTHS
 
 
@@ -77,8 +78,10 @@ def _add_scan(commands: Any) -> None:
         "All find files that do not open, hold no video or are cut short (mp4, Matroska, WebM, AVI), and count frames exactly.",
     )
     what = "`path.mp4 label` lines, ids, Kinetics' CSV, a folder for each class, or a manifest to bring up to date"
-    scan.add_argument("--list", type=Path, required=True, metavar="LIST", help=what)
-    scan.add_argument("--data-root", type=Path, metavar="DIR", help="folder the list's paths are in (default: the list's)")
+    scan.add_argument("--list", type=user_location, required=True, metavar="LIST", help=what)
+    scan.add_argument(
+        "--data-root", type=user_location, metavar="DIR", help="folder the list's paths are in (default: the list's)"
+    )
     scan.add_argument("--video-name", metavar="TEMPLATE", help="of files where the list gives ids, e.g. '{id}.mp4'")
     scan.add_argument("--out", type=Path, required=True, metavar="FILE", help="the manifest, e.g. train.npz")
     scan.add_argument("--depth", choices=DEPTHS, default="full", help="how thoroughly (default: full)")
@@ -108,10 +111,12 @@ def _add_transcode(commands: Any) -> None:
         "DIR gets a folder, a manifest (.npz), a plain list (.txt) and a journal, each called like the list.",
     )
     what = "a list of any form; best a manifest of prepare scan, which knows the broken videos"
-    transcode.add_argument("--list", type=Path, required=True, metavar="LIST", help=what)
-    transcode.add_argument("--data-root", type=Path, metavar="DIR", help="folder the list's paths are in (default: the list's)")
+    transcode.add_argument("--list", type=user_location, required=True, metavar="LIST", help=what)
+    transcode.add_argument(
+        "--data-root", type=user_location, metavar="DIR", help="folder the list's paths are in (default: the list's)"
+    )
     transcode.add_argument("--video-name", metavar="TEMPLATE", help="of files where the list gives ids, e.g. '{id}.mp4'")
-    transcode.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    transcode.add_argument("--out", type=user_location, required=True, metavar="DIR", help="folder for the results")
     short = "of the results; smaller videos keep theirs (default 256)"
     transcode.add_argument("--short-side", type=cli.positive, default=256, metavar="PX", help=short)
     gop = "frames from key frame to key frame (default 1: all-intra, see docs/forms.md)"

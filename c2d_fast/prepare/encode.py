@@ -16,8 +16,10 @@ import av.filter
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from c2d_fast.formats.packet_table import rows_of
+from c2d_fast.remote.remote_path import UNKNOWN, Location, RemotePath
+from c2d_fast.remote.transfers import upload
 from c2d_fast.video.examine import examine
-from c2d_fast.video.file_states import file_state
+from c2d_fast.video.file_states import file_state, local_file, state_of
 from c2d_fast.video.orientation import MIRRORED, QUARTER_TURNS, TRANSPOSED, UPSIDE_DOWN
 from c2d_fast.video.reader import DecodeError, frame_orientation, open_video, reason, video_stream
 from c2d_fast.video.storage import sibling_files, storage_problem
@@ -51,11 +53,13 @@ class EncodeItem:
 
     video: str
     """The source's path in the list, as a name for it."""
-    source: Path
+    source: Location
     target: Path
     settings: EncodeSettings
     is_sound: bool
     """Whether the source is known to decode without an error."""
+    upload: RemotePath | None = None
+    """Where the result goes in the end, if not to target."""
 
 
 @dataclass(frozen=True)
@@ -98,23 +102,31 @@ def encode_one(item: EncodeItem, tick: Callable[[], None]) -> EncodeResult:
     Raises:
         OSError: the disk is full.
     """
-    state = file_state(item.source) or (-1, -1)
+    source_state = state_of(item.source)
+    state = source_state.key
     name = hashlib.sha256(os.fsencode(item.target.name)).hexdigest()[:16]  # as long as any file system allows
     partial = item.target.with_name(f".{name}{PARTIAL}")
     try:
-        if not item.is_sound:  # FFmpeg would conceal damage, and the result would pass for a good video
-            examine(item.source, "full", tick, must_be_whole=True)
         item.target.parent.mkdir(parents=True, exist_ok=True)
-        num_frames = _encode(item.source, partial, item.settings, tick)
+        with local_file(item.source, tick) as source:
+            if not item.is_sound:  # FFmpeg would conceal damage, and the result would pass for a good video
+                examine(source, "full", tick, must_be_whole=True)
+            num_frames = _encode(source, partial, item.settings, tick)
         examined = examine(partial, "full", tick, must_be_whole=True, locate=True)
         facts = examined.facts
         if facts.frames != num_frames or not facts.closed_gops:
             raise DecodeError(f"was not stored as it should be: {facts.frames} frames of {num_frames} come out")
-        if file_state(item.source) != state:
+        if not isinstance(item.source, RemotePath) and file_state(item.source) != source_state:
             raise DecodeError("changed while it was read")
         # With the source's time, a result says which state of the source it is of, and is the same whenever it is made.
         os.utime(partial, ns=(state[1], state[1]))
-        os.replace(partial, item.target)
+        if item.upload:
+            upload(partial, item.upload)
+            target_state = file_state(item.upload) or UNKNOWN
+            partial.unlink()
+        else:
+            os.replace(partial, item.target)
+            target_state = file_state(item.target) or UNKNOWN
     except (DecodeError, av.FFmpegError, ValueError, OSError, MemoryError) as error:
         partial.unlink(missing_ok=True)
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
@@ -123,7 +135,7 @@ def encode_one(item: EncodeItem, tick: Callable[[], None]) -> EncodeResult:
         unread = "" if is_of_target else storage_problem(error, item.source, lambda: sibling_files(item.source))
         return EncodeResult(state, (-1, -1), None, unread or (str(error) if isinstance(error, DecodeError) else reason(error)))
     packets = (rows_of(examined).tobytes(), examined.extradata)
-    return EncodeResult(state, file_state(item.target) or (-1, -1), dataclasses.astuple(facts), "", packets)
+    return EncodeResult(state, target_state.key, dataclasses.astuple(facts), "", packets)
 
 
 def _encode(source: Path, target: Path, settings: EncodeSettings, tick: Callable[[], None]) -> int:

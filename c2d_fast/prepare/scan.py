@@ -31,9 +31,10 @@ from c2d_fast.formats.schemas import scan_entry
 from c2d_fast.lists.listing import Listing, read_list
 from c2d_fast.prepare.show import report
 from c2d_fast.processes.children import LostItem, Work, run_in_children
+from c2d_fast.remote.remote_path import UNKNOWN, FileState, Location, RemotePath, below, pinned
 from c2d_fast.video.examine import examine
 from c2d_fast.video.facts import DEPTHS, DTYPE
-from c2d_fast.video.file_states import file_state, file_states
+from c2d_fast.video.file_states import file_state, file_states, local_file, state_of
 from c2d_fast.video.reader import DecodeError
 from c2d_fast.video.storage import sibling_files, storage_problem
 from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY, read_in_rounds
@@ -62,7 +63,7 @@ class ScanItem:
     """What a child process is given."""
 
     video: str
-    path: Path
+    path: Location
     depth: str
     packets: bool
 
@@ -75,7 +76,9 @@ def run_scan(args: argparse.Namespace) -> None:
     """
     listing = read_list(args.list, args.data_root, None, video_name=args.video_name)
     out: Path = args.out
-    states = {video: file_state(listing.root / video) for video in dict.fromkeys(listing.videos)}
+    videos = list(dict.fromkeys(listing.videos))
+    files = [below(listing.root, video) for video in videos]
+    states = dict(zip(videos, file_states(files, DEFAULT_WAIT_POLICY), strict=True))
     if not any(states.values()):
         raise UserError(
             f"list {listing.path}: none of its {len(states)} videos is below {listing.root}, first {listing.location(0)}; "
@@ -90,20 +93,21 @@ def run_scan(args: argparse.Namespace) -> None:
         journal = stack.enter_context(Journal(journal_path, header, f"--out {out}", entry=scan_entry))
         store = stack.enter_context(PacketStore(out, before)) if args.packets else None
         known = _known(journal, before, store)
-        videos = list(dict.fromkeys(listing.videos))
-        states = dict(zip(videos, file_states([listing.root / video for video in videos], DEFAULT_WAIT_POLICY), strict=True))
         depth = DEPTHS.index(args.depth)
         done = {
             video: entry
             for video, state in states.items()
-            if (entry := known.get(video))
-            and state == (entry.size, entry.mtime_ns)
+            if state
+            and (entry := known.get(video))
+            and state.key == (entry.size, entry.mtime_ns)
             and entry.depth >= depth
             and not (entry.reason and args.retry_broken)
             and (entry.packets is not None or entry.reason or not args.packets)
         }
         items = [
-            ScanItem(video, listing.root / video, _depth(args.depth, known.get(video), state), args.packets)
+            ScanItem(
+                video, pinned(below(listing.root, video), state), _depth(args.depth, known.get(video), state), args.packets
+            )
             for video, state in states.items()
             if state and video not in done
         ]
@@ -130,25 +134,26 @@ def run_scan(args: argparse.Namespace) -> None:
 
 def examine_one(item: ScanItem, tick: Any) -> ScanResult:
     """Examines a file; runs in a child process."""
-    state = file_state(item.path) or (-1, -1)
+    state = state_of(item.path)
     depth = DEPTHS.index(item.depth)
     try:
-        examined = examine(item.path, item.depth, tick, must_be_whole=True, locate=item.packets)
+        with local_file(item.path, tick) as path:
+            examined = examine(path, item.depth, tick, must_be_whole=True, locate=item.packets)
     except DecodeError as error:
         reason = storage_problem(error, item.path, lambda: sibling_files(item.path)) or str(error)
-        return ScanResult(*state, depth, None, reason, None)
+        return ScanResult(*state.key, depth, None, reason, None)
     except MemoryError:
-        return ScanResult(*state, depth, None, "needs more memory than there is", None)
+        return ScanResult(*state.key, depth, None, "needs more memory than there is", None)
     except Exception as error:  # no file may end the scan of the others
-        return ScanResult(*state, depth, None, f"cannot be examined ({type(error).__name__}: {error})", None)
-    if file_state(item.path) != state:
-        return ScanResult(*state, depth, None, "changed while it was read; scan again", None)
+        return ScanResult(*state.key, depth, None, f"cannot be examined ({type(error).__name__}: {error})", None)
+    if not isinstance(item.path, RemotePath) and file_state(item.path) != state:
+        return ScanResult(*state.key, depth, None, "changed while it was read; scan again", None)
     packets = (rows_of(examined).tobytes(), examined.extradata) if item.packets else None
-    return ScanResult(*state, depth, dataclasses.astuple(examined.facts), "", packets)
+    return ScanResult(*state.key, depth, dataclasses.astuple(examined.facts), "", packets)
 
 
 def in_watched_rounds(
-    work: Work, items: Sequence[Any], args: argparse.Namespace, path: Callable[[Any], Path]
+    work: Work, items: Sequence[Any], args: argparse.Namespace, path: Callable[[Any], Location]
 ) -> Iterator[tuple[Any, Any]]:
     """Yields (item, result) of work in children, as --jobs and --time-limit say; what the storage prevents is done again later.
 
@@ -178,8 +183,8 @@ def _scan(
     with tqdm(total=len(items), unit="video", disable=not shows_bars(), leave=False) as bar:
         for count, (item, result) in enumerate(results, start=1):
             if isinstance(result, LostItem):
-                state = file_state(item.path) or (-1, -1)
-                found = ScanResult(*state, DEPTHS.index(item.depth), None, result.reason, None)
+                state = file_state(item.path) or UNKNOWN
+                found = ScanResult(*state.key, DEPTHS.index(item.depth), None, result.reason, None)
             else:
                 found = result
             if store and found.packets:
@@ -200,9 +205,9 @@ def _scan(
         print(f"{len(items)} videos, {frames} frames read in {seconds:.1f} s: {frames / seconds:.0f} frames/s")
 
 
-def _depth(wanted: str, entry: ScanResult | None, state: tuple[int, int]) -> str:
+def _depth(wanted: str, entry: ScanResult | None, state: FileState) -> str:
     """Returns how thoroughly a file is examined: never less than an earlier scan did, whose result this one replaces."""
-    is_same = entry is not None and state == (entry.size, entry.mtime_ns)
+    is_same = entry is not None and state.key == (entry.size, entry.mtime_ns)
     return DEPTHS[max(DEPTHS.index(wanted), entry.depth)] if entry and is_same else wanted
 
 
@@ -236,9 +241,12 @@ def _known(journal: Journal, before: ManifestFile | None, store: PacketStore | N
     return known
 
 
-def _manifest(listing: Listing, states: dict[str, tuple[int, int] | None], done: dict[str, ScanResult]) -> ManifestFile:
+def _manifest(listing: Listing, states: dict[str, FileState | None], done: dict[str, ScanResult]) -> ManifestFile:
     missing = ScanResult(-1, -1, len(DEPTHS) - 1, None, MISSING, None)
     found = [done[video] if states[video] else missing for video in listing.videos]
+    # Of one that has changed while it was read, it is not known: what is read of it is compared with its other state alone.
+    now = [states[video] or UNKNOWN for video in listing.videos]
+    etags = tuple(state.etag if state.key == entry[:2] else "" for state, entry in zip(now, found, strict=True))
     facts = np.zeros(len(found), DTYPE)
     for i, entry in enumerate(found):
         if not entry.reason:
@@ -255,4 +263,5 @@ def _manifest(listing: Listing, states: dict[str, tuple[int, int] | None], done:
         depth=np.array([entry.depth for entry in found], np.uint8),
         facts=facts,
         reasons=tuple(entry.reason for entry in found),
+        etags=etags if any(etags) else (),
     )

@@ -24,10 +24,13 @@ from c2d_fast.formats.schemas import transcode_entry
 from c2d_fast.lists.listing import Listing, read_list
 from c2d_fast.lists.make_lists import fits_a_line, quoted
 from c2d_fast.prepare.encode import PARTIAL, EncodeItem, EncodeResult, EncodeSettings, encode_one, target_size
+from c2d_fast.prepare.results_folder import ResultsFolder, open_results
 from c2d_fast.prepare.scan import ScanItem, examine_one, in_watched_rounds
 from c2d_fast.processes.children import LostItem, run_in_children
+from c2d_fast.remote.remote_path import UNKNOWN, FileState, Location, RemotePath, below, pinned
 from c2d_fast.video.facts import DEPTHS, DTYPE, Facts
-from c2d_fast.video.file_states import file_state
+from c2d_fast.video.file_states import file_state, file_states
+from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY
 
 DEFAULT_GOP = 1
 DEFAULT_B_FRAMES = 0
@@ -45,15 +48,25 @@ class _Job:
     """One list, where it goes, and what is known of its videos."""
 
     listing: Listing
-    folder: Path
+    out: ResultsFolder
+    stem: str
     settings: EncodeSettings
     targets: dict[str, str]
-    """Video of the list -> path below folder."""
+    """Video of the list -> path below the folder of results that is called stem."""
     store: PacketStore
     done: dict[str, EncodeResult]
 
-    def target(self, video: str) -> Path:
-        return self.folder / self.targets[video]
+    @property
+    def folder(self) -> Location:
+        return self.out.place(self.stem)
+
+    def target(self, video: str) -> Location:
+        return below(self.folder, self.targets[video])
+
+    def item(self, video: str, state: FileState, *, is_sound: bool) -> EncodeItem:
+        local, target = self.out.local / self.stem / self.targets[video], self.target(video)
+        upload = target if isinstance(target, RemotePath) else None
+        return EncodeItem(video, pinned(self.listing.file_of(video), state), local, self.settings, is_sound, upload)
 
 
 def run_transcode(args: argparse.Namespace) -> None:
@@ -71,18 +84,17 @@ def run_transcode(args: argparse.Namespace) -> None:
         crf=DEFAULT_CRF[args.codec] if args.crf is None else args.crf,
         preset=args.preset,
     )
-    out: Path = args.out
     stem = listing.path.stem or "videos"
-    journal_path = out / f"{stem}.journal"
-    _check_own(out, stem, journal_path)
+    out = open_results(args.out, stem, f"{stem}.journal")
+    journal_path = out.local / f"{stem}.journal"
     header = {"format": _FORMAT, "data root": str(listing.root.absolute()), **dataclasses.asdict(settings)}
-    manifest_path = out / f"{stem}.npz"
+    manifest_path = out.local / f"{stem}.npz"
     with ExitStack() as stack:
         journal = Journal(journal_path, header, f"--out {journal_path}", entry=transcode_entry, must_match=True)
         stack.enter_context(journal)
         store = stack.enter_context(PacketStore(manifest_path, _manifest_before(manifest_path)))
-        job = _Job(listing, out / stem, settings, target_names(listing.videos), store, {})
-        _remove_partials(job.folder)
+        job = _Job(listing, out, stem, settings, target_names(listing.videos), store, {})
+        _remove_partials(out.local / stem)
         items = _to_do(job, journal, retry=args.retry_failed)
         known = sum(result.reason != MISSING for result in job.done.values())
         if known:
@@ -94,10 +106,10 @@ def run_transcode(args: argparse.Namespace) -> None:
         except KeyboardInterrupt:
             print(f"interrupted: {len(job.done)} of {len(job.targets)} videos are done; the same command goes on")
             raise
-        _write(job, out, stem)
+        _write(job)
         store_path(manifest_path).unlink(missing_ok=True)
         print("\n".join(map(on_one_line, _summary(job, known))))
-    print(f"to train: --train-list {manifest_path}")
+    print(f"to train: --train-list {out.place(manifest_path.name)}")
 
 
 def target_names(videos: Iterable[str]) -> dict[str, str]:
@@ -114,17 +126,6 @@ def target_names(videos: Iterable[str]) -> dict[str, str]:
         names[video] = name
         taken.add(name)
     return names
-
-
-def _check_own(out: Path, stem: str, journal: Path) -> None:
-    """Sees to it that nothing is written among foreign files."""
-    for path in (out / stem, out / f"{stem}.npz", out / f"{stem}.txt"):
-        if path.exists() and not journal.exists():
-            raise UserError(f"--out {out}: {path} is there, and not from this command; give another folder")
-    try:
-        (out / stem).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be made ({error.strerror}); give another folder") from error
 
 
 def _remove_partials(folder: Path) -> None:
@@ -146,21 +147,22 @@ def _to_do(job: _Job, journal: Journal, *, retry: bool) -> list[EncodeItem]:
     indices = {video: i for i, video in enumerate(job.listing.videos)}
     items = []
     for video in job.targets:
-        state, entry = file_state(job.listing.root / video), entries.get(video)
+        found, entry = file_state(job.listing.file_of(video)), entries.get(video)
         index = indices[video]
-        if state is None:
+        if found is None:
             job.done[video] = EncodeResult((-1, -1), (-1, -1), None, MISSING)
             continue
+        state = found.key
         is_same = scanned is not None and state == (scanned.size[index], scanned.mtime_ns[index])
         if scanned and is_same and scanned.reasons[index]:
             job.done[video] = EncodeResult(state, (-1, -1), None, scanned.reasons[index])
         elif entry and entry.source == state and (
-            not retry if entry.reason else file_state(job.target(video)) == entry.target
+            not retry if entry.reason else (file_state(job.target(video)) or UNKNOWN).key == entry.target
         ):  # fmt: skip
             job.done[video] = entry
         else:
             is_sound = scanned is not None and is_same and scanned.depth[index] == len(DEPTHS) - 1
-            items.append(EncodeItem(video, job.listing.root / video, job.target(video), job.settings, is_sound))
+            items.append(job.item(video, found, is_sound=is_sound))
     return items
 
 
@@ -176,7 +178,10 @@ def _check_space(job: _Job, items: list[EncodeItem], args: argparse.Namespace) -
     bits = _BITS[settings.codec, settings.gop == 1] * 2 ** ((DEFAULT_CRF[settings.codec] - settings.crf) / 6)
     sizes = [one.frames * np.prod(target_size(one.width, one.height, settings.short_side)) * bits / 8 for one in facts]
     needed = float(np.mean(sizes)) * len(items) if sizes else 0.0
-    free = shutil.disk_usage(job.folder).free
+    if job.out.local != job.out.out:
+        print(f"{len(items)} videos to do; they may take about {needed / 1e9:.2f} GB in {job.folder}")
+        return
+    free = shutil.disk_usage(job.out.local).free
     print(f"{len(items)} videos to do; they may take about {needed / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free")
     if free < needed and not args.no_space_check:
         raise UserError(
@@ -193,7 +198,7 @@ def _transcode(job: _Job, items: list[EncodeItem], journal: Journal, args: argpa
             encoded = result
             if isinstance(result, LostItem):
                 _remove_partials(item.target.parent)
-                encoded = EncodeResult(file_state(item.source) or (-1, -1), (-1, -1), None, result.reason)
+                encoded = EncodeResult((file_state(item.source) or UNKNOWN).key, (-1, -1), None, result.reason)
             if encoded.packets:
                 encoded = dataclasses.replace(encoded, packets=job.store.add(*encoded.packets))
             journal.add([item.video, job.targets[item.video], *dataclasses.astuple(encoded)])
@@ -218,9 +223,9 @@ def _manifest_before(path: Path) -> ManifestFile | None:
         return None
 
 
-def _write(job: _Job, out: Path, stem: str) -> None:
+def _write(job: _Job) -> None:
     """Writes the manifest with its packet table, and a plain list for programs that do not know it."""
-    listing = job.listing
+    listing, stem, out = job.listing, job.stem, job.out.local
     results = [job.done[video] for video in listing.videos]
     good = [i for i, result in enumerate(results) if not result.reason]
     if not good:
@@ -234,7 +239,7 @@ def _write(job: _Job, out: Path, stem: str) -> None:
     for i in good:
         facts[i] = tuple(value.encode() if isinstance(value, str) else value for value in results[i].facts)
     manifest = ManifestFile(
-        list_path=str((out / f"{stem}.txt").absolute()),
+        list_path=str(job.out.place(f"{stem}.txt").absolute()),
         list_sha256=hashlib.sha256(text.encode()).hexdigest(),
         root=str(job.folder.absolute()),
         videos=tuple(names),
@@ -245,6 +250,7 @@ def _write(job: _Job, out: Path, stem: str) -> None:
         depth=np.full(len(results), len(DEPTHS) - 1, np.uint8),
         facts=facts,
         reasons=tuple(result.reason for result in results),
+        etags=_etags(job),
     )
     try:
         with atomic_write(out / f"{stem}.txt") as partial:
@@ -255,6 +261,17 @@ def _write(job: _Job, out: Path, stem: str) -> None:
         raise UserError(
             f"--out {out}: cannot be written ({error.strerror}); make room, and the same command goes on"
         ) from error
+    job.out.upload(f"{stem}.txt", f"{stem}.packets.npz", f"{stem}.npz")
+
+
+def _etags(job: _Job) -> tuple[str, ...]:
+    """Returns what servers call the results, where they are remote: "" of one that is not there."""
+    if not isinstance(job.out.out, RemotePath):
+        return ()
+    videos = job.listing.videos
+    states = dict(zip(job.targets, file_states([job.target(video) for video in job.targets], DEFAULT_WAIT_POLICY), strict=True))
+    found = [(states[video] or UNKNOWN, job.done[video].target) for video in videos]
+    return tuple(state.etag if state.key == target else "" for state, target in found)
 
 
 def _summary(job: _Job, known: int) -> list[str]:

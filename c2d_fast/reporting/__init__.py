@@ -6,6 +6,7 @@ records.py             the same metrics to console, TensorBoard and JSON lines
 tensorboard_writer.py  how TensorBoard is laid out
 metrics_file.py        metrics.jsonl
 gauges.py              CPUs, memory and GPU, sampled by a thread
+remote_traffic.py      what a run asks of its videos' servers, in words
 picture_schedule.py    which epochs have pictures
 gallery.py             picks clips to look at, the wrong ones first
 host_copy.py           copies from a GPU that nobody waits for

@@ -19,6 +19,7 @@ from c2d_fast.reporting.gallery import Gallery
 from c2d_fast.reporting.gauges import Gauges
 from c2d_fast.reporting.metrics_file import open_without_later_steps
 from c2d_fast.reporting.picture_schedule import PictureSchedule
+from c2d_fast.reporting.remote_traffic import remote_text
 from c2d_fast.reporting.scores import Scores
 from c2d_fast.reporting.tensorboard_writer import TensorBoardWriter
 
@@ -99,7 +100,7 @@ class Records:
             text = (
                 f"loss {metrics['loss']:.3f}  top-1 {metrics['top1']:.1f} %  {metrics['clips_per_s']:.1f} clips/s  "
                 f"data wait {metrics['data_wait_percent']:.0f} %"
-            )
+            ) + remote_text(metrics)
             self._bar.set_postfix_str(text, refresh=False)
             now = time.monotonic()
             if self._bar.disable and (last or now - self._last_line_s >= _LINE_EVERY_S):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from c2d_fast.loading.batch import Batch
+from c2d_fast.processes import worker_counts
 from c2d_fast.training.train_step import StepResult
 
 
@@ -42,6 +43,7 @@ class ThroughputMeter:
     def __init__(self) -> None:
         self._clips = 0
         self._step_waited_s = self._waited_s = 0.0
+        self._counts = worker_counts.totals()
         self._started_s = time.perf_counter()
 
     def timed(self, batches: Iterator[Batch], heartbeat: Callable[[str], None]) -> Iterator[Batch]:
@@ -69,5 +71,12 @@ class ThroughputMeter:
         now_s = time.perf_counter()
         elapsed_s = now_s - self._started_s
         metrics = {"clips_per_s": self._clips / elapsed_s, "data_wait_percent": 100 * self._waited_s / elapsed_s}
+        counts = worker_counts.totals()
+        asked = counts.since(self._counts)
+        if asked.requests:  # of remote videos; what was asked for ahead is counted when it is asked for
+            per_clip = {"remote_bytes_per_clip": asked.bytes, "remote_requests_per_clip": asked.requests}
+            metrics |= {name: value / max(self._clips, 1) for name, value in per_clip.items()}
+            metrics |= {"remote_bytes_per_s": asked.bytes / elapsed_s, "remote_retries": float(asked.retries)}
+        self._counts = counts
         self._clips, self._waited_s, self._started_s = 0, 0.0, now_s
         return metrics

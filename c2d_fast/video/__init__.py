@@ -1,6 +1,6 @@
 """Video files: what is known of one, which packets a clip needs, how frames are read, cropped and written. No torch, no DALI.
 
-May import: processes.
+May import: remote, processes.
 
 facts.py            what is known of a file: the columns of a manifest
 examine.py          finds it out, more or less thoroughly
@@ -19,7 +19,7 @@ frame_converter.py  upright RGB images of decoded frames
 crops.py            scale, cut, resize and flip on a CPU
 writer.py           writes an H.264 mp4 for people to look at
 video_files.py      which files of a folder are videos
-file_states.py      sizes and modification times of files
+file_states.py      which files these are: sizes, modification times, ETags
 storage.py          whether the storage or the video is to blame for an error
 storage_wait.py     waits for a storage that is gone
 """

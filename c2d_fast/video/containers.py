@@ -7,7 +7,10 @@ content, whatever it is called: so it is told beforehand what it may take one fo
 import os
 import re
 import stat
-from pathlib import Path
+
+from c2d_fast.remote.remote_file import RemoteFile
+from c2d_fast.remote.remote_path import Location, RemotePath
+from c2d_fast.remote.transfers import with_state
 
 _DEMUXERS = (
     # Containers of cameras, phones, editors, televisions and the web
@@ -51,12 +54,14 @@ _KINDS = (
 )
 
 
-def why_no_file(path: str | Path) -> str:
+def why_no_file(path: str | Location) -> str:
     """Says why a path must not be opened: a FIFO would block for ever, a device may never end; empty for a regular file.
 
     Raises:
         OSError: there is none.
     """
+    if isinstance(path, RemotePath):
+        return ""
     mode = os.stat(path).st_mode
     if stat.S_ISREG(mode):
         return ""
@@ -64,12 +69,12 @@ def why_no_file(path: str | Path) -> str:
     return f"is a {kind}, not a regular file"
 
 
-def why_no_video(path: str | Path) -> str:
+def why_no_video(path: Location) -> str:
     """Says of a regular file that did not open what it is, where its first bytes tell: a playlist, a picture; or nothing."""
     try:
-        with open(path, "rb") as file:
+        with RemoteFile(with_state(path)) if isinstance(path, RemotePath) else open(path, "rb") as file:
             head = file.read(_HEAD_BYTES)
-    except OSError:
+    except (OSError, ValueError):
         return ""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     for pattern, kind in _TEXTS:

@@ -1,27 +1,57 @@
-"""Sizes and modification times of files, asked of a storage that may be gone for a while."""
+"""Which files these are: their sizes, and when they were written or what their servers call them.
 
-from collections.abc import Sequence
+Asked of a storage that may be gone for a while.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from c2d_fast.video.reader import DecodeError
+from c2d_fast.remote import transfers
+from c2d_fast.remote.remote_errors import ChangedError
+from c2d_fast.remote.remote_path import UNKNOWN, FileState, Location, RemotePath
+from c2d_fast.video.reader import DecodeError, reason
 from c2d_fast.video.storage import is_definite, text_of_error
 from c2d_fast.video.storage_wait import StorageWait, WaitPolicy, wait_for
 
 _LOOKED_AT = 32
 
 
-def file_state(path: Path) -> tuple[int, int] | None:
-    """Returns a file's size in bytes and modification time in ns; None where there is none."""
+def file_state(path: Location) -> FileState | None:
+    """Returns which file this is; None where there is none, or its server does not say."""
+    state = _state_or_error(path)
+    return state if isinstance(state, FileState) else None
+
+
+def state_of(path: Location) -> FileState:
+    """Returns the state that a path says a remote file must be in, or else which file is there now; UNKNOWN if none is."""
+    known = path.state if isinstance(path, RemotePath) else None
+    return known or file_state(path) or UNKNOWN
+
+
+def _state_or_error(path: Location) -> FileState | OSError | None:
+    """Returns a file's state or why there is none; None of what is no name that a file can have."""
     try:
+        if isinstance(path, RemotePath):
+            return transfers.file_state(path)
         status = path.stat()
-    except (OSError, ValueError):
+    except OSError as error:
+        return error
+    except ValueError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return FileState(status.st_size, status.st_mtime_ns)
+
+
+def _states_or_errors(files: Sequence[Location]) -> list[FileState | OSError | None]:
+    """Returns _state_or_error of each file; remote ones are asked for many at a time."""
+    remote = [file for file in files if isinstance(file, RemotePath)]
+    found = dict(zip((file.url for file in remote), transfers.file_states(remote), strict=True))
+    return [found[file.url] if isinstance(file, RemotePath) else _state_or_error(file) for file in files]
 
 
 def file_states(
-    files: Sequence[Path], wait_policy: WaitPolicy, *, wait_for_missing: bool = False, wait_for_all_missing: bool = False
-) -> list[tuple[int, int] | None]:
+    files: Sequence[Location], wait_policy: WaitPolicy, *, wait_for_missing: bool = False, wait_for_all_missing: bool = False
+) -> list[FileState | None]:
     """Returns file_state of each file, once the storage gives them.
 
     Args:
@@ -34,31 +64,48 @@ def file_states(
         EndedError: the storage does not come back.
     """
     wait = StorageWait(wait_policy)
+    known: list[FileState | OSError | None] = [None] * len(files)
+    todo = list(range(len(files)))
     while True:
-        states = {i: state for i, file in enumerate(files) if (state := file_state(file))}
-        gone = {str(file): error for i, file in enumerate(files) if i not in states and (error := _why_not_there(file))}
-        waits = wait_for_missing or (wait_for_all_missing and not states)
-        suspects = {path: text_of_error(error) for path, error in gone.items() if waits or not is_definite(error)}
+        for i, state in zip(todo, _states_or_errors([files[i] for i in todo]), strict=True):
+            known[i] = state
+        gone = {i: error for i, error in enumerate(known) if isinstance(error, OSError)}
+        waits = wait_for_missing or (wait_for_all_missing and not any(isinstance(state, FileState) for state in known))
+        suspects = {i: error for i, error in gone.items() if waits or not is_definite(error)}
         if not suspects:
             break
-        some = dict(list(suspects.items())[:: -(-len(suspects) // _LOOKED_AT)])
-        if wait_for(some, lambda: map(str, files), wait, whole=False):  # these are gone, and not the storage
+        some = list(suspects.items())[:: -(-len(suspects) // _LOOKED_AT)]
+        texts = {str(files[i]): text_of_error(error) for i, error in some}
+        if wait_for(texts, lambda: map(str, files), wait, whole=False):  # these are gone, and not the storage
             break
+        todo = list(suspects)
     wait.finish()
-    return [states.get(i) for i in range(len(files))]
+    return [state if isinstance(state, FileState) else None for state in known]
 
 
-def _why_not_there(path: Path) -> OSError | None:
-    try:
-        path.stat()
-    except OSError as error:
-        return error
-    except ValueError:  # no name that a file can have
-        return None
-    return None
+@contextmanager
+def local_file(path: Location, tick: Callable[[], object]) -> Iterator[Path]:
+    """Gives a file itself, or of a remote one a copy on this machine, while it is read more than once.
+
+    Args:
+        path: of the file; a remote one is asked for in its state.
+        tick: called again and again.
+
+    Raises:
+        DecodeError: a remote file cannot be read, or is another now.
+    """
+    if not isinstance(path, RemotePath):
+        yield path
+        return
+    with ExitStack() as stack:
+        try:
+            copy = stack.enter_context(transfers.local_copy(path, tick))
+        except (OSError, ChangedError) as error:
+            raise DecodeError(reason(error)) from error
+        yield copy
 
 
-def check_unchanged(path: Path, size: int, mtime_ns: int) -> None:
+def check_unchanged(path: Location, size: int, mtime_ns: int) -> None:
     """Compares a file with what is known of it: of another, frame numbers and boxes may be wrong without a sign.
 
     Args:
@@ -69,6 +116,8 @@ def check_unchanged(path: Path, size: int, mtime_ns: int) -> None:
     Raises:
         DecodeError: it is another file now, or is gone.
     """
+    if isinstance(path, RemotePath):  # each answer says what it is of
+        return
     try:
         state = path.stat()
     except OSError as error:

@@ -10,7 +10,6 @@ import os
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
@@ -18,6 +17,8 @@ import av.container
 import numpy as np
 from numpy.typing import NDArray
 
+from c2d_fast.remote import ranges
+from c2d_fast.remote.remote_path import Location, RemotePath
 from c2d_fast.video.nal import READABLE, length_size, needed_by_others, read_picture
 from c2d_fast.video.orientation import TRANSPOSED
 
@@ -135,7 +136,7 @@ def table_rows(stored: Stored, wanted: NDArray[np.int64]) -> list[NDArray[Any]] 
     return None if any((group["position"] < 0).any() for group in groups) else groups
 
 
-def read_rows(path: Path, rows: NDArray[Any]) -> list[bytes]:
+def read_rows(path: Location, rows: NDArray[Any]) -> list[bytes]:
     """Reads packets at the positions that a table gives.
 
     Args:
@@ -148,7 +149,7 @@ def read_rows(path: Path, rows: NDArray[Any]) -> list[bytes]:
     return _read(path, rows["position"], rows["size"].astype(np.int64))
 
 
-def from_table(path: Path, stored: Stored, wanted: NDArray[np.int64]) -> Groups | None:
+def from_table(path: Location, stored: Stored, wanted: NDArray[np.int64]) -> Groups | None:
     """Reads the packets that frames depend on at the positions that a packet table gives. Arguments and result as table_rows.
 
     Raises:
@@ -230,22 +231,36 @@ def _packet(data: bytes, row: tuple[int, bool]) -> "av.Packet[Any]":
     return packet
 
 
-def _read(path: Path, positions: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[bytes]:
-    """Reads parts of a file; parts that lie close together in one request."""
+def ask_ahead(path: RemotePath, rows: NDArray[Any]) -> None:
+    """Asks a server for packets that read_rows will be called for soon. Arguments as there."""
+    positions, sizes = rows["position"], rows["size"].astype(np.int64)
+    ranges.ask_ahead(path, [(start, end) for start, end, _, _ in ranges.bridged(positions, sizes, ranges.BRIDGED_BYTES)])
+
+
+def _read(path: Location, positions: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[bytes]:
+    """Reads stretches of a file; those that lie close together in one request."""
+    is_remote = isinstance(path, RemotePath)
+    parts = ranges.bridged(positions, sizes, ranges.BRIDGED_BYTES if is_remote else _READ_TOGETHER)
+    wanted = [(start, end) for start, end, _, _ in parts]
     ends = positions + sizes
-    is_far = (positions[1:] > ends[:-1] + _READ_TOGETHER) | (positions[1:] < positions[:-1])
-    firsts = np.flatnonzero(np.concatenate([[True], is_far]))
-    lasts = np.append(firsts[1:], len(positions))
-    parts: list[bytes] = []
+    stretches: list[bytes] = []
+    for data, (start, _, first, last) in zip(_read_parts(path, wanted), parts, strict=True):
+        for at, to in zip(positions[first:last].tolist(), ends[first:last].tolist(), strict=True):
+            stretches.append(bytes(data[at - start : to - start]))
+    return stretches
+
+
+def _read_parts(path: Location, parts: ranges.Parts) -> list[Any]:
+    if isinstance(path, RemotePath):
+        return ranges.read_parts(path, parts)
+    found = []
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
-            start, end = int(positions[first]), int(ends[first:last].max())
+        for start, end in parts:
             data = os.pread(file, end - start, start)
             if len(data) < end - start:
                 raise OSError(f"ends at byte {start + len(data)}, within a packet")
-            for at, to in zip(positions[first:last].tolist(), ends[first:last].tolist(), strict=True):
-                parts.append(data[at - start : to - start])
+            found.append(data)
     finally:
         os.close(file)
-    return parts
+    return found

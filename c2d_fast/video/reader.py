@@ -6,7 +6,6 @@ no torch, no DALI.
 
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import av
@@ -18,6 +17,9 @@ from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
 from c2d_fast.processes import worker_counts
+from c2d_fast.remote import transfers
+from c2d_fast.remote.remote_file import RemoteFile
+from c2d_fast.remote.remote_path import Location, RemotePath
 from c2d_fast.video.containers import OPTIONS, why_no_file, why_no_video
 from c2d_fast.video.frame_converter import FrameConverter, ImageTransform
 from c2d_fast.video.frame_converter import frame_orientation as frame_orientation  # noqa: PLC0414 (for who imports it from here)
@@ -37,7 +39,7 @@ class DecodeError(Exception):
     """A video file that cannot be read, or not as far as its manifest says. The message does not name the file."""
 
 
-def decode_frames(path: Path, frames: NDArray[np.int64], threads: int = 1, stored: Stored = WHOLE) -> NDArray[np.uint8]:
+def decode_frames(path: Location, frames: NDArray[np.int64], threads: int = 1, stored: Stored = WHOLE) -> NDArray[np.uint8]:
     """Decodes the frames with these numbers.
 
     Args:
@@ -60,7 +62,7 @@ def decode_frames(path: Path, frames: NDArray[np.int64], threads: int = 1, store
 
 
 def decode_images(
-    path: Path,
+    path: Location,
     wanted: NDArray[np.int64],
     threads: int,
     stored: Stored,
@@ -90,7 +92,7 @@ def decode_images(
 
 
 def _decode_packets(
-    path: Path, wanted: NDArray[np.int64], threads: int, stored: Stored, converter: FrameConverter
+    path: Location, wanted: NDArray[np.int64], threads: int, stored: Stored, converter: FrameConverter
 ) -> list[NDArray[Any]] | None:
     """Decodes what the wanted frames depend on; None where that cannot be told, or does not give them all."""
     if not stored.entries:
@@ -122,7 +124,7 @@ def _decode_groups(
     return [found[number] for number in wanted.tolist()] if len(found) == len(wanted) else None
 
 
-def _decode_whole(path: Path, wanted: NDArray[np.int64], threads: int, converter: FrameConverter) -> list[NDArray[Any]]:
+def _decode_whole(path: Location, wanted: NDArray[np.int64], threads: int, converter: FrameConverter) -> list[NDArray[Any]]:
     """Decodes from the beginning to the last wanted frame."""
     taken: list[NDArray[Any]] = []
     count = 0
@@ -157,20 +159,22 @@ def _use_threads(context: VideoCodecContext, threads: int) -> None:
     context.thread_type, context.thread_count = "AUTO", threads
 
 
-def read_bytes(path: Path) -> NDArray[np.uint8]:
+def read_bytes(path: Location) -> NDArray[np.uint8]:
     """Reads a file whole: uint8 [bytes].
 
     Raises:
         DecodeError: it cannot be read.
     """
     try:
+        if isinstance(path, RemotePath):
+            return np.frombuffer(transfers.read_bytes(path), np.uint8)
         return np.fromfile(path, np.uint8)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise DecodeError(reason(error)) from error
 
 
 def read_clip(
-    path: Path, frames: NDArray[np.int64], stored: Stored, *, clear_cropping: bool = False
+    path: Location, frames: NDArray[np.int64], stored: Stored, *, clear_cropping: bool = False
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Reads of a file what frames depend on, as a file of its own for a decoder that takes files.
 
@@ -199,7 +203,7 @@ def read_clip(
 
 
 def _from_table(
-    path: Path, frames: NDArray[np.int64], stored: Stored, clear_cropping: bool
+    path: Location, frames: NDArray[np.int64], stored: Stored, clear_cropping: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
     """Reads a clip without opening the file as a container; None where the packet table does not do for that."""
     groups = table_rows(stored, np.unique(frames))
@@ -212,7 +216,7 @@ def _from_table(
 
 
 def _from_container(
-    path: Path, frames: NDArray[np.int64], stored: Stored, clear_cropping: bool
+    path: Location, frames: NDArray[np.int64], stored: Stored, clear_cropping: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]] | None:
     """Reads a clip through its container; None where it cannot be told which packets the frames depend on."""
     wanted = np.unique(frames)
@@ -241,14 +245,14 @@ def _counted(data: bytes, rows: NDArray[Any], frames: NDArray[np.int64]) -> tupl
     return np.frombuffer(data, np.uint8), np.searchsorted(np.sort(rows["shown"]), frames).astype(np.int32)
 
 
-def _whole(path: Path, frames: NDArray[np.int64], codec: str) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+def _whole(path: Location, frames: NDArray[np.int64], codec: str) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     if codec in NEVER_WHOLE:
         raise DecodeError(f"cannot be cut into a clip's packets, and DALI would number the frames of {codec} read whole wrong")
     worker_counts.add(int(frames.max()) + 1)  # a decoder goes through all to the last one
     return read_bytes(path), frames.astype(np.int32)
 
 
-def open_video(path: Path) -> av.container.InputContainer:
+def open_video(path: Location) -> av.container.InputContainer:
     """Opens a file as a video and nothing else; FFmpeg follows nothing that stands in it to other files.
 
     Raises:
@@ -257,9 +261,10 @@ def open_video(path: Path) -> av.container.InputContainer:
     """
     if problem := why_no_file(path):
         raise DecodeError(problem)
+    # As a file, too: FFmpeg would take "12:30.mp4" for a protocol.
+    source: Any = RemoteFile(transfers.with_state(path)) if isinstance(path, RemotePath) else f"file:{path}"
     try:
-        # As a file, too: FFmpeg would take "12:30.mp4" for a protocol.
-        return av.open(f"file:{path}", options=dict(OPTIONS))
+        return av.open(source, options=dict(OPTIONS))  # type: ignore[no-any-return]
     except av.FFmpegError as error:
         if problem := why_no_video(path):
             raise DecodeError(problem) from error

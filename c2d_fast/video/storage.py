@@ -10,12 +10,15 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TypeVar
 
 import av
 import numpy as np
 
+from c2d_fast.remote import transfers
+from c2d_fast.remote.ranges import read_parts
+from c2d_fast.remote.remote_errors import ChangedError, RemoteError
+from c2d_fast.remote.remote_path import Location, RemotePath, location
 from c2d_fast.video.packets import WHOLE
 from c2d_fast.video.reader import DecodeError, decode_images
 
@@ -38,18 +41,22 @@ _ASKED = 4
 _CHUNK = 2**20
 
 
-def read_error(path: str | Path, *, whole: bool = True) -> OSError | None:
+def read_error(path: str | Location, *, whole: bool = True) -> OSError | None:
     """Reads a file to its end, or only its beginning; returns the storage's error, None if there is none.
 
-    A folder is listed; what is no file and no folder is not opened: that might block for ever.
+    A folder is listed; what is no file and no folder is not opened: that might block for ever. Of a remote file the last byte
+    is read: a server that sends that sends the others.
     """
+    place = location(str(path))
+    if isinstance(place, RemotePath):
+        return _remote_error(place)
     try:
-        mode = os.stat(path).st_mode
+        mode = os.stat(place).st_mode
         if stat.S_ISDIR(mode):
-            os.listdir(path)
+            os.listdir(place)
         if not stat.S_ISREG(mode):
             return None
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        file = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
         try:
             size, done = os.fstat(file).st_size, 0
             while chunk := os.read(file, _CHUNK):
@@ -63,7 +70,7 @@ def read_error(path: str | Path, *, whole: bool = True) -> OSError | None:
     return OSError(errno.EIO, f"ends at byte {done} of {size}") if done < size else None
 
 
-def storage_problem(error: BaseException, path: str | Path, others: Callable[[], Iterable[str]] = lambda: ()) -> str:
+def storage_problem(error: BaseException, path: str | Location, others: Callable[[], Iterable[str]] = lambda: ()) -> str:
     """Returns what the storage has to do with it that a video was not read; "" where that is the video's own fault.
 
     Args:
@@ -83,9 +90,9 @@ def storage_problem(error: BaseException, path: str | Path, others: Callable[[],
     return ""
 
 
-def read_with_retry(read: Callable[[], T], path: str | Path) -> T:
+def read_with_retry(read: Callable[[], T], path: str | Location) -> T:
     """Reads, and again after a moment if the storage has failed: what is over by then needs no more ado."""
-    for pause_s in _AT_ONCE_S:
+    for pause_s in () if isinstance(location(str(path)), RemotePath) else _AT_ONCE_S:  # there each request is tried again
         try:
             return read()
         except (DecodeError, OSError, av.FFmpegError) as error:
@@ -93,6 +100,19 @@ def read_with_retry(read: Callable[[], T], path: str | Path) -> T:
                 raise
         time.sleep(pause_s)
     return read()
+
+
+def _remote_error(path: RemotePath) -> OSError | None:
+    """Asks once, and reads a byte: who calls this asks again later."""
+    try:
+        state = transfers.file_state(path, retry=False)
+        if state.size:
+            read_parts(RemotePath(path.url, state), [(state.size - 1, state.size)])
+    except ChangedError:  # just now
+        return None
+    except RemoteError as error:
+        return error
+    return None
 
 
 def is_storage_error(reason: str) -> bool:
@@ -113,7 +133,7 @@ def is_definite(error: OSError) -> bool:
 def storage_responds(path: str) -> bool:
     """Says whether the storage gives a file, whatever is in it; its first frame is decoded."""
     try:
-        decode_images(Path(path), np.zeros(1, np.int64), 1, WHOLE)
+        decode_images(location(path), np.zeros(1, np.int64), 1, WHOLE)
     except DecodeError as error:
         return not storage_problem(error, path)
     return read_error(path, whole=False) is None
@@ -129,8 +149,10 @@ def nearby_files(path: str, files: Iterable[str]) -> list[str]:
         folder = os.path.dirname(folder)
 
 
-def sibling_files(path: str | Path) -> list[str]:
-    """Returns some other files of a file's folder."""
+def sibling_files(path: str | Location) -> list[str]:
+    """Returns some other files of a file's folder; of a remote one none, since its server may not say."""
+    if isinstance(path, RemotePath):
+        return []
     try:
         with os.scandir(os.path.dirname(path) or ".") as entries:
             return [entry.path for entry in itertools.islice(entries, _ASKED + 1) if entry.name != os.path.basename(path)]

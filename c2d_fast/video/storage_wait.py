@@ -5,12 +5,12 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
 
 from c2d_fast.errors import EXIT_START_AGAIN, EndedError, on_one_line
+from c2d_fast.remote.remote_path import Location
 from c2d_fast.video.storage import is_definite, is_storage_error, nearby_files, read_error, storage_responds, text_of_error
 
 Item = TypeVar("Item")
@@ -54,7 +54,7 @@ class StorageWait:
         """Returns how long it has been waited for; 0 before the first pause."""
         return time.monotonic() - self._began_s if self._began_s else 0.0
 
-    def pause(self, path: str | Path, why: str, *, say: bool = True) -> None:
+    def pause(self, path: str | Location, why: str, *, say: bool = True) -> None:
         """Waits a while.
 
         Args:
@@ -158,7 +158,7 @@ def read_in_rounds(
     read: Callable[[list[Item]], Iterable[tuple[Item, Result]]],
     items: Iterable[Item],
     *,
-    path: Callable[[Item], Path],
+    path: Callable[[Item], Location],
     reason: Callable[[Result], str],
     wait_policy: WaitPolicy,
 ) -> Iterator[tuple[Item, Result]]:

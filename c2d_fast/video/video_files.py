@@ -90,6 +90,17 @@ def filter_videos(names: Iterable[str], folder: Path, skipped: SkippedFiles) -> 
     return videos
 
 
+def videos_by_suffix(names: Iterable[str], skipped: SkippedFiles) -> list[str]:
+    """Returns the videos among remote files, in the order given: none of them is opened for this. The others are counted."""
+    videos = []
+    for name in names:
+        if (kind := _kind(name)) == _VIDEO:
+            videos.append(name)
+        else:
+            skipped.add(name, kind)
+    return videos
+
+
 def files_below(folder: Path, part: str = "") -> list[str]:
     """Returns the files below a part of a folder, also through links to folders: paths relative to the folder, sorted.
 
