@@ -82,14 +82,14 @@ class S3Server:
             "AWS_ALLOW_HTTP": "true",
         }
 
-    def store(self, url: str | None = None, **config: Any) -> Any:
+    def store(self, url: str | None = None, retry_config: Any = None, **config: Any) -> Any:
         """Returns obstore's store of the bucket, by way of another address or with other keys where they are given."""
         from obstore.store import S3Store
 
         known = {name.lower(): value for name, value in self.env_for(url or self.url).items()}
         known["aws_virtual_hosted_style_request"] = "false"
         allow = known.pop("aws_allow_http") == "true"
-        return S3Store(self.bucket, config={**known, **config}, client_options={"allow_http": allow})
+        return S3Store(self.bucket, config={**known, **config}, client_options={"allow_http": allow}, retry_config=retry_config)
 
     def upload(self, folder: Path | str) -> None:
         """Puts each file of a folder into the bucket, under its path in there."""
