@@ -1,3 +1,4 @@
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -96,6 +97,33 @@ def whole_run(eight_videos, tmp_path_factory):
     done = run(*flags(eight_videos, out))
     assert done.returncode == 0, done.stderr
     return out
+
+
+@pytest.fixture
+def http_server():
+    """Serves a folder by nginx until the test ends: http_server(folder)."""
+    from http_server import HttpServer
+
+    with contextlib.ExitStack() as keeper:
+        yield lambda folder: keeper.enter_context(HttpServer(folder))
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """An S3 server that a process's tests share."""
+    from s3_server import S3Server
+
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def fault_proxy():
+    """Puts a proxy before a server until the test ends: fault_proxy(url, seed=0)."""
+    from fault_proxy import FaultProxy
+
+    with contextlib.ExitStack() as keeper:
+        yield lambda url, seed=0: keeper.enter_context(FaultProxy(url, seed))
 
 
 # What takes longest, mostly by waiting: begun first, so that the end of a run is not spent waiting for it alone.
