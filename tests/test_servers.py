@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import random
 import signal
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -87,15 +88,16 @@ def test_web_server_forbids_what_is_private_and_stops(web):
     assert fetch(f"{web.url}/{PATH}")[2] == DATA
 
 
-def _hold(folder, pipe):
+def _hold(folder, temporary, pipe):
+    tempfile.tempdir = str(temporary)  # nobody else removes it
     with HttpServer(folder) as web, FaultProxy(web.url) as proxy:
         pipe.send([process.pid for process in (web._process, proxy._process)])
         time.sleep(60)
 
 
-def test_servers_end_with_a_parent_that_is_killed(web, folder):
+def test_servers_end_with_a_parent_that_is_killed(web, folder, tmp_path):
     ours, theirs = multiprocessing.Pipe()
-    parent = multiprocessing.get_context("spawn").Process(target=_hold, args=(folder, theirs))
+    parent = multiprocessing.get_context("spawn").Process(target=_hold, args=(folder, tmp_path, theirs))
     parent.start()
     pids = ours.recv()
     os.kill(parent.pid, signal.SIGKILL)
