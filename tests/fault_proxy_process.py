@@ -1,6 +1,6 @@
 """The process of tests/fault_proxy.py: `python fault_proxy_process.py CONTROL_FD LISTEN_FD HOST PORT SEED`.
 
-It reads heads and nothing else of what passes, in as few and as large pieces as it can.
+It reads heads and nothing else of what passes.
 """
 
 import asyncio
@@ -175,8 +175,7 @@ class _Proxy:
         bandwidth = _TRICKLE if kind == "trickle" else self.bandwidth
         if "100-continue" in _field(head, b"expect"):
             await client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = client.rest
-        client.rest = b""
+        body, client.rest = client.rest, b""
         size = int(_field(head, b"content-length") or 0)
         while len(body) < size:
             body += await client.read()

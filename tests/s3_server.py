@@ -6,6 +6,7 @@ Run as a program it is that process: `python s3_server.py FOLDER FD`.
 import contextlib
 import http.client
 import importlib.util
+import json
 import logging
 import os
 import socket
@@ -21,7 +22,18 @@ import tied_process
 USER, PASSWORD, REGION = "test:tester", "testing", "us-east-1"
 _START_LIMIT_S = 60
 _STORES = ("account", "container", "object")
-_PIPELINE = ("catch_errors", "gatekeeper", "healthcheck", "listing_formats", "s3api", "tempauth", "without_range", "slo")
+_FILTERS = ("memory", "without_range")  # those here
+_PIPELINE = (
+    "memory",
+    "catch_errors",
+    "gatekeeper",
+    "healthcheck",
+    "listing_formats",
+    "s3api",
+    "tempauth",
+    "without_range",
+    "slo",
+)
 _COMMON = """[DEFAULT]
 swift_dir = {folder}
 devices = {folder}/disk
@@ -134,21 +146,37 @@ def _what_lacks(folder: Path) -> str:
     return ""
 
 
-class _WithoutRange:
-    """Answers with the whole object where tests/fault_proxy.py asks for that: it cannot change headers that are signed."""
+class _Memory:
+    """What Swift remembers of buckets, in place of a memcached: without it each request has two more of its own."""
 
-    def __init__(self, app: Any) -> None:
-        self._app = app
+    def __init__(self) -> None:
+        self._kept: dict[str, str] = {}
 
-    def __call__(self, env: dict[str, Any], start: Any) -> Any:
-        if env.pop("HTTP_X_IGNORE_RANGE", None):
-            env.pop("HTTP_RANGE", None)
-        return self._app(env, start)
+    def get(self, key: str, *_: Any, **__: Any) -> Any:
+        return json.loads(self._kept.get(key, "null"))
+
+    def set(self, key: str, value: Any, *_: Any, **__: Any) -> None:
+        self._kept[key] = json.dumps(value)
+
+    def delete(self, key: str, *_: Any, **__: Any) -> None:
+        self._kept.pop(key, None)
+
+
+def memory(_config: Any, **_: Any) -> Any:
+    """Makes the filter that gives requests that memory, as Swift's configuration asks for one."""
+    memory = _Memory()
+    return lambda app: lambda env, start: app({**env, "swift.cache": memory}, start)
 
 
 def without_range(_config: Any, **_: Any) -> Any:
-    """Makes that filter, as Swift's configuration asks for one."""
-    return _WithoutRange
+    """Likewise, one that answers with the whole object where tests/fault_proxy.py asks for that: it cannot sign."""
+
+    def change(env: dict[str, Any]) -> dict[str, Any]:
+        if env.pop("HTTP_X_IGNORE_RANGE", None):
+            env.pop("HTTP_RANGE", None)
+        return env
+
+    return lambda app: lambda env, start: app(change(env), start)
 
 
 def _write_config(folder: Path, name: str) -> Path:
@@ -158,7 +186,7 @@ def _write_config(folder: Path, name: str) -> Path:
     text = _COMMON.format(folder=folder) + f"[pipeline:main]\npipeline = {' '.join([*filters, app])}\n"
     text += f"[app:{app}]\nuse = egg:swift#{name}\n" + ("account_autocreate = true\n" if name == "proxy" else "")
     for each in filters:
-        use = "paste.filter_factory = s3_server:without_range" if each == "without_range" else f"use = egg:swift#{each}"
+        use = f"paste.filter_factory = s3_server:{each}" if each in _FILTERS else f"use = egg:swift#{each}"
         text += f"[filter:{each}]\n{use}\n{_OPTIONS.get(each, '')}"
     path = folder / f"{app}.conf"
     path.write_text(text)

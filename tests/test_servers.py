@@ -5,12 +5,13 @@ import multiprocessing
 import os
 import random
 import signal
+import tempfile
 import time
 import urllib.error
 import urllib.request
 
 import pytest
-from fault_proxy import FaultProxy, Open
+from fault_proxy import FaultProxy
 from http_server import HttpServer
 
 obstore = pytest.importorskip("obstore")
@@ -87,15 +88,16 @@ def test_web_server_forbids_what_is_private_and_stops(web):
     assert fetch(f"{web.url}/{PATH}")[2] == DATA
 
 
-def _hold(folder, pipe):
+def _hold(folder, temporary, pipe):
+    tempfile.tempdir = str(temporary)  # nobody else removes it
     with HttpServer(folder) as web, FaultProxy(web.url) as proxy:
         pipe.send([process.pid for process in (web._process, proxy._process)])
         time.sleep(60)
 
 
-def test_servers_end_with_a_parent_that_is_killed(web, folder):
+def test_servers_end_with_a_parent_that_is_killed(web, folder, tmp_path):
     ours, theirs = multiprocessing.Pipe()
-    parent = multiprocessing.get_context("spawn").Process(target=_hold, args=(folder, theirs))
+    parent = multiprocessing.get_context("spawn").Process(target=_hold, args=(folder, tmp_path, theirs))
     parent.start()
     pids = ours.recv()
     os.kill(parent.pid, signal.SIGKILL)
@@ -126,7 +128,8 @@ def test_proxy_passes_on_and_counts(web, proxy):
         ("GET", "/one%20class/a%20b.mp4", "bytes=5-2004", "", 206, 2000, ""),
         ("GET", "/one%20class/a%20b.mp4", "", "", 200, len(DATA), ""),
     ]
-    assert proxy.open() == proxy.peak()._replace(requests=0) == Open(1, 0)  # the connection is used again
+    assert (proxy.open().requests, proxy.peak().requests) == (0, 1)
+    assert proxy.peak().connections in (1, 2)  # used again, if the client has it back in time
     assert len(web.requests()) == 2
     proxy.forget()
     assert proxy.requests() == []
