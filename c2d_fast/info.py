@@ -12,11 +12,18 @@ def make_parser() -> cli.Parser:
         "info",
         "Shows what this machine can do: versions, CPU, memory, GPUs, decoders, encoders. A bug report starts with this.\n"
         "With a recipe, first what it decides, its model by parts, and parameters and multiply-accumulates for each clip as\n"
-        "counted here, beside the published figures. With a checkpoint, what it is.",
+        "counted here, beside the published figures. With a checkpoint, what it is. With a manifest, what a clip takes to\n"
+        "read.",
         "python -m c2d_fast.info --pipe dali_pipes/k400_8x8.py",
     )
     parser.add_argument("--pipe", metavar="FILE", help="a recipe: a pipe file, or a shipped one's name")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="of any form; nothing in it is run")
+    parser.add_argument(
+        "--list", metavar="MANIFEST", help="what its clips take to read: bytes, requests, and the server's speed"
+    )
+    parser.add_argument(
+        "--data-root", metavar="DIR", help="folder or URL that the list's paths are in (default: the manifest's)"
+    )
     parser.add_argument("--json", action="store_true", help="all of it as one JSON object")
     return parser
 

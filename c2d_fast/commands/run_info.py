@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from c2d_fast.commands.machine_facts import machine_facts
 from c2d_fast.console import result
-from c2d_fast.recipe import PipeFile, Recipe, load_pipe
+from c2d_fast.errors import UserError
+from c2d_fast.recipe import Clip, PipeFile, Recipe, load_pipe
 
 # Torch is imported late: where it does not import, the machine is still shown.
 if TYPE_CHECKING:
@@ -25,13 +26,20 @@ def run_info(args: argparse.Namespace) -> None:
     """Prints what is asked for, then the machine.
 
     Raises:
-        UserError: the pipe file or the checkpoint cannot be loaded.
+        UserError: the pipe file, the checkpoint or the list cannot be loaded.
     """
     facts: dict[str, Any] = {}
     if args.pipe:
         facts |= recipe_facts(load_pipe(args.pipe))
     if args.checkpoint:
         facts["checkpoint"] = checkpoint_facts(args.checkpoint)
+    if args.list:
+        from c2d_fast.commands.remote_facts import list_facts
+
+        clip = load_pipe(args.pipe).recipe.clip if args.pipe else Clip(num_frames=8, interval=8)
+        facts["list"] = list_facts(args.list, args.data_root, clip)
+    elif args.data_root:
+        raise UserError(f"--data-root {args.data_root}: is of a list; give its manifest with --list, or leave it out")
     facts["machine"] = machine_facts()
     facts = _plain(facts)
     if args.json:
@@ -40,6 +48,10 @@ def run_info(args: argparse.Namespace) -> None:
     lines = _recipe_lines(facts) if args.pipe else []
     if args.checkpoint:
         lines += ["", *_checkpoint_lines(facts["checkpoint"])]
+    if args.list:
+        from c2d_fast.commands.remote_facts import list_lines
+
+        lines += ["", *(_row(*row) for row in list_lines(facts["list"]))]
     lines += ["", *_machine_lines(facts["machine"])]
     # Names come from files: what would move a terminal's cursor is shown, not sent.
     for line in lines if lines[0] else lines[1:]:

@@ -64,7 +64,7 @@ def read_parts(path: RemotePath, parts: Parts) -> list[Any]:
         ChangedError: it is another file now.
     """
     ahead = _ahead(os.getpid())
-    future = ahead.pop(_key(path, parts), None) or event_loop.submit(_read(path, parts))
+    future = ahead.pop(_key(path, parts), None) or event_loop.submit(read(path, parts))
     return event_loop.wait(future)
 
 
@@ -72,7 +72,7 @@ def ask_ahead(path: RemotePath, parts: Parts) -> None:
     """Asks for parts that will be read soon. What fails is told when they are read."""
     ahead, key = _ahead(os.getpid()), _key(path, parts)
     if key not in ahead:
-        ahead[key] = event_loop.submit(_read(path, parts))
+        ahead[key] = event_loop.submit(read(path, parts))
     while len(ahead) > _MOST_AHEAD:
         ahead.popitem(last=False)[1].cancel()
 
@@ -94,7 +94,8 @@ def _key(path: RemotePath, parts: Parts) -> tuple[Any, ...]:
     return path, tuple(parts)
 
 
-async def _read(path: RemotePath, parts: Parts) -> list[Any]:
+async def read(path: RemotePath, parts: Parts) -> list[Any]:
+    """Reads parts of a file, side by side. As read_parts."""
     tasks = [asyncio.ensure_future(_part(path, start, end)) for start, end in parts]
     try:
         return list(await asyncio.gather(*tasks))
