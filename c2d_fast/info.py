@@ -19,7 +19,7 @@ def make_parser() -> cli.Parser:
     parser.add_argument("--pipe", metavar="FILE", help="a recipe: a pipe file, or a shipped one's name")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="of any form; nothing in it is run")
     parser.add_argument(
-        "--list", metavar="MANIFEST", help="what its clips take to read: bytes, requests, and the server's speed"
+        "--list", metavar="FILE", help="a manifest: what its clips take to read: bytes, requests, and the server's speed"
     )
     parser.add_argument(
         "--data-root", metavar="DIR", help="folder or URL that the list's paths are in (default: the manifest's)"

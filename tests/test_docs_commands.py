@@ -13,7 +13,7 @@ from c2d_fast import __file__ as package
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
-BLOCK = re.compile(r"^(<!-- needs (?:Kinetics|a GPU)\b[^\n]*-->\n)?```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^(<!-- needs (?:Kinetics|a GPU|a server)\b[^\n]*-->\n)?```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 """A block of commands, and the line before it that says what it needs, which a reader of the page does not see."""
 ELSEWHERE = {
     r"make demo": "tests/test_demo.py",

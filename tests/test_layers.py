@@ -207,6 +207,7 @@ OF_OTHERS = {
     "commands.run_train": {"--logdir"},
     "errors": {"--resume", "--batch-size", "--accumulate", "--decode-batch", "--decoder-threads", "--workers"},  # asks first
     "formats.packet_table": {"--packets"},
+    "commands.remote_facts": {"--packets"},
     "remote.range_cache": {"--cache", "--cache-gb"},
     "lists.list_shapes": {"--video-name"},
     "lists.listing": {"--label-map", "--num-classes"},
