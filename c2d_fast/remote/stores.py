@@ -167,6 +167,8 @@ class FsspecStore:
     async def state(self, key: str) -> FileState:
         """As Store says."""
         found = await self._run(self._files.info, self._path(key))
+        if found.get("type") == "directory":
+            raise remote_errors.not_found()
         return FileState(int(found["size"] or 0), *_version(_mark(found)))
 
     async def put(self, key: str, file: str) -> None:
