@@ -111,7 +111,7 @@ class RangeCache:
 
         Args:
             folder: where the copies are.
-            max_bytes: what they may take on the disk.
+            max_bytes: what they may take on the disk, and what ranks are just writing while one makes room.
         """
         self.folder, self.max_bytes = folder, max_bytes
 

@@ -86,7 +86,7 @@ async def _with_retry(call: Any, limit_s: float) -> Any:
             except RemoteError as error:
                 if error.status in THROTTLED:
                     throttle.slow_down()
-                late = time.monotonic() - began_s > limit_s and (tries >= _QUICK_TRIES or not limit_s)
+                late = time.monotonic() - began_s >= limit_s and (tries >= _QUICK_TRIES or not limit_s)
                 if not error.may_pass or late:
                     raise
             else:
