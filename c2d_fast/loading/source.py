@@ -127,9 +127,8 @@ class ClipSource:
     @cached_property
     def all_scaled(self) -> bool:
         """Whether every video has that short side as it is."""
-        if self.plan.crop.kind == "short_side_jitter":
-            return False
-        return bool((np.minimum(self.plan.videos.width, self.plan.videos.height) == self.plan.short_side).all())
+        sides = np.minimum(self.plan.videos.width, self.plan.videos.height)
+        return self.plan.crop.kind != "short_side_jitter" and bool((sides == self.plan.short_side).all())
 
     @property
     def num_clips(self) -> int:
@@ -175,8 +174,8 @@ class ClipSource:
             read = storage.read_with_retry(lambda: self._read(sample), self.plan.videos.file(sample.index))
         except (DecodeError, OSError) as error:
             # An exception would end the pipeline without naming the video; the loader reads this instead.
-            file = self.plan.videos.file(sample.index)
-            text = storage.storage_problem(error, file, lambda: self._nearby_files(sample.index)) or str(error)
+            place = self.plan.videos.location(sample.index)
+            text = storage.storage_problem(error, place, lambda: self._nearby_files(sample.index)) or str(error)
             problem = np.frombuffer(text.encode(), np.uint8)
             # All of the tiny images: a graph is given no box without a pixel.
             read = _Read(self._no_images(), np.tile(np.array([0, 0, 1, 1], np.float32), (len(sample.boxes), 1)))

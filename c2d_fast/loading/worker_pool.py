@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from c2d_fast.loading.sample_info import SampleIndex
 from c2d_fast.loading.sample_memory import Layout, SampleMemory
 from c2d_fast.processes.early_signals import signals_deferred
-from c2d_fast.processes.signals import STOP_SIGNALS
+from c2d_fast.processes.signals import STOP_SIGNALS, end_if_stopped
 from c2d_fast.processes.spawning import needs_main, without_main
 
 _CONTEXT = multiprocessing.get_context("spawn")  # a forked child of a process that uses CUDA or threads may hang
@@ -34,7 +34,7 @@ _IN_HAND = 2  # runs of samples that a process has been given: one that it reads
 _RUN = 8  # samples at most that it sends word of together: each word costs this process a tenth of a millisecond
 ASKED_AHEAD = 16  # samples of remote videos that a process asks its server for at a time (docs/remote.md)
 _LOSSES = 3  # of a sample with the process that read it and no other, after which it is not tried again
-_END_LIMIT_S = 5.0
+_END_LIMIT_S, _SLICE_S = 5.0, 0.2
 
 Read = Callable[[Any], tuple[NDArray[Any], ...]]
 """What a process calls with a SampleIndex for each sample; picklable."""
@@ -139,6 +139,7 @@ class WorkerPool:
         Raises:
             SampleLostError: a sample has ended every process that read it.
             RuntimeError: the source raised; the message is its traceback.
+            EndedError: a signal has come, and the batch does not.
         """
         self.start()
         first = self._given * self._batch_size
@@ -146,7 +147,8 @@ class WorkerPool:
         with self._changed:
             self._missing = set(numbers) - self._results.keys()
             while self._missing and not self._failure:
-                self._changed.wait()
+                self._changed.wait(_SLICE_S)
+                end_if_stopped()
             if self._failure:
                 raise self._failure
             results = [self._results.pop(number) for number in numbers]
@@ -208,9 +210,8 @@ class WorkerPool:
             number = heapq.heappop(self._again)
             return range(number, number + 1)
         end = min(self._next + self._run, (self._given + self._ahead) * self._batch_size)  # the others' slots are still in use
-        run = range(self._next, end)
-        self._next = max(self._next, end)
-        return run
+        first, self._next = self._next, max(self._next, end)
+        return range(first, end)
 
     def _receive(self, worker: _Worker) -> None:
         try:
@@ -275,8 +276,7 @@ def _exit_cause(code: int | None) -> str:
     if code is None or code >= 0:
         return f"exit code {code}"
     hints = {signal.SIGKILL: " (perhaps for want of memory)"}
-    number = signal.Signals(-code)
-    return number.name + hints.get(number, "")
+    return signal.Signals(-code).name + hints.get(signal.Signals(-code), "")
 
 
 def _work(pickled: bytes, memory: SampleMemory, batch_size: int, pipe: Connection) -> None:

@@ -9,12 +9,25 @@ import time
 from types import FrameType, TracebackType
 from typing import Self
 
-from c2d_fast.errors import EXIT_INTERRUPTED
-from c2d_fast.processes.early_signals import STOP_SIGNALS, exit_code, exit_now, received
+from c2d_fast.errors import EXIT_INTERRUPTED, EndedError
+from c2d_fast.processes.early_signals import STOP_SIGNALS, exit_code, exit_message, exit_now, received
 
-__all__ = ["STOP_SIGNALS", "InterruptedBySignalError", "StopSignals", "exit_code", "raise_on_signals"]
+__all__ = ["STOP_SIGNALS", "InterruptedBySignalError", "StopSignals", "end_if_stopped", "exit_code", "raise_on_signals"]
 
 _TIDY_UP_LIMIT_S = 10.0
+_WAIT_ON_S = 0.5
+_open: list["StopSignals"] = []
+
+
+def end_if_stopped() -> None:
+    """Called again and again by what waits for others in this process, who may be waiting for a server that hangs.
+
+    Raises:
+        EndedError: a signal has been noted a moment ago, and what was waited for is not there yet.
+    """
+    for signals in _open:
+        if signals.received and time.monotonic() - signals.received_s > _WAIT_ON_S:
+            raise EndedError(exit_message(signals.received), exit_code(signals.received))
 
 
 class InterruptedBySignalError(KeyboardInterrupt):
@@ -60,6 +73,8 @@ class StopSignals:
     def __init__(self) -> None:
         self.received = 0
         """The first signal's number, 0 before."""
+        self.received_s = 0.0
+        """When that came, of time.monotonic()."""
 
     def __enter__(self) -> Self:
         # A thread hears of signals also while the main thread waits in C++ code, where Python calls no handlers.
@@ -69,9 +84,11 @@ class StopSignals:
         self._handlers = {number: signal.signal(number, _leave_to_thread) for number in STOP_SIGNALS}
         self._wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._listen, daemon=True).start()
+        _open.append(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        _open.remove(self)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup)
@@ -85,6 +102,7 @@ class StopSignals:
                 if interrupts > 1:
                     print("interrupted twice: stopped at once, without saving", file=sys.stderr, flush=True)
                     os._exit(EXIT_INTERRUPTED)
+                self.received_s = self.received_s or time.monotonic()
                 self.received = self.received or number
         self._ours.close()
 

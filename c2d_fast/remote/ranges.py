@@ -4,7 +4,6 @@ A worker asks for those of its next samples before it decodes the one at hand (a
 then not waited for.
 """
 
-import asyncio
 import itertools
 import os
 from collections import OrderedDict
@@ -62,6 +61,7 @@ def read_parts(path: RemotePath, parts: Parts) -> list[Any]:
     Raises:
         RemoteError: it cannot be read.
         ChangedError: it is another file now.
+        OSError: it ends before.
     """
     ahead = _ahead(os.getpid())
     future = ahead.pop(_key(path, parts), None) or event_loop.submit(read(path, parts))
@@ -96,16 +96,12 @@ def _key(path: RemotePath, parts: Parts) -> tuple[Any, ...]:
 
 async def read(path: RemotePath, parts: Parts) -> list[Any]:
     """Reads parts of a file, side by side. As read_parts."""
-    tasks = [asyncio.ensure_future(_part(path, start, end)) for start, end in parts]
-    try:
-        return list(await asyncio.gather(*tasks))
-    except BaseException:
-        for task in tasks:  # the others are of no use now
-            task.cancel()
-        raise
+    return await event_loop.gather(_part(path, start, end) for start, end in parts)
 
 
 async def _part(path: RemotePath, start: int, end: int) -> Any:
+    if path.state and 0 <= path.state.size < end:  # no answer can have that: as a local file that is too short
+        raise OSError(f"ends at byte {path.state.size}, within a packet")
     cache = range_cache.in_use()
     if cache and path.state:
         return await cache.read(path, start, end, _from_server)
@@ -116,5 +112,5 @@ async def _from_server(path: RemotePath, start: int, end: int) -> Any:
     if end - start <= LARGEST_BYTES:
         return await read_part(path, start, end)
     cuts = [*range(start, end, LARGEST_BYTES), end]
-    pieces = await asyncio.gather(*(read_part(path, a, b) for a, b in itertools.pairwise(cuts)))
+    pieces = await event_loop.gather(read_part(path, a, b) for a, b in itertools.pairwise(cuts))
     return memoryview(b"".join(pieces))

@@ -20,13 +20,14 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 _QUICK_TRIES = 3  # even where the first of them have taken all the time
 
 
-async def read_part(path: RemotePath, start: int, end: int) -> Any:
+async def read_part(path: RemotePath, start: int, end: int, *, retry: bool = True) -> Any:
     """Reads bytes of a file: a buffer of end - start bytes.
 
     Args:
         path: of the file; where it has a state, of no other file.
         start: first byte.
         end: byte behind the last.
+        retry: whether to try more than once.
 
     Raises:
         RemoteError: it cannot be read, after several tries.
@@ -43,7 +44,7 @@ async def read_part(path: RemotePath, start: int, end: int) -> Any:
             raise RemoteError(errno.ECONNRESET, f"ended after {len(data)} of {end - start} bytes")
         return data
 
-    return await _with_retry(once)
+    return await _with_retry(once, limit_s=RETRY_LIMIT_S if retry else 0.0)
 
 
 async def read_state(path: RemotePath, *, retry: bool = True) -> FileState:
@@ -59,7 +60,7 @@ async def read_state(path: RemotePath, *, retry: bool = True) -> FileState:
 
 async def with_retry(call: Any) -> Any:
     """Awaits what call() returns, again and again while it raises RemoteError that may pass."""
-    return await _with_retry(call)
+    return await _with_retry(call, RETRY_LIMIT_S)
 
 
 def check_state(wanted: FileState, found: FileState) -> None:
@@ -74,7 +75,7 @@ def check_state(wanted: FileState, found: FileState) -> None:
         raise ChangedError("has changed since it was examined: its ETag is another")
 
 
-async def _with_retry(call: Any, limit_s: float = RETRY_LIMIT_S) -> Any:
+async def _with_retry(call: Any, limit_s: float) -> Any:
     began_s, tries, throttle = time.monotonic(), 0, _throttle(os.getpid())
     while True:
         tries += 1
@@ -85,7 +86,7 @@ async def _with_retry(call: Any, limit_s: float = RETRY_LIMIT_S) -> Any:
             except RemoteError as error:
                 if error.status in THROTTLED:
                     throttle.slow_down()
-                late = time.monotonic() - began_s > limit_s and (tries >= _QUICK_TRIES or not limit_s)
+                late = time.monotonic() - began_s >= limit_s and (tries >= _QUICK_TRIES or not limit_s)
                 if not error.may_pass or late:
                     raise
             else:

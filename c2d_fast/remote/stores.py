@@ -192,16 +192,16 @@ class FsspecStore:
     async def _run(self, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
         try:
             return await asyncio.wait_for(_in_thread(lambda: call(*args, **named)), REQUEST_LIMIT_S)
-        except FileNotFoundError as error:
-            raise remote_errors.not_found() from error
+        except FileNotFoundError:
+            raise remote_errors.not_found() from None
         except PermissionError as error:
-            raise remote_errors.refused(str(error)) from error
-        except TimeoutError as error:
-            raise remote_errors.of_text("timed out") from error
+            raise remote_errors.refused(str(error)) from None
+        except TimeoutError:
+            raise remote_errors.of_text("timed out") from None
         except remote_errors.RemoteError:
             raise
         except Exception as error:  # of many libraries
-            raise remote_errors.of_text(str(error)) from error
+            raise remote_errors.of_text(str(error)) from None
 
 
 class _Translated:
@@ -215,7 +215,7 @@ class _Translated:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, FileNotFoundError):
-            raise remote_errors.not_found() from error
+            raise remote_errors.not_found() from None
         if isinstance(error, (self._errors.PermissionDeniedError, self._errors.UnauthenticatedError)):
             raise remote_errors.refused(str(error)) from None
         if isinstance(error, self._errors.PreconditionError):

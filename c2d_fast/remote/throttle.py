@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 
 MOST_IN_FLIGHT = 32
 
@@ -15,20 +16,21 @@ class Throttle:
 
     def __init__(self, most: int = MOST_IN_FLIGHT):
         self.limit, self._most, self._in_flight, self._halved_s = float(most), most, 0, 0.0
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def __aenter__(self) -> None:
-        while self._in_flight >= int(self.limit):
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn in self._waiting:
-                    self._waiting.remove(turn)
-                self._let_go()  # it may have been its turn
-                raise
-        self._in_flight += 1
+        if not self._waiting and self._in_flight < int(self.limit):
+            self._in_flight += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn  # whoever ends it counts this one as in flight, so that nobody comes in between
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # it was its turn just now
+                self._in_flight -= 1
+                self._let_go()
+            raise
 
     async def __aexit__(self, *_: object) -> None:
         self._in_flight -= 1
@@ -45,9 +47,8 @@ class Throttle:
             self.limit, self._halved_s = max(self.limit / 2, 1.0), time.monotonic()
 
     def _let_go(self) -> None:
-        free = int(self.limit) - self._in_flight
-        while free > 0 and self._waiting:
-            turn = self._waiting.pop(0)
-            if not turn.done():
+        while self._waiting and self._in_flight < int(self.limit):
+            turn = self._waiting.popleft()
+            if not turn.done():  # it may have been cancelled
                 turn.set_result(None)
-                free -= 1
+                self._in_flight += 1

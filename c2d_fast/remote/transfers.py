@@ -19,6 +19,7 @@ from c2d_fast.remote.stores import store_of
 
 _SIDE_BY_SIDE = 4  # parts of a download
 _STATES_AT_A_TIME = 256
+_ASKED_LIMIT_S = 5.0
 
 
 def file_state(path: RemotePath, *, retry: bool = True) -> FileState:
@@ -28,6 +29,27 @@ def file_state(path: RemotePath, *, retry: bool = True) -> FileState:
         RemoteError: there is none, or it cannot be asked.
     """
     return event_loop.run(read_state(path, retry=retry))
+
+
+def check_readable(path: RemotePath) -> None:
+    """Asks which file is there, and for its last byte; once, and not for long: who calls this asks again later.
+
+    Raises:
+        RemoteError: it cannot be read now.
+    """
+
+    async def ask() -> None:
+        state = await read_state(path, retry=False)
+        if state.size:
+            await read_part(RemotePath(path.url, state), state.size - 1, state.size, retry=False)
+
+    async def ask_for_a_while() -> None:
+        try:
+            await asyncio.wait_for(ask(), _ASKED_LIMIT_S)
+        except TimeoutError:
+            raise RemoteError(errno.ETIMEDOUT, "no answer in time") from None
+
+    event_loop.run(ask_for_a_while())
 
 
 def file_states(paths: Sequence[RemotePath]) -> list[FileState | RemoteError]:
@@ -40,7 +62,7 @@ def file_states(paths: Sequence[RemotePath]) -> list[FileState | RemoteError]:
             return error
 
     async def ask_all(some: Sequence[RemotePath]) -> list[FileState | RemoteError]:
-        return list(await asyncio.gather(*map(ask, some)))
+        return await event_loop.gather(map(ask, some))
 
     found: list[FileState | RemoteError] = []
     for first in range(0, len(paths), _STATES_AT_A_TIME):
@@ -112,7 +134,7 @@ def download(path: RemotePath, target: Path, heartbeat: Callable[[], object] = l
         return await read_part(path, start, min(start + LARGEST_BYTES, size))
 
     async def pieces(starts: Sequence[int]) -> list[Any]:
-        return list(await asyncio.gather(*map(piece, starts)))
+        return await event_loop.gather(map(piece, starts))
 
     starts = range(0, size, LARGEST_BYTES)
     with target.open("wb") as file:

@@ -15,8 +15,7 @@ from typing import TypeVar
 import av
 import numpy as np
 
-from c2d_fast.remote import transfers
-from c2d_fast.remote.ranges import read_parts
+from c2d_fast.remote import range_cache, transfers
 from c2d_fast.remote.remote_errors import ChangedError, RemoteError
 from c2d_fast.remote.remote_path import Location, RemotePath, location
 from c2d_fast.video.packets import WHOLE
@@ -78,10 +77,19 @@ def storage_problem(error: BaseException, path: str | Location, others: Callable
         path: of the video.
         others: gives files that lie beside it.
     """
+    text = _storage_problem(error, path, others)
+    if not text and isinstance(path, RemotePath):
+        range_cache.forget(path)  # its bytes may have been wrong: who reads it again has them anew
+    return text
+
+
+def _storage_problem(error: BaseException, path: str | Location, others: Callable[[], Iterable[str]]) -> str:
     if problem := read_error(path):
         return text_of_error(problem)
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, RemoteError):
+            return text_of_error(cause)
         if isinstance(cause, OSError) and cause.errno in _OF_STORAGE:
             # FFmpeg says EIO of some damaged files, too: if it decodes another one, this one is damaged.
             is_clear = cause.errno != errno.EIO or not isinstance(cause, av.FFmpegError)
@@ -103,11 +111,8 @@ def read_with_retry(read: Callable[[], T], path: str | Location) -> T:
 
 
 def _remote_error(path: RemotePath) -> OSError | None:
-    """Asks once, and reads a byte: who calls this asks again later."""
     try:
-        state = transfers.file_state(path, retry=False)
-        if state.size:
-            read_parts(RemotePath(path.url, state), [(state.size - 1, state.size)])
+        transfers.check_readable(path)
     except ChangedError:  # just now
         return None
     except RemoteError as error:
@@ -131,7 +136,9 @@ def is_definite(error: OSError) -> bool:
 
 
 def storage_responds(path: str) -> bool:
-    """Says whether the storage gives a file, whatever is in it; its first frame is decoded."""
+    """Says whether the storage gives a file, whatever is in it; of a local one the first frame is decoded."""
+    if isinstance(location(path), RemotePath):
+        return read_error(path) is None
     try:
         decode_images(location(path), np.zeros(1, np.int64), 1, WHOLE)
     except DecodeError as error:
