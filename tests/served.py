@@ -1,0 +1,50 @@
+"""Folders behind URLs, for tests of remote reading: on a web server and in a bucket at the same time."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from fault_proxy import FaultProxy, Request
+from http_server import HttpServer
+from s3_server import S3Server
+
+
+class Served(NamedTuple):
+    """A folder, and how to reach what was in it when it was uploaded."""
+
+    folder: Path
+    web: HttpServer
+    s3: S3Server
+    s3_log: FaultProxy
+    """In front of the S3 server, since it is the one that counts."""
+
+    def url(self, kind: str, name: str = "") -> str:
+        """The URL of a file: http or s3."""
+        root = {"http": self.web.url, "s3": f"s3://{self.s3.bucket}"}[kind]
+        return f"{root}/{name}" if name else root
+
+    def requests(self, kind: str, what: str = "") -> list[Request]:
+        """What has been asked for since forget(), of files whose name has a text in it."""
+        found = self.web.requests() if kind == "http" else self.s3_log.requests()
+        return [request for request in found if what in request.path]
+
+    def forget(self) -> None:
+        self.web.forget()
+        self.s3_log.forget()
+
+
+@contextlib.contextmanager
+def serve(folder: Path):
+    """Serves a folder both ways; the environment is set up for it meanwhile."""
+    with contextlib.ExitStack() as keeper:
+        web, s3 = keeper.enter_context(HttpServer(folder)), keeper.enter_context(S3Server())
+        log = keeper.enter_context(FaultProxy(s3.url))
+        s3.upload(folder)
+        patch = keeper.enter_context(pytest.MonkeyPatch.context())
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name, value in s3.env_for(log.url).items():
+            patch.setenv(name, value)
+        yield Served(folder, web, s3, log)
