@@ -24,6 +24,7 @@ BRIDGED_BYTES = 64 * 1024
 LARGEST_BYTES = 8 * 2**20
 """Of a request; larger parts are read by several, side by side."""
 _MOST_AHEAD = 64  # samples; of one that is never read the bytes are let go of
+_MOST_BYTES_AHEAD = 256 * 2**20  # of a process; videos so large that its samples need more are asked for when they are read
 
 Parts = Sequence[tuple[int, int]]
 """First byte, and byte behind the last, of each part of a file."""
@@ -71,6 +72,8 @@ def read_parts(path: RemotePath, parts: Parts) -> list[Any]:
 def ask_ahead(path: RemotePath, parts: Parts) -> None:
     """Asks for parts that will be read soon. What fails is told when they are read."""
     ahead, key = _ahead(os.getpid()), _key(path, parts)
+    if sum(end - start for _, known in (*ahead, key) for start, end in known) > _MOST_BYTES_AHEAD:
+        return
     if key not in ahead:
         ahead[key] = event_loop.submit(read(path, parts))
     while len(ahead) > _MOST_AHEAD:

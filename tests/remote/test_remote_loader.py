@@ -1,9 +1,8 @@
-"""What a loader reads from a web server and from a bucket: the bytes that it reads of local files, and no more than it needs."""
+"""What a loader reads from a web server and from a bucket: the bytes of local files, and no more than it needs."""
 
 import pytest
 from clip_loaders import SMALL, digests, paths_of
 from media import make_dataset
-from scans import scan
 from served import serve
 
 from c2d_fast import ClipLoader, Dense

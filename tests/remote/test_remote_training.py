@@ -60,9 +60,7 @@ def test_a_run_from_a_list(data, whole, tmp_path, monkeypatch, kind, decoder):
 
 
 @pytest.mark.parametrize(("kind", "decoder"), [("s3", "ffmpeg"), ("http", "dali")])
-def test_a_run_from_a_manifest_stopped_and_resumed_with_a_cache(
-    data, whole, tmp_path, monkeypatch, run_command, kind, decoder
-):
+def test_a_run_from_a_manifest_stopped_and_resumed_with_a_cache(data, whole, tmp_path, monkeypatch, run_command, kind, decoder):
     done = scan(run_command, data.url(kind, f"{decoder}/list.txt"), tmp_path / "list.npz")
     assert done.returncode == 0, done.stderr
     out = tmp_path / "run"
