@@ -3,9 +3,13 @@
 import errno
 import re
 
+NO_RANGES = "the server sends whole files only: it must support range requests"
 _STATUS = re.compile(r"status code: (\d{3})")
 _S3_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
+_URL = re.compile(r"\w+://\S+")
 _KINDS = (
+    (re.compile(r"NotPartial"), errno.ENOTSUP, NO_RANGES),
+    (re.compile(r"UnexpectedRange"), errno.ECONNRESET, "other bytes came than were asked for"),
     (re.compile(r"[Tt]imed ?[Oo]ut|deadline has elapsed"), errno.ETIMEDOUT, "no answer in time"),
     (re.compile(r"dns error|failed to lookup|Name or service"), errno.EHOSTUNREACH, "its host is not found"),
     (re.compile(r"ConnectionRefused|[Cc]onnection refused"), errno.ECONNREFUSED, "connection refused"),
@@ -53,7 +57,7 @@ def refused(text: str) -> RemoteError:
 
 def no_ranges() -> RemoteError:
     """Returns the error of a server that sends whole files only."""
-    return RemoteError(errno.ENOTSUP, "the server sends whole files only: it must support range requests")
+    return RemoteError(errno.ENOTSUP, NO_RANGES)
 
 
 def of_text(text: str) -> RemoteError:
@@ -66,6 +70,7 @@ def of_text(text: str) -> RemoteError:
             return not_found()
         said = "the server asks for fewer requests" if status in THROTTLED else "the server failed"
         return RemoteError(errno.EREMOTEIO if status >= 429 else errno.EINVAL, f"{said} ({status})", status)
+    text = _URL.sub("", text)  # a file may be called anything
     for pattern, code, said in _KINDS:
         if pattern.search(text):
             return RemoteError(code, said)
