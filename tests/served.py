@@ -2,13 +2,17 @@
 
 import contextlib
 import os
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import pytest
 from fault_proxy import FaultProxy, Request
 from http_server import HttpServer
 from s3_server import S3Server
+
+from c2d_fast.remote import stores
 
 
 class Served(NamedTuple):
@@ -26,8 +30,11 @@ class Served(NamedTuple):
         return f"{root}/{name}" if name else root
 
     def requests(self, kind: str, what: str = "") -> list[Request]:
-        """What has been asked for since forget(), of files whose name has a text in it."""
-        found = self.web.requests() if kind == "http" else self.s3_log.requests()
+        """What has been asked for since forget(), of files whose name has a text in it; no path is percent-encoded."""
+        if kind == "http":
+            found = self.web.requests()
+        else:
+            found = [request._replace(path=unquote(request.path.partition("?")[0])) for request in self.s3_log.requests()]
         return [request for request in found if what in request.path]
 
     def forget(self) -> None:
@@ -47,4 +54,8 @@ def serve(folder: Path):
             patch.delenv(name)
         for name, value in s3.env_for(log.url).items():
             patch.setenv(name, value)
+        # Stores keep the addresses of other tests' servers, and the process that workers are forks of its environment.
+        stores._store.cache_clear()
+        forkserver._forkserver._stop()
+        keeper.callback(forkserver._forkserver._stop)
         yield Served(folder, web, s3, log)

@@ -1,10 +1,18 @@
 """Whole runs from a web server and from a bucket end with the weights of local ones, to the bit."""
 
+import json
+
+import numpy as np
 import pytest
 from media import make_dataset
-from runs import batches, flags, last, metrics, same_weights, train
+from runs import PIPE, batches, flags, last, metrics, same_weights, train
 from scans import scan
 from served import serve
+
+from c2d_fast.browse import parse as parse_browse
+from c2d_fast.commands.run_browse import run_browse
+from c2d_fast.commands.run_test import run_test
+from c2d_fast.test import parse as parse_test
 
 CODECS = {"ffmpeg": "h264", "dali": "vp9"}
 EPOCHS = 5  # of 4 steps
@@ -72,3 +80,17 @@ def test_a_run_from_a_manifest_stopped_and_resumed_with_a_cache(data, whole, tmp
     asked = data.requests(kind, "clip")
     assert asked
     assert all(request.if_match for request in asked if request.method == "GET")
+
+
+@pytest.mark.parametrize(("kind", "decoder"), [("http", "ffmpeg"), ("s3", "dali")])
+def test_scores_and_browsed_clips(data, whole, tmp_path, kind, decoder):
+    made = []
+    for place in (str(data.folder), data.url(kind)):
+        listed = [f"--list={place}/{decoder}/list.txt", f"--pipe={PIPE}", f"--decoder={decoder}", "--workers=1"]
+        npz, dump = tmp_path / "clips.npz", tmp_path / "scores.json"
+        run_browse(parse_browse([*listed, f"--npz={npz}", "--split=train", "--seed=5"]))
+        checkpoint = whole(decoder) / "last.pt"
+        run_test(parse_test([*listed, f"--checkpoint={checkpoint}", f"--dump={dump}", "--views=1x1"]))
+        with np.load(npz) as file:
+            made.append(({name: file[name].tolist() for name in ("clips", "path", "label")}, json.loads(dump.read_text())))
+    assert made[0] == made[1]
