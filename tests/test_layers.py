@@ -47,7 +47,7 @@ LIGHT |= {
     f"loading.{name}"
     for name in (
         "sampler", "frame_sampling", "crop_sampling", "plan", "source", "crop_buffers", "sample_streams", "sample_info",
-        "sample_memory", "worker_pool",
+        "sample_memory", "worker_loop", "worker_pool",
     )
 }  # fmt: skip
 LIGHT |= {

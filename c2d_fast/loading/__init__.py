@@ -12,6 +12,7 @@ sample_info.py       which sample a source is asked for
 crop_buffers.py      what is kept of a clip's frames: the crops, or what they need
 sample_memory.py     shared memory that workers hand samples over in
 worker_pool.py       the worker processes: prefetch, replacement of dead ones
+worker_loop.py       what each of them does
 decode.py            chooses the decoder; the first step of every graph
 each_clip.py         a graph made for each of several clips of one decode
 decoder_fit.py       what speaks against a decoder for a list

@@ -170,8 +170,15 @@ def _inputs(source: ClipSource) -> dict[str, Any]:
     pipeline = Pipeline.current()
     # DALI takes the workers' memory as it is: of the batches in its queue, and of the one whose outputs are read.
     held = pipeline.prefetch_queue_depth + 1
-    ahead = ASKED_AHEAD if source.plan.videos.has_remote and source.plan.videos.packet_table else 0
-    pool = WorkerPool(source, workers=pipeline.py_num_workers, batch_size=pipeline.max_batch_size, held=held, asked_ahead=ahead)
+    is_remote = source.plan.videos.has_remote
+    pool = WorkerPool(
+        source,
+        workers=pipeline.py_num_workers,
+        batch_size=pipeline.max_batch_size,
+        held=held,
+        asked_ahead=ASKED_AHEAD if is_remote and source.plan.videos.packet_table else 0,
+        ends_early=is_remote,
+    )
     attach(pipeline, pool)
     outputs = fn.external_source(
         pool.read_batch,

@@ -11,12 +11,9 @@ import pickle
 import selectors
 import signal
 import threading
-import traceback
 import weakref
 from collections import deque
-from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -24,6 +21,7 @@ from numpy.typing import NDArray
 
 from c2d_fast.loading.sample_info import SampleIndex
 from c2d_fast.loading.sample_memory import Layout, SampleMemory
+from c2d_fast.loading.worker_loop import Read, read_until_ended
 from c2d_fast.processes.early_signals import signals_deferred
 from c2d_fast.processes.signals import STOP_SIGNALS, end_if_stopped
 from c2d_fast.processes.spawning import needs_main, without_main
@@ -35,9 +33,6 @@ _RUN = 8  # samples at most that it sends word of together: each word costs this
 ASKED_AHEAD = 16  # samples of remote videos that a process asks its server for at a time (docs/remote.md)
 _LOSSES = 3  # of a sample with the process that read it and no other, after which it is not tried again
 _END_LIMIT_S, _SLICE_S = 5.0, 0.2
-
-Read = Callable[[Any], tuple[NDArray[Any], ...]]
-"""What a process calls with a SampleIndex for each sample; picklable."""
 
 
 class SampleLostError(Exception):
@@ -53,7 +48,9 @@ class _Worker:
 
     def __init__(self, read: bytes, memory: SampleMemory, batch_size: int):
         self.pipe, theirs = _CONTEXT.Pipe()
-        self.process: BaseProcess = _CONTEXT.Process(target=_work, args=(read, memory, batch_size, theirs), daemon=True)
+        self.process: BaseProcess = _CONTEXT.Process(
+            target=read_until_ended, args=(read, memory, batch_size, theirs), daemon=True
+        )
         with signals_deferred(), nullcontext() if needs_main(read) else without_main():
             self.process.start()
         theirs.close()  # its end of the pipe ends with it
@@ -69,7 +66,7 @@ class _Worker:
 class WorkerPool:
     """Reads the samples of a pipeline's batches ahead, in their order; read_batch is what the external source calls."""
 
-    def __init__(self, read: Read, *, workers: int, batch_size: int, held: int, asked_ahead: int = 0):
+    def __init__(self, read: Read, *, workers: int, batch_size: int, held: int, asked_ahead: int = 0, ends_early: bool = False):
         """Prepares a pool that starts with start(), or the first batch.
 
         Args:
@@ -77,11 +74,12 @@ class WorkerPool:
             workers: processes.
             batch_size: of the pipeline.
             held: batches whose arrays must stay as they are while another is read: those that DALI has not done with.
+            ends_early: whether a signal ends a wait for samples: their server may hang. Otherwise it is heeded after the batch.
             asked_ahead: samples that each process is given at a time at least; read.ask_ahead is called with each first.
         """
         # As bytes: unpickled by the function that a process runs, not before, so that it knows whose child it is.
         self._read, self._batch_size = pickle.dumps(read), batch_size
-        self._size = max(workers, 1)
+        self._size, self._ends_early = max(workers, 1), ends_early
         self._ahead = max(_AHEAD, -(-asked_ahead * self._size // batch_size))  # batches
         self._slots = (held + self._ahead) * batch_size
         self._given, self._next = 0, 0  # batches; number of the first sample that nobody has been given
@@ -147,8 +145,9 @@ class WorkerPool:
         with self._changed:
             self._missing = set(numbers) - self._results.keys()
             while self._missing and not self._failure:
-                self._changed.wait(_SLICE_S)
-                end_if_stopped()
+                self._changed.wait(_SLICE_S if self._ends_early else None)
+                if self._ends_early:
+                    end_if_stopped()
             if self._failure:
                 raise self._failure
             results = [self._results.pop(number) for number in numbers]
@@ -277,24 +276,3 @@ def _exit_cause(code: int | None) -> str:
         return f"exit code {code}"
     hints = {signal.SIGKILL: " (perhaps for want of memory)"}
     return signal.Signals(-code).name + hints.get(signal.Signals(-code), "")
-
-
-def _work(pickled: bytes, memory: SampleMemory, batch_size: int, pipe: Connection) -> None:
-    """What a process does until its parent ends it."""
-    read: Read = pickle.loads(pickled)
-    ask_ahead: Callable[[SampleIndex], None] = getattr(read, "ask_ahead", lambda index: None)
-    runs: deque[list[tuple[int, int]]] = deque()
-    with suppress(EOFError, OSError):  # it has gone
-        while True:
-            while not runs or pipe.poll():
-                runs.append(pipe.recv())
-                for number, _ in runs[-1]:
-                    with suppress(Exception):  # which reading it will raise
-                        ask_ahead(SampleIndex(*divmod(number, batch_size)))
-            results: list[tuple[Layout, str]] = []
-            for number, slot in runs.popleft():
-                try:
-                    results.append((memory.write(slot, read(SampleIndex(*divmod(number, batch_size)))), ""))
-                except Exception:  # the parent's to deal with
-                    results.append(([], traceback.format_exc()))
-            pipe.send(results)

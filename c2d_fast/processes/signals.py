@@ -15,7 +15,7 @@ from c2d_fast.processes.early_signals import STOP_SIGNALS, exit_code, exit_messa
 __all__ = ["STOP_SIGNALS", "InterruptedBySignalError", "StopSignals", "end_if_stopped", "exit_code", "raise_on_signals"]
 
 _TIDY_UP_LIMIT_S = 10.0
-_WAIT_ON_S = 0.5
+_WAIT_ON_S = 1.0
 _open: list["StopSignals"] = []
 
 
