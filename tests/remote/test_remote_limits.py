@@ -11,7 +11,7 @@ import time
 
 import psutil
 import pytest
-from clip_loaders import SMALL
+from clip_loaders import SMALL, digests
 from fault_proxy import FaultProxy
 from http_server import HttpServer
 from media import make_dataset
@@ -19,7 +19,7 @@ from runs import PIPE, end, environment, flags, run, start, wait_for_steps
 from scans import scan
 
 from c2d_fast import ClipLoader, Dense
-from c2d_fast.remote import event_loop, ranges, requests
+from c2d_fast.remote import event_loop, range_cache, ranges, requests
 from c2d_fast.remote.ranges import ask_ahead, read_parts
 from c2d_fast.remote.remote_path import RemotePath
 from c2d_fast.remote.transfers import with_state
@@ -63,6 +63,7 @@ def site(tmp_path_factory, run_command):
 def sound(site):
     yield
     ranges.forget_ahead()
+    range_cache.use("", 0)
     site.proxy.clear()
 
 
@@ -311,3 +312,14 @@ def test_memory_files_and_connections_stay_flat_over_5000_clips(site):
         assert threads_last <= threads + 2
     assert last[2].connections <= settled[2].connections + 4
     site.wait_for_requests(lambda number: number == 0)
+
+
+def test_an_epoch_that_was_read_before_comes_from_the_cache(site, tmp_path):
+    given = {"train": True, "cache": tmp_path / "cache", "cache_gb": 1}
+    with site.loader(**given) as loader:
+        first = digests(loader.epoch(0))
+    site.proxy.forget()
+    site.proxy.fault("hang")
+    with site.loader(**given) as loader:
+        assert digests(loader.epoch(0)) == first
+    assert [request for request in site.proxy.requests() if request.method == "GET"] == []
