@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -73,10 +74,9 @@ def plain(site):
 
 
 def children():
-    """Processes of this one, but for those that stay: Python's own."""
-    own = ("resource_tracker", "forkserver import main")
-    found = {p.pid: " ".join(p.cmdline()) for p in psutil.Process().children(recursive=True)}
-    return {pid for pid, words in found.items() if not any(name in words for name in own) or "spawn_main" in words}
+    """Processes of this one, but for those that stay: Python's own, of which workers may be forks."""
+    own = {p.pid for p in psutil.Process().children() if re.search("resource_tracker|forkserver import", " ".join(p.cmdline()))}
+    return {p.pid for p in psutil.Process().children(recursive=True)} - own
 
 
 @pytest.mark.parametrize("how", ["break", "exception", "close"])
@@ -90,6 +90,7 @@ def test_no_request_and_no_process_is_left_of_a_loader(site, how):
             batches = iter(loader)
             next(batches)
             site.wait_for_requests(lambda number: number > 1)
+            assert len(children() - before) == 2
             if how == "exception":
                 raise KeyError(how)
             if how == "break":
@@ -297,6 +298,8 @@ def test_memory_files_and_connections_stay_flat_over_5000_clips(site):
     before = children()
     with site.loader(train=True) as loader:
         seen, clips, epoch = [], 0, 0
+        loader.start()
+        assert len(children() - before) == 2
         while clips < 5000:
             for batch in loader.epoch(epoch):
                 clips += len(batch.clip)
