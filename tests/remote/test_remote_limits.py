@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 
 import psutil
 import pytest
-from clip_loaders import SMALL
+from clip_loaders import SMALL, digests
 from fault_proxy import FaultProxy
 from http_server import HttpServer
 from media import make_dataset
@@ -19,7 +20,7 @@ from runs import PIPE, end, environment, flags, run, start, wait_for_steps
 from scans import scan
 
 from c2d_fast import ClipLoader, Dense
-from c2d_fast.remote import event_loop, ranges, requests
+from c2d_fast.remote import event_loop, range_cache, ranges, requests
 from c2d_fast.remote.ranges import ask_ahead, read_parts
 from c2d_fast.remote.remote_path import RemotePath
 from c2d_fast.remote.transfers import with_state
@@ -63,6 +64,7 @@ def site(tmp_path_factory, run_command):
 def sound(site):
     yield
     ranges.forget_ahead()
+    range_cache.use("", 0)
     site.proxy.clear()
 
 
@@ -72,10 +74,9 @@ def plain(site):
 
 
 def children():
-    """Processes of this one, but for those that stay: Python's own."""
-    own = ("resource_tracker", "forkserver import main")
-    found = {p.pid: " ".join(p.cmdline()) for p in psutil.Process().children(recursive=True)}
-    return {pid for pid, words in found.items() if not any(name in words for name in own) or "spawn_main" in words}
+    """Processes of this one, but for those that stay: Python's own, of which workers may be forks."""
+    own = {p.pid for p in psutil.Process().children() if re.search("resource_tracker|forkserver import", " ".join(p.cmdline()))}
+    return {p.pid for p in psutil.Process().children(recursive=True)} - own
 
 
 @pytest.mark.parametrize("how", ["break", "exception", "close"])
@@ -89,6 +90,7 @@ def test_no_request_and_no_process_is_left_of_a_loader(site, how):
             batches = iter(loader)
             next(batches)
             site.wait_for_requests(lambda number: number > 1)
+            assert len(children() - before) == 2
             if how == "exception":
                 raise KeyError(how)
             if how == "break":
@@ -296,6 +298,8 @@ def test_memory_files_and_connections_stay_flat_over_5000_clips(site):
     before = children()
     with site.loader(train=True) as loader:
         seen, clips, epoch = [], 0, 0
+        loader.start()
+        assert len(children() - before) == 2
         while clips < 5000:
             for batch in loader.epoch(epoch):
                 clips += len(batch.clip)
@@ -311,3 +315,14 @@ def test_memory_files_and_connections_stay_flat_over_5000_clips(site):
         assert threads_last <= threads + 2
     assert last[2].connections <= settled[2].connections + 4
     site.wait_for_requests(lambda number: number == 0)
+
+
+def test_an_epoch_that_was_read_before_comes_from_the_cache(site, tmp_path):
+    given = {"train": True, "cache": tmp_path / "cache", "cache_gb": 1}
+    with site.loader(**given) as loader:
+        first = digests(loader.epoch(0))
+    site.proxy.forget()
+    site.proxy.fault("hang")
+    with site.loader(**given) as loader:
+        assert digests(loader.epoch(0)) == first
+    assert [request for request in site.proxy.requests() if request.method == "GET"] == []
