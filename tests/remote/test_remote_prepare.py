@@ -156,3 +156,27 @@ def test_a_manifest_behind_a_url_is_trained_from(data, tmp_path, run_command, mo
     asked = data.requests("s3", ".mp4")
     assert {request.method for request in asked} == {"GET"}  # the manifest knows the files' states
     assert all(request.if_match for request in asked)
+
+
+def test_results_of_transcoding_there_are_those_of_here(data, tmp_path, run_command, monkeypatch):
+    source = data.url("http", "set/list.txt")
+    more = ["--preset", "ultrafast", "--short-side", 32]
+    done = transcode(run_command, data.folder / "set" / "list.txt", tmp_path / "out", *more)
+    assert done.returncode == 0, done.stderr
+    there = data.url("s3", "made")
+    done = transcode(run_command, source, there, *more)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    store = data.s3.store()
+    held = {meta["path"].removeprefix("made/"): meta for page in store.list("made/") for meta in page}
+    here = {path.relative_to(tmp_path / "out").as_posix(): path for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    videos = [name for name in here if name.endswith(".mp4")]
+    assert len(videos) == len(NAMES)
+    assert set(held) == {*videos, "list.txt", "list.npz", "list.packets.npz"}  # nothing half-written, no journal
+    for name in [*videos, "list.txt"]:
+        assert bytes(store.get(f"made/{name}").bytes()) == here[name].read_bytes()
+    done = transcode(run_command, source, there, *more)
+    assert "4 of 4 videos are done and have not changed: 0 are to do" in done.stdout
+    outs = [tmp_path / "run here", tmp_path / "run there"]
+    for out, listed in zip(outs, (tmp_path / "out" / "list.npz", f"{there}/list.npz"), strict=True):
+        assert train(*flags(listed, out, epochs=1), monkeypatch=monkeypatch) == 0
+    assert same_weights(*map(last, outs))
