@@ -5,6 +5,7 @@ import re
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _S3_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
+_OF_KEYS = re.compile(r"Token|Access|Authorization|Credential")
 _KINDS = (
     (re.compile(r"[Tt]imed ?[Oo]ut|deadline has elapsed"), errno.ETIMEDOUT, "no answer in time"),
     (re.compile(r"dns error|failed to lookup|Name or service"), errno.EHOSTUNREACH, "its host is not found"),
@@ -60,11 +61,13 @@ def of_text(text: str) -> RemoteError:
     """Returns the error that a library's message tells of."""
     if match := _STATUS.search(text):
         status = int(match[1])
-        if status in (401, 403):
+        # S3 says 400 of some credentials.
+        if status in (401, 403) or (status == 400 and (code := _S3_CODE.search(text)) and _OF_KEYS.search(code[1])):
             return refused(text)
         if status in (404, 410):
             return not_found()
-        said = "the server asks for fewer requests" if status in THROTTLED else "the server failed"
+        said = "the server refused the request" if status < 500 else "the server failed"
+        said = "the server asks for fewer requests" if status in THROTTLED else said
         return RemoteError(errno.EREMOTEIO if status >= 429 else errno.EINVAL, f"{said} ({status})", status)
     for pattern, code, said in _KINDS:
         if pattern.search(text):
