@@ -62,7 +62,7 @@ def of_text(text: str) -> RemoteError:
     if match := _STATUS.search(text):
         status = int(match[1])
         # S3 says 400 of some credentials.
-        if status in (401, 403) or (status == 400 and (code := _S3_CODE.search(text)) and _OF_KEYS.search(code[1])):
+        if status in (401, 403) or (status == 400 and (found := _S3_CODE.search(text)) and _OF_KEYS.search(found[1])):
             return refused(text)
         if status in (404, 410):
             return not_found()

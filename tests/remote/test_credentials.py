@@ -47,7 +47,7 @@ def test_without_keys_requests_are_not_signed(data, monkeypatch):
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
     data.forget()
-    with pytest.raises(RemoteError, match="400|access denied"):  # the server has no public bucket
+    with pytest.raises(RemoteError, match=r"400|access denied"):  # the server has no public bucket
         transfers.file_state(RemotePath(data.url("s3", "a.txt")))
     assert data.requests("s3")
 
