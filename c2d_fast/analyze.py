@@ -15,9 +15,11 @@ def make_parser() -> cli.Parser:
         "python -m c2d_fast.analyze runs/A runs/B scores.pkl --out analysis",
     )
     parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="a run folder, or what test --dump wrote (.pkl, .json)"
+        "paths", nargs="+", type=cli.path, metavar="PATH", help="a run folder, or what test --dump wrote (.pkl, .json)"
     )
-    parser.add_argument("--out", type=Path, default=Path("analysis"), metavar="DIR", help="default: analysis; made if missing")
+    parser.add_argument(
+        "--out", type=cli.path, default=Path("analysis"), metavar="DIR", help="default: analysis; made if missing"
+    )
     parser.add_argument(
         "--label-map", metavar="FILE", help="class names of the results (default: those of FILE.summary.json, or numbers)"
     )

@@ -4,7 +4,6 @@ Loader workers import this module again, so the heavy imports wait for main().
 """
 
 import argparse
-from pathlib import Path
 
 from c2d_fast import cli
 
@@ -18,9 +17,9 @@ def make_parser() -> cli.Parser:
         "python -m c2d_fast.browse --pipe dali_pipes/k400_8x8.py --list train.txt --png clips.png",
     )
     parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe: a pipe file, or a shipped one's name")
-    parser.add_argument("--png", type=Path, metavar="FILE", help="draw clips on a sheet (more than 30: FILE-2.png ...)")
-    parser.add_argument("--mp4", type=Path, metavar="FILE", help="let the first sheet's clips play beside each other")
-    parser.add_argument("--npz", type=Path, metavar="FILE", help="write clips as arrays")
+    parser.add_argument("--png", type=cli.path, metavar="FILE", help="draw clips on a sheet (more than 30: FILE-2.png ...)")
+    parser.add_argument("--mp4", type=cli.path, metavar="FILE", help="let the first sheet's clips play beside each other")
+    parser.add_argument("--npz", type=cli.path, metavar="FILE", help="write clips as arrays")
     parser.add_argument("--split", default="train", choices=("train", "val", "test"),
                         help="train: augmented clips (default); val: centre views; test: all 10x3 views")  # fmt: skip
     parser.add_argument("--limit", type=cli.positive, metavar="N",

@@ -11,11 +11,15 @@ import textwrap
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
 from c2d_fast import console
 from c2d_fast.errors import EXIT_USER_ERROR, EndedError, ReportedElsewhereError, UserError, on_one_line
 from c2d_fast.processes import early_signals
+from c2d_fast.remote.remote_path import Location, local_path, user_location
+
+T = TypeVar("T")
 
 _EXIT_CODES = "exit codes: 0 done; 2 an error to mend; 128 + N signal N (130 Ctrl-C)"
 
@@ -143,6 +147,24 @@ def _number(kind: Callable[[str], Any], text: str) -> Any:
         return kind(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' if kind is int else ''}number") from None
+
+
+def path(text: str) -> Path:
+    """Parses a path on this machine: a URL is refused."""
+    return _refused_without_value(local_path, text)
+
+
+def location(text: str) -> Location:
+    """Parses a path or a URL without secrets."""
+    return _refused_without_value(user_location, text)
+
+
+def _refused_without_value(parse: Callable[[str], T], text: str) -> T:
+    """Has argparse say what is wrong with a value, which may be a secret, instead of the value."""
+    try:
+        return parse(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def positive(text: str) -> int:

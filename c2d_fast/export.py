@@ -1,7 +1,6 @@
 """`python -m c2d_fast.export`: writes a checkpoint's model in another form."""
 
 import argparse
-from pathlib import Path
 
 from c2d_fast import cli
 
@@ -15,8 +14,8 @@ def make_parser() -> cli.Parser:
         "scores, lists, versions) goes into the file, and beside it as OUT.card.json. The optimizer stays behind.",
         "python -m c2d_fast.export --checkpoint runs/R/best.pt --out model.onnx",
     )
-    parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help="ours, or a published .pth")
-    parser.add_argument("--out", type=Path, metavar="FILE",
+    parser.add_argument("--checkpoint", required=True, type=cli.path, metavar="FILE", help="ours, or a published .pth")
+    parser.add_argument("--out", type=cli.path, metavar="FILE",
                         help="replaced if it is there (default: beside the checkpoint, ending in what --to says)")  # fmt: skip
     parser.add_argument("--to", choices=("onnx", "safetensors"), help="default: as the name of --out ends")
     parser.add_argument("--features", action="store_true",

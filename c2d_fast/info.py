@@ -1,7 +1,6 @@
 """`python -m c2d_fast.info`: what this machine can do, what a recipe's model is and costs, what a checkpoint is."""
 
 import argparse
-from pathlib import Path
 
 from c2d_fast import cli
 
@@ -17,12 +16,18 @@ def make_parser() -> cli.Parser:
         "python -m c2d_fast.info --pipe dali_pipes/k400_8x8.py",
     )
     parser.add_argument("--pipe", metavar="FILE", help="a recipe: a pipe file, or a shipped one's name")
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="of any form; nothing in it is run")
+    parser.add_argument("--checkpoint", type=cli.path, metavar="FILE", help="of any form; nothing in it is run")
     parser.add_argument(
-        "--list", metavar="FILE", help="a manifest: what its clips take to read: bytes, requests, and the server's speed"
+        "--list",
+        type=cli.location,
+        metavar="FILE",
+        help="a manifest: bytes and requests of a clip, and the server's speed",
     )
     parser.add_argument(
-        "--data-root", metavar="DIR", help="folder or URL that the list's paths are in (default: the manifest's)"
+        "--data-root",
+        type=cli.location,
+        metavar="DIR",
+        help="folder or URL that its paths are in (default: the manifest's)",
     )
     parser.add_argument("--json", action="store_true", help="all of it as one JSON object")
     return parser

@@ -4,7 +4,6 @@ Loader workers import this module again, so the heavy imports wait for main().
 """
 
 import argparse
-from pathlib import Path
 
 from c2d_fast import cli
 from c2d_fast.loading.plan import VIEWS
@@ -17,16 +16,16 @@ def make_parser() -> cli.Parser:
         "Classifies videos: the most probable classes of each, with their probabilities.",
         "python -m c2d_fast.predict a.mp4 b.mp4 --pipe dali_pipes/k400_8x8.py --checkpoint runs/R/best.pt",
     )
-    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="files, or folders with videos")
+    parser.add_argument("videos", nargs="+", type=cli.path, metavar="VIDEO", help="files, or folders with videos")
     parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe that was trained")
     parser.add_argument(
-        "--checkpoint", required=True, type=Path, metavar="FILE", help="ours (.pt, .safetensors), a published .pth, ..."
+        "--checkpoint", required=True, type=cli.path, metavar="FILE", help="ours (.pt, .safetensors), a published .pth, ..."
     )
     parser.add_argument("--views", default="1x1", choices=tuple(VIEWS),
                         help="clips x crops (default 1x1; 10x3 takes 30 times as long, and is what is published)")  # fmt: skip
     parser.add_argument("--top", type=cli.positive, default=5, metavar="K", help="classes to name (default 5)")
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else")
-    parser.add_argument("--overlay", type=Path, metavar="FILE|DIR",
+    parser.add_argument("--overlay", type=cli.path, metavar="FILE|DIR",
                         help="write the video with the classes over it (.mp4, no sound); several into a folder")  # fmt: skip
     parser.add_argument("--num-classes", type=cli.positive, metavar="K", help="default: the checkpoint's, or the recipe's")
     parser.add_argument("--label-map", metavar="FILE", help="class names, where the checkpoint knows none")

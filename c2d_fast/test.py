@@ -4,7 +4,6 @@ Loader workers import this module again, so the heavy imports wait for main().
 """
 
 import argparse
-from pathlib import Path
 
 from c2d_fast import cli
 from c2d_fast.loading.plan import VIEWS
@@ -19,7 +18,7 @@ def make_parser() -> cli.Parser:
     )
     parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe that was trained")
     parser.add_argument(
-        "--checkpoint", required=True, type=Path, metavar="FILE", help="ours (.pt, .safetensors), a published .pth, ..."
+        "--checkpoint", required=True, type=cli.path, metavar="FILE", help="ours (.pt, .safetensors), a published .pth, ..."
     )
     parser.add_argument("--data-root", metavar="DIR", help="folder the list's paths are in (default: the list's)")
     parser.add_argument(
@@ -29,7 +28,7 @@ def make_parser() -> cli.Parser:
     parser.add_argument("--views", default="10x3", choices=tuple(VIEWS), help="clips x crops (default 10x3; 1x1: validation's)")
     parser.add_argument("--batch-size", type=cli.positive, metavar="N", help="views at a time (default: the recipe's)")
     parser.add_argument(
-        "--dump", type=Path, metavar="FILE", help="write every video's scores, .pkl or .json, and FILE.summary.json"
+        "--dump", type=cli.path, metavar="FILE", help="write every video's scores, .pkl or .json, and FILE.summary.json"
     )
     cli.add_loader_flags(parser)
     cli.add_compute_flags(parser)

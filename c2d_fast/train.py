@@ -5,7 +5,6 @@ Loader workers import this module again, so the heavy imports wait for main().
 
 import argparse
 import os
-from pathlib import Path
 
 from c2d_fast import cli
 
@@ -30,7 +29,7 @@ def make_parser() -> cli.Parser:
     data.add_argument("--val-video-name", metavar="TEMPLATE", help="the same for validation (default: --video-name)")
     data.add_argument("--max-bad-videos", default="1%", metavar="N|P%", help="broken training videos to bear (default 1%%)")
     run = parser.add_argument_group("run")
-    run.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/<pipe>-<time>)")
+    run.add_argument("--out", type=cli.path, metavar="DIR", help="run folder (default: runs/<pipe>-<time>)")
     run.add_argument("--resume", metavar="auto|PATH", help="go on from a checkpoint; auto: from the newest, where there is one")
     run.add_argument("--epochs", type=cli.positive, metavar="N", help="default: the recipe's")
     run.add_argument("--batch-size", type=cli.batch_size, metavar="N|auto",

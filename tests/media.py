@@ -83,13 +83,13 @@ def known(examined, table=False):
     return Stored(**{name: getattr(facts, name) for name in names}, **more)
 
 
-def make_dataset(root, codec="h264", count=6, sizes=((160, 96),), num_frames=(40,), num_classes=2, name="list.txt", **options):
+def make_dataset(root, codec="h264", count=6, sizes=((160, 96),), num_frames=(40,), num_classes=2, name="list.txt"):
     """Makes videos and their list; returns the list's path. Folder and file names have spaces."""
     lines = []
     for i in range(count):
         width, height = sizes[i % len(sizes)]
         video = f"some videos/clip {i}.{CODECS[codec][1]}"
-        make_video(root / video, codec, num_frames[i % len(num_frames)], width, height, hue=i, **options)
+        make_video(root / video, codec, num_frames[i % len(num_frames)], width, height, hue=i)
         lines.append(f"{video} {i % num_classes}\n")
     path = root / name
     path.write_text("".join(lines))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import NamedTuple
@@ -56,6 +57,14 @@ def serve(folder: Path):
             patch.setenv(name, value)
         # Stores keep the addresses of other tests' servers, and the process that workers are forks of its environment.
         stores._store.cache_clear()
-        forkserver._forkserver._stop()
-        keeper.callback(forkserver._forkserver._stop)
+        _end_fork_server()
+        keeper.callback(_end_fork_server)
         yield Served(folder, web, s3, log)
+
+
+def _end_fork_server():
+    """The next worker starts another, which gets the environment of then."""
+    server = forkserver._forkserver
+    if server._forkserver_pid:
+        os.kill(server._forkserver_pid, signal.SIGKILL)
+        server._stop()

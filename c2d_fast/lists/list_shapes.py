@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from c2d_fast.errors import UserError
 from c2d_fast.lists.label_map import NAME_RULE, is_class_name, unquote
-from c2d_fast.remote.remote_path import Location, RemotePath
+from c2d_fast.remote.remote_path import Location, RemotePath, is_url, user_location
 from c2d_fast.remote.transfers import list_files
 from c2d_fast.video.video_files import SkippedFiles, files_below, filter_videos, videos_by_suffix
 
@@ -126,11 +126,20 @@ def parse_label(label: str, where: str, rule: str) -> int:
 
 def _path_row(number: int, line: str, path: Location) -> Row:
     words = line.rsplit(maxsplit=1)
+    name = _named(unquote(words[0]), f"{path}:{number}")
     if len(words) != 2:
         raise UserError(f"{path}:{number}: {line!r:.100} has no label; {_PATH_RULE}")
     if words[0].endswith((",", ";")):
         raise UserError(f"{path}:{number}: {line!r:.100} has a comma before its label; {_PATH_RULE}")
-    return Row(number, (unquote(words[0]),), parse_label(words[1], f"{path}:{number}", _PATH_RULE))
+    return Row(number, (name,), parse_label(words[1], f"{path}:{number}", _PATH_RULE))
+
+
+def _named(name: str, where: str) -> str:
+    """Returns a name as a line has it; one that is a URL of its own is checked and decoded, as those of flags are."""
+    try:
+        return str(user_location(name)) if is_url(name) else name
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _id_rows(lines: list[tuple[int, str]], path: Location, video_name: str | None) -> Iterator[Row]:
@@ -141,7 +150,7 @@ def _id_rows(lines: list[tuple[int, str]], path: Location, video_name: str | Non
         if len(fields) != 3 or not fields[0] or not re.fullmatch(r"\d+", fields[1], re.ASCII):
             raise UserError(f"{where}: {line!r:.100} cannot be read; {_ID_RULE}")
         label = parse_label(fields[2], where, _ID_RULE)
-        yield Row(number, (_fill(template, id=fields[0], label=label),), label, any_suffix=video_name is None)
+        yield Row(number, (_named(_fill(template, id=fields[0], label=label), where),), label, any_suffix=video_name is None)
 
 
 def _split_commas(line: str, where: str) -> list[str]:
@@ -192,7 +201,7 @@ def _table_row(header: list[str], fields: list[str], where: str, number: int, vi
         for template in templates
         for label in spellings
     ]  # fmt: skip
-    return Row(number, tuple(dict.fromkeys(paths)), row["label"], any_suffix=video_name is None)
+    return Row(number, tuple(dict.fromkeys(_named(path, where) for path in paths)), row["label"], any_suffix=video_name is None)
 
 
 def _fill(template: str, **fields: str | int) -> str:

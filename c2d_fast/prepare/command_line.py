@@ -2,11 +2,9 @@
 
 import argparse
 import os
-from pathlib import Path
 from typing import Any
 
 from c2d_fast import cli
-from c2d_fast.remote.remote_path import user_location
 from c2d_fast.video.facts import DEPTHS
 
 
@@ -35,7 +33,7 @@ def _add_demo(commands: Any) -> None:
         summary="generate the demo data set",
         description="Generates the demo data set.",
     )
-    demo.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for videos, lists and labels.txt")
+    demo.add_argument("--out", type=cli.path, required=True, metavar="DIR", help="folder for videos, lists and labels.txt")
 
 
 def _add_list(commands: Any) -> None:
@@ -47,19 +45,23 @@ def _add_list(commands: Any) -> None:
         description="Writes train.txt, val.txt and labels.txt (and missing.txt) for a folder of videos for each class, or for "
         "Kinetics' CSV files and the videos that are there. Nothing else is written, moved or deleted.",
     )
-    lists.add_argument("--train", type=Path, required=True, metavar="FOLDER|CSV", help="the training split")
-    lists.add_argument("--val", type=Path, metavar="FOLDER|CSV", help="the validation split")
+    lists.add_argument("--train", type=cli.path, required=True, metavar="FOLDER|CSV", help="the training split")
+    lists.add_argument("--val", type=cli.path, metavar="FOLDER|CSV", help="the validation split")
     lists.add_argument(
         "--val-percent", type=cli.per_cent, default=0.0, metavar="P", help="or: so many of each class's training videos"
     )
     lists.add_argument("--seed", type=cli.not_negative, default=0, metavar="N", help="decides which (default 0)")
     root = "what paths are relative to, and where a CSV's videos are (default: the common folder)"
-    lists.add_argument("--data-root", type=Path, metavar="DIR", help=root)
-    lists.add_argument("--val-root", type=Path, metavar="DIR", help="where those of the --val CSV are (default: --data-root)")
+    lists.add_argument("--data-root", type=cli.path, metavar="DIR", help=root)
+    lists.add_argument(
+        "--val-root", type=cli.path, metavar="DIR", help="where those of the --val CSV are (default: --data-root)"
+    )
     name = "of a CSV's files: {id} {start} {end} {label} {split} (default: as Kinetics comes)"
     lists.add_argument("--video-name", metavar="TEMPLATE", help=name)
-    lists.add_argument("--label-map", type=Path, metavar="FILE", help="class names by label (default: in alphabetical order)")
-    lists.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the lists")
+    lists.add_argument(
+        "--label-map", type=cli.path, metavar="FILE", help="class names by label (default: in alphabetical order)"
+    )
+    lists.add_argument("--out", type=cli.path, required=True, metavar="DIR", help="folder for the lists")
 
 
 def _add_scan(commands: Any) -> None:
@@ -78,12 +80,12 @@ def _add_scan(commands: Any) -> None:
         "All find files that do not open, hold no video or are cut short (mp4, Matroska, WebM, AVI), and count frames exactly.",
     )
     what = "`path.mp4 label` lines, ids, Kinetics' CSV, a folder for each class, or a manifest to bring up to date"
-    scan.add_argument("--list", type=user_location, required=True, metavar="LIST", help=what)
+    scan.add_argument("--list", type=cli.location, required=True, metavar="LIST", help=what)
     scan.add_argument(
-        "--data-root", type=user_location, metavar="DIR", help="folder the list's paths are in (default: the list's)"
+        "--data-root", type=cli.location, metavar="DIR", help="folder the list's paths are in (default: the list's)"
     )
     scan.add_argument("--video-name", metavar="TEMPLATE", help="of files where the list gives ids, e.g. '{id}.mp4'")
-    scan.add_argument("--out", type=Path, required=True, metavar="FILE", help="the manifest, e.g. train.npz")
+    scan.add_argument("--out", type=cli.path, required=True, metavar="FILE", help="the manifest, e.g. train.npz")
     scan.add_argument("--depth", choices=DEPTHS, default="full", help="how thoroughly (default: full)")
     table = "write where every packet lies, for reading only what a clip needs: FILE's name with .packets.npz (default: on)"
     scan.add_argument("--packets", action=argparse.BooleanOptionalAction, default=True, help=table)
@@ -111,12 +113,12 @@ def _add_transcode(commands: Any) -> None:
         "DIR gets a folder, a manifest (.npz), a plain list (.txt) and a journal, each called like the list.",
     )
     what = "a list of any form; best a manifest of prepare scan, which knows the broken videos"
-    transcode.add_argument("--list", type=user_location, required=True, metavar="LIST", help=what)
+    transcode.add_argument("--list", type=cli.location, required=True, metavar="LIST", help=what)
     transcode.add_argument(
-        "--data-root", type=user_location, metavar="DIR", help="folder the list's paths are in (default: the list's)"
+        "--data-root", type=cli.location, metavar="DIR", help="folder the list's paths are in (default: the list's)"
     )
     transcode.add_argument("--video-name", metavar="TEMPLATE", help="of files where the list gives ids, e.g. '{id}.mp4'")
-    transcode.add_argument("--out", type=user_location, required=True, metavar="DIR", help="folder for the results")
+    transcode.add_argument("--out", type=cli.location, required=True, metavar="DIR", help="folder for the results")
     short = "of the results; smaller videos keep theirs (default 256)"
     transcode.add_argument("--short-side", type=cli.positive, default=256, metavar="PX", help=short)
     gop = "frames from key frame to key frame (default 1: all-intra, see docs/forms.md)"
@@ -140,8 +142,8 @@ def _add_show(commands: Any) -> None:
         summary="what a manifest says",
         description="Prints what a scan has found.",
     )
-    show.add_argument("manifest", type=Path, metavar="MANIFEST", help="made by prepare scan or prepare transcode")
-    show.add_argument("--csv", type=Path, metavar="FILE", help="also write a table, one line for each video")
+    show.add_argument("manifest", type=cli.path, metavar="MANIFEST", help="made by prepare scan or prepare transcode")
+    show.add_argument("--csv", type=cli.path, metavar="FILE", help="also write a table, one line for each video")
 
 
 def main() -> None:

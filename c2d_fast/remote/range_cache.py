@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from c2d_fast.errors import UserError
-from c2d_fast.remote.remote_path import RemotePath
+from c2d_fast.remote.remote_path import RemotePath, local_path
 
 BLOCK_BYTES = 16 * 1024
 _FILLED_TO = 0.9  # of the limit, by what was used longest ago
@@ -71,7 +71,7 @@ def open_cache(folder: str | os.PathLike[str] | None, gigabytes: float | None) -
             raise UserError(f"--cache-gb {gigabytes:g}: is the size of a cache; give its folder with --cache, or leave it out")
         use("", 0)
         return "", 0
-    path = Path(folder).absolute()
+    path = local_path(os.fspath(folder)).absolute()
     check_folder(path)
     cache = str(path), int((gigabytes or DEFAULT_GB) * 10**9)
     use(*cache)

@@ -7,6 +7,7 @@ NO_RANGES = "the server sends whole files only: it must support range requests"
 _STATUS = re.compile(r"status code: (\d{3})")
 _S3_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _URL = re.compile(r"\w+://\S+")
+_OF_KEYS = re.compile(r"Token|Access|Authorization|Credential")
 _KINDS = (
     (re.compile(r"NotPartial"), errno.ENOTSUP, NO_RANGES),
     (re.compile(r"UnexpectedRange"), errno.ECONNRESET, "other bytes came than were asked for"),
@@ -64,11 +65,13 @@ def of_text(text: str) -> RemoteError:
     """Returns the error that a library's message tells of."""
     if match := _STATUS.search(text):
         status = int(match[1])
-        if status in (401, 403):
+        # S3 says 400 of some credentials.
+        if status in (401, 403) or (status == 400 and (found := _S3_CODE.search(text)) and _OF_KEYS.search(found[1])):
             return refused(text)
         if status in (404, 410):
             return not_found()
-        said = "the server asks for fewer requests" if status in THROTTLED else "the server failed"
+        said = "the server refused the request" if status < 500 else "the server failed"
+        said = "the server asks for fewer requests" if status in THROTTLED else said
         return RemoteError(errno.EREMOTEIO if status >= 429 else errno.EINVAL, f"{said} ({status})", status)
     text = _URL.sub("", text)  # a file may be called anything
     for pattern, code, said in _KINDS:

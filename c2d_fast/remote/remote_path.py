@@ -11,6 +11,10 @@ from c2d_fast.errors import UserError
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _ENCODED = ("http", "https")  # whose users copy percent-encoded URLs
+_SIGNED = re.compile(
+    r"[?&](sig|signature|token|awsaccesskeyid|googleaccessid|x-(amz|goog)-\w+|\w*(key|secret|password))=", re.I
+)
+"""Of shared access signatures and presigned URLs: other buckets' names may hold a question mark."""
 
 
 class FileState(NamedTuple):
@@ -142,16 +146,33 @@ def user_location(text: str) -> Location:
     if not is_url(text):
         return Path(text.removeprefix("file://") if text.lower().startswith("file://") else text)
     scheme, _, rest = text.partition("://")
-    host, _, path = rest.partition("/")
-    shown = f"{scheme}://{host.rpartition('@')[2]}/..."
+    host, path = [*re.split("[/?#]", rest, maxsplit=1), ""][:2]
+    shown = without_secrets(text)
     if "@" in host:
         raise UserError(f"{shown}: the URL holds a user or password, which would be written to logs; {_REMEDY}")
-    if scheme.lower() in _ENCODED and "?" in text:
+    if (scheme.lower() in _ENCODED and "?" in text) or _SIGNED.search(text):
         raise UserError(f"{shown}: the URL holds a query, which may be a secret and would be written to logs; {_REMEDY}")
     if not host:
         raise UserError(f"{text}: names no bucket and no host; give s3://BUCKET/PREFIX or https://HOST/PATH")
     path = unquote(path) if scheme.lower() in _ENCODED else path
     return RemotePath(f"{scheme.lower()}://{host}/{path}".rstrip("/"))
+
+
+def without_secrets(url: str) -> str:
+    """Returns the scheme and the host of a URL, for messages: all else may be secret."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{re.split('[/?#]', rest, maxsplit=1)[0].rpartition('@')[2]}/..."
+
+
+def local_path(text: str) -> Path:
+    """Returns a path on this machine.
+
+    Raises:
+        UserError: it is a URL.
+    """
+    if is_url(text):
+        raise UserError(f"{without_secrets(text)}: is a URL, and what is meant must be a path on this machine")
+    return Path(text.removeprefix("file://"))
 
 
 _REMEDY = "give it by the environment (docs/remote.md), and the URL without"

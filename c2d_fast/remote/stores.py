@@ -281,7 +281,10 @@ def _profile(root: str) -> Any:
         from obstore.auth.boto3 import Boto3CredentialProvider
     except ImportError as error:
         raise UserError(f"{root}: AWS_PROFILE is read with boto3, which is not installed; pip install boto3") from error
-    return Boto3CredentialProvider()
+    try:
+        return Boto3CredentialProvider()
+    except Exception as error:  # of many kinds
+        raise UserError(f"{root}: AWS_PROFILE cannot be used: {_first_line(error)}; see docs/remote.md") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -3,18 +3,19 @@
 from urllib.parse import quote
 
 import numpy as np
+import obstore
 import pytest
 from media import make_video
 from runs import flags, last, same_weights, train
 from scans import scan
 from served import serve
+from transcodes import transcode
 
 from c2d_fast.formats.manifest_file import MISSING, read_manifest_file, table_path
 from c2d_fast.formats.packet_table import open_table
 from c2d_fast.remote.remote_path import version_of
 
 NAMES = ("a b/50% #1?.mp4", "ä/é ü.mp4", "a b/plain.mp4", "ä/x%20y+z&=;.mp4")
-KINDS = ("http", "s3")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def table_of(path):
     return [table.read(i, int(size)) for i, size in enumerate(manifest.size) if not manifest.reasons[i]]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["http", pytest.param("s3", marks=pytest.mark.slow)])
 def test_a_scan_asks_for_each_byte_once_and_finds_what_a_local_one_does(data, tmp_path, run_command, kind):
     for name, listed in (("here", data.folder / "set" / "list.txt"), ("there", data.url(kind, "set/list.txt"))):
         data.forget()
@@ -67,7 +68,7 @@ def test_a_scan_asks_for_each_byte_once_and_finds_what_a_local_one_does(data, tm
     assert pieces(data.requests(kind)) == {}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param("http", marks=pytest.mark.slow), "s3"])
 def test_changed_broken_and_missing_files(data, tmp_path, run_command, kind):
     """A web server's folder is the tests' own; of the bucket another place."""
     folder = data.folder / f"changing {kind}"
@@ -156,3 +157,27 @@ def test_a_manifest_behind_a_url_is_trained_from(data, tmp_path, run_command, mo
     asked = data.requests("s3", ".mp4")
     assert {request.method for request in asked} == {"GET"}  # the manifest knows the files' states
     assert all(request.if_match for request in asked)
+
+
+def test_results_of_transcoding_there_are_those_of_here(data, tmp_path, run_command, monkeypatch):
+    source = data.url("http", "set/list.txt")
+    more = ["--preset", "ultrafast", "--short-side", 32]
+    done = transcode(run_command, data.folder / "set" / "list.txt", tmp_path / "out", *more)
+    assert done.returncode == 0, done.stderr
+    there = data.url("s3", "made")
+    done = transcode(run_command, source, there, *more)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    store = data.s3.store()
+    held = {meta["path"].removeprefix("made/"): meta for page in obstore.list(store, "made/") for meta in page}
+    here = {path.relative_to(tmp_path / "out").as_posix(): path for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    videos = [name for name in here if name.endswith(".mp4")]
+    assert len(videos) == len(NAMES)
+    assert set(held) == {*videos, "list.txt", "list.npz", "list.packets.npz"}  # nothing half-written, no journal
+    for name in [*videos, "list.txt"]:
+        assert bytes(obstore.get(store, f"made/{name}").bytes()) == here[name].read_bytes()
+    done = transcode(run_command, source, there, *more)
+    assert "4 of 4 videos are done and have not changed: 0 are to do" in done.stdout
+    outs = [tmp_path / "run here", tmp_path / "run there"]
+    for out, listed in zip(outs, (tmp_path / "out" / "list.npz", f"{there}/list.npz"), strict=True):
+        assert train(*flags(listed, out, epochs=1), monkeypatch=monkeypatch) == 0
+    assert same_weights(*map(last, outs))

@@ -59,7 +59,7 @@ def fed(out):
     return {place: ([name.rpartition(": ")[2] for name in names], sha256) for place, (names, sha256) in batches(out).items()}
 
 
-@pytest.mark.parametrize(("kind", "decoder"), [("http", "ffmpeg"), ("s3", "dali")])
+@pytest.mark.parametrize(("kind", "decoder"), [("http", "ffmpeg"), pytest.param("s3", "dali", marks=pytest.mark.slow)])
 def test_a_run_from_a_list(data, whole, tmp_path, monkeypatch, kind, decoder):
     out = tmp_path / "run"
     words = flags(data.url(kind, f"{decoder}/list.txt"), out, "--decoder", decoder, epochs=EPOCHS)
@@ -67,7 +67,7 @@ def test_a_run_from_a_list(data, whole, tmp_path, monkeypatch, kind, decoder):
     check_same(out, whole(decoder))
 
 
-@pytest.mark.parametrize(("kind", "decoder"), [("s3", "ffmpeg"), ("http", "dali")])
+@pytest.mark.parametrize(("kind", "decoder"), [("s3", "ffmpeg"), pytest.param("http", "dali", marks=pytest.mark.slow)])
 def test_a_run_from_a_manifest_stopped_and_resumed_with_a_cache(data, whole, tmp_path, monkeypatch, run_command, kind, decoder):
     done = scan(run_command, data.url(kind, f"{decoder}/list.txt"), tmp_path / "list.npz")
     assert done.returncode == 0, done.stderr
@@ -82,7 +82,7 @@ def test_a_run_from_a_manifest_stopped_and_resumed_with_a_cache(data, whole, tmp
     assert all(request.if_match for request in asked if request.method == "GET")
 
 
-@pytest.mark.parametrize(("kind", "decoder"), [("http", "ffmpeg"), ("s3", "dali")])
+@pytest.mark.parametrize(("kind", "decoder"), [("http", "ffmpeg"), pytest.param("s3", "dali", marks=pytest.mark.slow)])
 def test_scores_and_browsed_clips(data, whole, tmp_path, kind, decoder):
     made = []
     for place in (str(data.folder), data.url(kind)):
