@@ -80,7 +80,7 @@ class WorkerPool:
             asked_ahead: samples that each process is given at a time at least; read.ask_ahead is called with each first.
         """
         # As bytes: unpickled by the function that a process runs, not before, so that it knows whose child it is.
-        self._read, self._batch_size = pickle.dumps(read), batch_size
+        self._read, self._batch_size, self._asked_ahead = pickle.dumps(read), batch_size, asked_ahead
         self._size = max(workers, 1)
         self._ahead = max(_AHEAD, -(-asked_ahead * self._size // batch_size))  # batches
         self._slots = (held + self._ahead) * batch_size
@@ -90,8 +90,7 @@ class WorkerPool:
         self._again: list[int] = []  # numbers of samples that were lost; a heap
         self._results: dict[int, tuple[Layout, str] | SampleLostError] = {}
         self._missing: set[int] = set()  # numbers that read_batch waits for
-        self._losses: dict[int, list[str]] = {}
-        self._deaths: list[str] = []
+        self._losses, self._deaths = dict[int, list[str]](), list[str]()
         self._fruitless = 0  # processes that have ended since one has read a sample
         self._failure: BaseException | None = None
         self._changed = threading.Condition()
@@ -139,7 +138,7 @@ class WorkerPool:
         Raises:
             SampleLostError: a sample has ended every process that read it.
             RuntimeError: the source raised; the message is its traceback.
-            EndedError: a signal has come, and the batch does not.
+            EndedError: a signal has come, and the batch of remote videos does not.
         """
         self.start()
         first = self._given * self._batch_size
@@ -148,7 +147,8 @@ class WorkerPool:
             self._missing = set(numbers) - self._results.keys()
             while self._missing and not self._failure:
                 self._changed.wait(_SLICE_S)
-                end_if_stopped()
+                if self._asked_ahead:  # of a server, which may hang; a disk gives the batch, and the step is finished
+                    end_if_stopped()
             if self._failure:
                 raise self._failure
             results = [self._results.pop(number) for number in numbers]
