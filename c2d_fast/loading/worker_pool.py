@@ -88,8 +88,7 @@ class WorkerPool:
         self._again: list[int] = []  # numbers of samples that were lost; a heap
         self._results: dict[int, tuple[Layout, str] | SampleLostError] = {}
         self._missing: set[int] = set()  # numbers that read_batch waits for
-        self._losses: dict[int, list[str]] = {}
-        self._deaths: list[str] = []
+        self._losses, self._deaths = dict[int, list[str]](), list[str]()
         self._fruitless = 0  # processes that have ended since one has read a sample
         self._failure: BaseException | None = None
         self._changed = threading.Condition()
@@ -137,7 +136,7 @@ class WorkerPool:
         Raises:
             SampleLostError: a sample has ended every process that read it.
             RuntimeError: the source raised; the message is its traceback.
-            EndedError: a signal has come, and the batch does not.
+            EndedError: a signal has come, and the batch of remote videos does not.
         """
         self.start()
         first = self._given * self._batch_size

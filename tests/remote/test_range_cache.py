@@ -1,71 +1,22 @@
 """The local cache of parts of remote files: bounded, shared by ranks, and its bytes are the server's, whatever happens."""
 
-import asyncio
-import contextlib
 import multiprocessing
 import os
-import random
 import resource
 import signal
-import stat
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
+from cached import MOST, Server, cache_in, place, read, taken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from c2d_fast.errors import UserError
 from c2d_fast.remote import range_cache
 from c2d_fast.remote.range_cache import BLOCK_BYTES, RangeCache, check_folder, open_cache
-from c2d_fast.remote.remote_path import FileState, RemotePath, version_of
 
 SPAWN = multiprocessing.get_context("spawn")
-MOST = 8 * 2**20
-ONE_MORE = 4 * 120_000  # what each of four ranks may be writing while another makes room
-
-
-def content(name, size, etag='"1"'):
-    """What a server has: bytes that depend on all that may be mistaken."""
-    return np.random.default_rng(abs(version_of(f"{name} {size} {etag}"))).bytes(size)
-
-
-def place(name, size, etag='"1"'):
-    return RemotePath(f"s3://videos/{name}", FileState(size, version_of(etag), etag))
-
-
-class Server:
-    """Stands for the server: counts what is asked of it."""
-
-    def __init__(self):
-        self.asked = []
-
-    async def fetch(self, path, start, end):
-        self.asked.append((start, end))
-        await asyncio.sleep(0)
-        return memoryview(content(path.name, path.state.size, path.state.etag))[start:end]
-
-
-def cache_in(folder, most=MOST):
-    check_folder(folder)
-    return RangeCache(folder, most)
-
-
-def read(cache, path, start, end, server=None):
-    server = server or Server()
-    data = bytes(asyncio.run(cache.read(path, start, end, server.fetch)))
-    assert data == content(path.name, path.state.size, path.state.etag)[start:end], (path, start, end)
-    return len(server.asked)
-
-
-def taken(folder):
-    total = 0
-    for entry in Path(folder).rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # a rank has deleted it
-            status = entry.stat()
-            total += 0 if stat.S_ISDIR(status.st_mode) else 512 * status.st_blocks
-    return total
 
 
 @settings(deadline=None, max_examples=40)
@@ -80,77 +31,6 @@ def test_reads_give_the_server_s_bytes_and_ask_once_for_each_block(tmp_path_fact
         assert not blocks & seen
         seen |= blocks
     assert cache.folder.is_dir()
-
-
-def _hammer(folder, seed, most, seconds, problems):
-    """A rank: reads parts of a few files at random, several at a time."""
-    chance, cache, server = random.Random(seed), RangeCache(Path(folder), most), Server()
-
-    async def one():
-        size = chance.choice([70_000, 300_000])
-        path = place(f"video {chance.randrange(60)}", size)
-        start = chance.randrange(size)
-        end = chance.randrange(start, min(size, start + 100_000)) + 1
-        data = bytes(await cache.read(path, start, end, server.fetch))
-        if data != content(path.name, size)[start:end]:
-            problems.put((path.url, start, end))
-
-    async def some():
-        await asyncio.gather(*(one() for _ in range(4)))
-
-    until_s = time.monotonic() + seconds
-    while time.monotonic() < until_s:
-        asyncio.run(some())
-
-
-def _hammered(folder, most, seconds, *, kill=False, ranks=3):
-    check_folder(folder)
-    problems, peak = SPAWN.SimpleQueue(), 0
-    processes = [
-        SPAWN.Process(target=_hammer, args=(str(folder), seed, most, seconds, problems), daemon=True) for seed in range(ranks)
-    ]
-    for process in processes:
-        process.start()
-    chance = random.Random(0)
-    while any(process.is_alive() for process in processes):
-        peak = max(peak, taken(folder))
-        time.sleep(0.02)
-        if kill and taken(folder) > most / 4 and chance.random() < 0.1:
-            chance.choice(processes).kill()
-    codes = [process.exitcode for process in processes]
-    assert problems.empty(), problems.get()
-    return peak, codes
-
-
-def test_ranks_side_by_side_read_right_bytes_and_keep_the_limit(tmp_path):
-    most = 4 * 2**20
-    peak, codes = _hammered(tmp_path / "cache", most, 1.2)
-    assert codes == [0, 0, 0]
-    assert most / 3 < peak <= most + ONE_MORE, "for what the disk says, while all of them write"
-
-
-def test_a_kill_at_any_moment_leaves_right_bytes_and_the_space_is_used_again(tmp_path):
-    most, folder = 4 * 2**20, tmp_path / "cache"
-    codes = []
-    for _ in range(2):
-        peak, found = _hammered(folder, most, 1, kill=True, ranks=2)
-        codes += found
-        assert peak <= most + ONE_MORE
-    assert -signal.SIGKILL in codes
-    cache, chance = RangeCache(folder, most), random.Random(5)
-    for number in range(60):
-        for size in (70_000, 300_000):
-            start = chance.randrange(size)
-            read(cache, place(f"video {number}", size), start, min(size, start + 50_000))
-    assert taken(folder) <= most + 2**16
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kill", [False, True])
-def test_ranks_side_by_side_for_long(tmp_path, kill):
-    for _ in range(8):
-        peak, _ = _hammered(tmp_path / "cache", 4 * 2**20, 4, kill=kill, ranks=4)
-        assert peak <= 4 * 2**20 + ONE_MORE
 
 
 SIZE = 5 * BLOCK_BYTES + 100

@@ -32,8 +32,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(requests, "RETRY_LIMIT_S", 0.4)
     monkeypatch.setattr(requests, "_LONGEST_PAUSE_S", 0.1)
     monkeypatch.setattr(requests, "_QUICK_TRIES", 1)
-    monkeypatch.setattr(stores, "READ_LIMIT_S", 0.4)
-    monkeypatch.setattr(stores, "REQUEST_LIMIT_S", 1)
+    monkeypatch.setattr(stores, "READ_LIMIT_S", 1)
+    monkeypatch.setattr(stores, "REQUEST_LIMIT_S", 2)
     stores._store.cache_clear()
     requests._throttle.cache_clear()
     yield
@@ -71,7 +71,9 @@ def remote(request, quick, tmp_path, fault_proxy, monkeypatch):
             if data is not None:
                 obstore.put(store, "faults/a b.mp4", data)
 
-    return with_state(path), proxy, replace
+    with monkeypatch.context() as patch:
+        patch.setattr(requests, "RETRY_LIMIT_S", 30.0)  # the machine may be busy
+        return with_state(path), proxy, replace
 
 
 def part(path, start=100, end=9000):
@@ -118,7 +120,7 @@ def test_what_fails_on_and_on_is_told_in_one_line_and_is_the_storage_s(remote, k
     proxy.fault(kind)
     begun_s = time.monotonic()
     error = failure(path)
-    assert time.monotonic() - begun_s < 4
+    assert time.monotonic() - begun_s < 12
     assert re.search(says, error.strerror), error.strerror
     assert error.errno in (code, errno.ECONNRESET if kind == "trickle" else code)
     assert is_storage_error(storage_problem(error, path))
@@ -170,8 +172,10 @@ def test_of_parts_side_by_side_the_first_failure_ends_the_others(remote):
     proxy.fault("403", count=1)
     with pytest.raises(RemoteError):
         read_parts(path, [(at, at + 10) for at in range(0, 280_000, 70_000)])
-    time.sleep(0.1)
-    assert proxy.open().requests == 0
+    deadline_s = time.monotonic() + 0.3 + 5
+    while proxy.open().requests:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
 
 
 def test_servers_that_are_not_there(quick, monkeypatch):

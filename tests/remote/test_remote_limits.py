@@ -6,20 +6,16 @@ import re
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 
 import psutil
 import pytest
-from clip_loaders import SMALL, digests
-from fault_proxy import FaultProxy
-from http_server import HttpServer
-from media import make_dataset
+from clip_loaders import digests
+from proxied import DATA, Site, is_alive, script
 from runs import PIPE, end, environment, flags, run, start, wait_for_steps
 from scans import scan
 
-from c2d_fast import ClipLoader, Dense
 from c2d_fast.remote import event_loop, range_cache, ranges, requests
 from c2d_fast.remote.ranges import ask_ahead, read_parts
 from c2d_fast.remote.remote_path import RemotePath
@@ -27,28 +23,6 @@ from c2d_fast.remote.transfers import with_state
 
 pytest.importorskip("obstore")
 LIMIT_S = 2.0
-DATA = bytes(range(256)) * 4096
-
-
-class Site:
-    """Eight videos and a plain file on a web server behind a proxy, and a manifest that says where packets lie."""
-
-    def __init__(self, folder, keeper):
-        self.folder = folder / "data"
-        make_dataset(self.folder, count=8, num_frames=(20, 31))
-        (self.folder / "plain").write_bytes(DATA)
-        self.proxy = keeper.enter_context(FaultProxy(keeper.enter_context(HttpServer(self.folder)).url))
-        self.list, self.manifest = f"{self.proxy.url}/list.txt", folder / "list.npz"
-
-    def loader(self, **more):
-        arguments = {"clip": Dense(2, 1), "batch_size": 2, **SMALL, "workers": 2, **more}
-        return ClipLoader(self.manifest, **arguments)
-
-    def wait_for_requests(self, true):
-        deadline_s = time.monotonic() + 15
-        while not true(self.proxy.open().requests):
-            assert time.monotonic() < deadline_s, self.proxy.open()
-            time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +102,7 @@ def test_an_exception_while_it_is_waited_ends_the_requests(site, plain):
             raise KeyError("enough")
 
     with pytest.raises(KeyError, match="enough"):
-        event_loop.run(ranges._read(plain, [(0, 10), (500_000, 500_010)]), heartbeat)
+        event_loop.run(ranges.read(plain, [(0, 10), (500_000, 500_010)]), heartbeat)
     site.wait_for_requests(lambda number: number == 0)
 
 
@@ -148,12 +122,6 @@ def test_a_fork_says_that_it_cannot_and_does_not_hang(plain):
         said = file.read()
     os.waitpid(child, 0)
     assert b"start it by spawn or forkserver" in said
-
-
-def script(text, **named):
-    words = [sys.executable, "-c", textwrap.dedent(text).format(**named)]
-    return subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            start_new_session=True)  # fmt: skip
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.slow)])
@@ -178,13 +146,6 @@ def test_an_interpreter_that_ends_with_requests_in_flight_says_nothing(site, tim
         assert (process.returncode, stderr) == (0, "")
         assert time.monotonic() - float(stdout.split()[1]) < LIMIT_S
         site.wait_for_requests(lambda number: number == 0)
-
-
-def is_alive(pid):
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def ends_in_time(site, process, number, codes):
