@@ -38,7 +38,7 @@ def odd(tmp_path_factory, run_command):
     path = write_list(folder, expected)
     before = states(folder)
     env = {"PYTHONPATH": str(folder.parent / "site")}
-    done = scan(run_command, path, folder.parent / "odd.npz", "--time-limit", 5, "--packets", env=env)
+    done = scan(run_command, path, folder.parent / "odd.npz", "--time-limit", 3, "--packets", env=env)
     assert done.returncode == 0, done.stderr
     assert states(folder) == before, "a scan only reads"
     return folder, expected, done
