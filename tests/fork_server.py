@@ -104,9 +104,9 @@ class _Fork(subprocess.Popen):
             # Where no stream is given a command has the tests' own, as with Popen.
             given = zip((p2cread, c2pwrite, errwrite), (nothing.fileno(), 1, 2), strict=True)
             fds = [fd if fd != -1 else other for fd, other in given]
+            asked = {"command": args[1:], "session": start_new_session, **json.loads(env.pop(_GIVEN)), "env": env}
             self._server = _server_for(env)
-            given = json.loads(env.pop(_GIVEN))
-            self.pid = self._server.fork({"command": args[1:], "env": env, "session": start_new_session, **given}, fds)
+            self.pid = self._server.fork(asked, fds)
         self._child_created = True
         self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
 
@@ -260,7 +260,10 @@ def _main():
 
 def _run(kind, *words, first):
     """Is an interpreter with a command line: -m MODULE, -c CODE, or a script."""
+    if first:
+        os.environ["PYTHONPATH"] = os.pathsep.join([*first, os.environ["PYTHONPATH"]])
     if kind == "-m":
+        sys.path[:0] = first
         from c2d_fast.processes import early_signals
 
         early_signals.exit_on_signals()
@@ -277,7 +280,6 @@ def _run(kind, *words, first):
         text, here = Path(kind).read_text(), os.path.dirname(main.__file__)
         sys.argv[:] = [kind, *words]
     sys.path[:1] = [here, *first, str(ROOT)]
-    os.environ["PYTHONPATH"] = os.pathsep.join([*first, os.environ["PYTHONPATH"]])
     exec(compile(text, main.__dict__.get("__file__", "<string>"), "exec"), vars(main))
 
 
