@@ -1,4 +1,6 @@
-"""Starts `python -m c2d_fast.NAME` as a fork of a process that has imported what commands import: seconds less for each.
+"""Starts `python -m c2d_fast.NAME`, or a script, as a fork of a process that has imported what commands import.
+
+That takes seconds less for each.
 
 The fork is a process of its own, with its own arguments, environment, streams, signals and exit code, and it starts workers as
 any other does. What only a new interpreter does it does not do: see can_start(). The server has no thread of Python's but its
@@ -11,7 +13,9 @@ import ctypes
 import gc
 import importlib
 import json
+import multiprocessing.process
 import os
+import resource
 import runpy
 import select
 import signal
@@ -20,11 +24,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
+import types
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 # Nothing reads these before a command runs. Others are read by Python or a library when it is loaded.
-_READ_LATE = {"XDG_CACHE_HOME", "FAULT", "COLUMNS", "PYTEST_CURRENT_TEST", "TORCH_HOME", "TORCHELASTIC_MAX_RESTARTS"}
+_READ_LATE = {"XDG_CACHE_HOME", "FAULT", "COLUMNS", "PYTEST_CURRENT_TEST", "TORCH_HOME", "TORCHELASTIC_MAX_RESTARTS",
+              "HF_HUB_OFFLINE", "https_proxy", "HTTPS_PROXY"}  # fmt: skip
 _READ_LATE |= {"LOCAL_RANK", "LOCAL_WORLD_SIZE", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 _OF_SERVER = ("OMP_NUM_THREADS", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
 _COMMANDS = ("train", "test", "predict", "browse", "analyze", "export", "info")
@@ -37,6 +44,7 @@ _LATE = (
 )
 _START_LIMIT_S = 120
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_GIVEN = "FORK_SERVER_GIVEN"  # a name that no environment has
 _servers: dict = {}
 
 
@@ -49,26 +57,34 @@ def can_start(command, env, more):
     """Says whether a fork will do: nothing is asked of it that happens when an interpreter starts.
 
     There is a server for each number of threads and each path of modules. A folder before the tests' own is there to put other
-    modules in the place of the real ones.
+    modules in the place of the real ones. A script, and code after -c, has its first_on_path beside, see start().
     """
     own = {*_OF_SERVER, *_READ_LATE}
     fixed = [{name: value for name, value in some.items() if name not in own} for some in (env, os.environ)]
     paths = ("", os.environ.get("PYTHONPATH", ""), with_tests())
     is_command = command[:2] == [sys.executable, "-m"] and command[2].startswith("c2d_fast.")
+    is_command |= command[0] == sys.executable and (command[1] == "-c" or command[1].endswith(".py"))
     return is_command and fixed[0] == fixed[1] and env.get("PYTHONPATH", "") in paths and not more
 
 
-def start(command, env, **more):
-    """As subprocess.Popen(command, env=env, cwd=ROOT, **more), by a fork where that will do."""
+def start(command, env, *, cwd=ROOT, first_on_path=(), file_limit=None, **more):
+    """As subprocess.Popen(command, env=env, cwd=cwd, **more), by a fork where that will do.
+
+    Folders that are first on the path of a fork hold modules that the server has not imported. A limit of files' size, in
+    bytes, is as a full disk.
+    """
     session = more.pop("start_new_session", False)
     known = {name: more.pop(name) for name in ("stdin", "stdout", "stderr", "text") if name in more}
+    given = {"cwd": str(cwd), "first": list(map(str, first_on_path)), "limit": file_limit}
     if can_start(command, env, more):
-        return _Fork(command, env=env, start_new_session=session, **known)
-    return subprocess.Popen(command, env=env, cwd=ROOT, start_new_session=session, **known, **more)
+        return _Fork(command, env={**env, _GIVEN: json.dumps(given)}, start_new_session=session, **known)
+    assert not first_on_path
+    assert file_limit is None
+    return subprocess.Popen(command, env=env, cwd=cwd, start_new_session=session, **known, **more)
 
 
 def run(command, env, timeout, **more):
-    """As subprocess.run(command, env=env, cwd=ROOT, timeout=timeout, capture_output=True, text=True), likewise."""
+    """As subprocess.run(command, env=env, cwd=cwd, timeout=timeout, capture_output=True, text=True), likewise."""
     with start(command, env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more) as process:
         try:
             out, err = process.communicate(timeout=timeout)
@@ -88,8 +104,9 @@ class _Fork(subprocess.Popen):
             # Where no stream is given a command has the tests' own, as with Popen.
             given = zip((p2cread, c2pwrite, errwrite), (nothing.fileno(), 1, 2), strict=True)
             fds = [fd if fd != -1 else other for fd, other in given]
+            asked = {"command": args[1:], "session": start_new_session, **json.loads(env.pop(_GIVEN)), "env": env}
             self._server = _server_for(env)
-            self.pid = self._server.fork({"command": args[2:], "env": env, "session": start_new_session}, fds)
+            self.pid = self._server.fork(asked, fds)
         self._child_created = True
         self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
 
@@ -227,16 +244,43 @@ def _main():
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
     os.environ.clear()
     os.environ.update(asked["env"])
-    module, *words = asked["command"]
-    sys.argv[1:] = words
-    sys.orig_argv[1:] = ["-m", module, *words]
-    from c2d_fast.processes import early_signals
-
-    early_signals.exit_on_signals()
+    os.chdir(asked["cwd"])
+    if asked["limit"] is not None:  # Python lets writing past it fail: it ignores SIGXFSZ
+        resource.setrlimit(resource.RLIMIT_FSIZE, (asked["limit"], asked["limit"]))
+    sys.orig_argv[1:] = asked["command"]
     try:
-        runpy._run_module_as_main(module)
+        _run(*asked["command"], first=asked["first"])
     except SystemExit as end:
         _exit(end.code)
+    except BaseException:
+        traceback.print_exc()
+        _exit(1)
+    _exit(0)
+
+
+def _run(kind, *words, first):
+    """Is an interpreter with a command line: -m MODULE, -c CODE, or a script."""
+    if first:
+        os.environ["PYTHONPATH"] = os.pathsep.join([*first, os.environ["PYTHONPATH"]])
+    if kind == "-m":
+        sys.path[:0] = first
+        from c2d_fast.processes import early_signals
+
+        early_signals.exit_on_signals()
+        module, *sys.argv[1:] = words
+        runpy._run_module_as_main(module)
+        return
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    multiprocessing.process.ORIGINAL_DIR = os.getcwd()
+    if kind == "-c":
+        text, *sys.argv[1:] = words
+        sys.argv[0], here = "-c", ""
+    else:
+        main.__file__ = os.path.abspath(kind)
+        text, here = Path(kind).read_text(), os.path.dirname(main.__file__)
+        sys.argv[:] = [kind, *words]
+    sys.path[:1] = [here, *first, str(ROOT)]
+    exec(compile(text, main.__dict__.get("__file__", "<string>"), "exec"), vars(main))
 
 
 def _exit(code):

@@ -84,10 +84,10 @@ def run(*words, ranks=1, restarts=0, torchrun=False, timeout=240, env=None):
     env = environment(**(env or {}))
     if ranks == 1 or restarts or torchrun:
         return fork_server.run(command(*words, ranks=ranks, restarts=restarts), env, timeout)
-    return _run_ranks(command(*words), ranks, env, timeout)
+    return run_ranks(command(*words), ranks, env, timeout)
 
 
-def _run_ranks(words, ranks, env, timeout):
+def run_ranks(words, ranks, env, timeout):
     """Does what torchrun does: starts the ranks, ends all when one fails, and returns 1 then; what they say is put together."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -2,21 +2,20 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
+import fork_server
 import pytest
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(*command, first_on_path=""):
+def run(*command, first_on_path=()):
     """Runs a benchmark, with a folder in front of the others that modules are looked for in."""
-    path = os.pathsep.join(filter(None, [str(first_on_path), os.environ.get("PYTHONPATH")]))
-    env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": fork_server.with_tests()}
     command = [sys.executable, *map(str, command)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=900, check=False)
+    return fork_server.run(command, env, timeout=900, first_on_path=first_on_path)
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +25,11 @@ def measured(tmp_path_factory):
     stub = folder / "stubs" / "decord.py"
     stub.parent.mkdir()
     stub.write_text("raise OSError('libsomething.so: no such file')\n")
-    flags = ["--pipe", "dali_pipes/demo.py", "--count", 2, "--frames", 60, "--size", "160x128", "--batch-size", 2]
+    flags = ["--pipe", "tests/tiny_pipe.py", "--count", 2, "--frames", 60, "--size", "160x128", "--batch-size", 2]
+    flags += ["--workers", 1, "--model-batch-size", 2]  # normalisation needs more than one value
     flags += ["--peer", "decord", "pyav", "mappings", "cuda", "pynvvideocodec"]  # each is a process of its own
-    flags += ["--steps", 2, "--rounds", 1, "--before", "--data", folder / "data", "--out", folder / "throughput-test.json"]
-    done = run("benchmarks/throughput.py", *flags, "--sweep", "workers=1,2", "read=files,clips", first_on_path=stub.parent)
+    flags += ["--steps", 1, "--rounds", 1, "--before", "--data", folder / "data", "--out", folder / "throughput-test.json"]
+    done = run("benchmarks/throughput.py", *flags, "--sweep", "workers=1,2", "read=files,clips", first_on_path=[stub.parent])
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, json.loads((folder / "throughput-test.json").read_text()), done.stdout
 

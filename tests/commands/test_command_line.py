@@ -10,13 +10,20 @@ import subprocess
 import sys
 import time
 
+import fork_server
 import pytest
 import torch
 from conftest import ROOT
 from media import make_dataset
+from runs import environment
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-DEMO = "dali_pipes/demo.py"
+TINY = str(ROOT / "tests" / "tiny_pipe.py")
+DEEPER = """
+from dataclasses import replace
+from tests.tiny_pipe import RECIPE as TINY, eval_pipe, train_pipe
+RECIPE = replace(TINY, model=replace(TINY.model, depth=18))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +42,7 @@ def trained(data, tmp_path_factory, run_command):
 
 
 def flags(data, out, *more):
-    return ["--pipe", DEMO, "--train-list", data, "--val-list", data, "--num-classes", 2, "--out", out,
+    return ["--pipe", TINY, "--train-list", data, "--val-list", data, "--num-classes", 2, "--out", out,
             "--batch-size", 4, "--epochs", 1, *more]  # fmt: skip
 
 
@@ -63,7 +70,7 @@ def test_trains_validates_records_resumes_and_scores(data, tmp_path, run_command
     assert "resuming from" in resumed.stdout
     assert "epoch 2/2: validation top-1" in resumed.stdout
     assert torch.load(out / "last.pt", weights_only=True)["progress"]["epoch"] == 2
-    assert torch.load(out / "best.pt", weights_only=True)["recipe"]["name"] == "demo"
+    assert torch.load(out / "best.pt", weights_only=True)["recipe"]["name"] == "tiny"
 
     board = EventAccumulator(str(out)).Reload()
     assert {"train/loss", "train/top1", "train/lr", "train/clips_per_s", "train/data_wait_percent",
@@ -82,7 +89,7 @@ def test_trains_validates_records_resumes_and_scores(data, tmp_path, run_command
 def test_scores_and_writes_them_down(data, tmp_path, trained, run_command):
     for name in ("scores.pkl", "scores.json"):
         scored = run_command(
-            "test", "--pipe", DEMO, "--checkpoint", trained / "best.pt", "--list", data, "--dump", tmp_path / name
+            "test", "--pipe", TINY, "--checkpoint", trained / "best.pt", "--list", data, "--dump", tmp_path / name
         )
         assert scored.returncode == 0, scored.stderr
         assert scored.stderr == ""
@@ -101,14 +108,15 @@ def test_scores_and_writes_them_down(data, tmp_path, trained, run_command):
     assert f"10x3 top-1 {100 * right / 8:.1f} % (chance 50.0 %)" in scored.stdout
     assert result["top1"] == result["mean_class_accuracy"] == 100 * right / 8  # as many videos of each class
 
-    other = run_command("test", "--pipe", "dali_pipes/k400_8x8.py", "--checkpoint", trained / "best.pt", "--list", data)
-    assert_one_line(other, "is of another model", "demo")
+    pipe = write(tmp_path / "deeper.py", DEEPER)
+    other = run_command("test", "--pipe", pipe, "--checkpoint", trained / "best.pt", "--list", data)
+    assert_one_line(other, "is of another model", "tiny")
 
 
 def test_trains_without_validation(data, tmp_path, run_command):
     args = [
         "--pipe",
-        DEMO,
+        TINY,
         "--train-list",
         data,
         "--num-classes",
@@ -130,8 +138,8 @@ def test_interrupted_by_ctrl_c_it_says_how_to_go_on(data, tmp_path, run_command)
     out = tmp_path / "run"
     args = [sys.executable, "-m", "c2d_fast.train", *map(str, flags(data, out, "--epochs", 1000))]
     # A terminal sends the signal to the whole process group, workers included.
-    process = subprocess.Popen(
-        args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=ROOT
+    process = fork_server.start(
+        args, environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
         deadline, records = time.monotonic() + 300, ""
@@ -217,9 +225,9 @@ def test_bad_flags_and_files(data, tmp_path, run_command):
         "--max-bad-videos many": ["train", *flags(data, tmp_path / "r"), "--max-bad-videos", "many"],
         "--resume": ["train", *flags(data, tmp_path / "r"), "--resume", tmp_path / "none.pt"],
         "--weights": ["train", *flags(data, tmp_path / "r"), "--weights", tmp_path / "none.pth"],
-        "--checkpoint": ["test", "--pipe", DEMO, "--checkpoint", text, "--list", data],
+        "--checkpoint": ["test", "--pipe", TINY, "--checkpoint", text, "--list", data],
         "--list is missing": ["test", "--pipe", "dali_pipes/k400_8x8.py", "--checkpoint", text],
-        "--dump": ["test", "--pipe", DEMO, "--checkpoint", text, "--list", data, "--dump", "x.csv"],
+        "--dump": ["test", "--pipe", TINY, "--checkpoint", text, "--list", data, "--dump", "x.csv"],
         "required: --pipe": ["train"],
         "holds something other": ["prepare", "demo", "--out", data.parent],
     }
@@ -240,7 +248,7 @@ def test_broken_videos_are_left_out_up_to_the_limit(tmp_path, run_command):
     assert done.stdout.count("left out: ") == 2
     assert "2 of 10 videos left out" in done.stdout
 
-    score = ["test", "--pipe", DEMO, "--checkpoint", tmp_path / "run" / "best.pt", "--list", data, "--views", "1x1"]
+    score = ["test", "--pipe", TINY, "--checkpoint", tmp_path / "run" / "best.pt", "--list", data, "--views", "1x1"]
     assert_one_line(run_command(*score), "clip 2.mp4", "--allow-missing")
     (data.parent / "some videos/clip 5.mp4").unlink()
     scored = run_command(*score, "--allow-missing")
@@ -252,13 +260,14 @@ def test_quiet_shows_results_only(data, tmp_path, trained, run_command):
     done = run_command("train", *flags(data, tmp_path / "r", "--quiet"))
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"best validation top-1 [\d.]+ % after epoch 1: \S+best.pt\n", done.stdout)
-    done = run_command("test", "--pipe", DEMO, "--checkpoint", trained / "best.pt", "--list", data, "--views", "1x1", "--quiet")
+    done = run_command("test", "--pipe", TINY, "--checkpoint", trained / "best.pt", "--list", data, "--views", "1x1", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["list", "mean", "top-5", "validation"]
     assert_one_line(run_command("train", *flags(data, trained, "--quiet")), "holds a run already")
 
 
 def test_weights_without_network_say_what_to_give(data, tmp_path, run_command):
-    args = ["--pipe", "dali_pipes/k400_8x8.py", "--train-list", data, "--out", tmp_path / "r", "--batch-size", 1]
+    args = ["--pipe", "dali_pipes/demo.py", "--num-classes", 2, "--train-list", data, "--out", tmp_path / "r"]
+    args += ["--batch-size", 4, "--weights", "imagenet"]
     env = {"TORCH_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
-    assert_one_line(run_command("train", *args, env=env), "resnet50-11ad3fa6.pth", "--weights FILE")
+    assert_one_line(run_command("train", *args, env=env), "resnet18-f37072fd.pth", "--weights FILE")

@@ -50,10 +50,10 @@ def test_the_program_names_its_commands_and_runs_them(script, tmp_path):
         unknown = run(*program, "trian", "--pipe", "demo")
         assert (unknown.returncode, unknown.stdout) == (2, "")
         assert unknown.stderr == f"error: trian: is no command; the commands are {', '.join(COMMANDS)}\n"
-        refused = run(*program, "train", "--pipe", "nowhere", cwd=tmp_path)
-        assert refused.returncode == 2
-        assert refused.stderr.startswith("error: --pipe nowhere: no such file; ")
-    assert run(script, "test", "--help").stdout == run(*module[:-1], "c2d_fast.test", "--help").stdout
+        assert run(*program, "test", "--help").stdout == run(*module[:-1], "c2d_fast.test", "--help").stdout
+    refused = run(script, "train", "--pipe", "nowhere", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: --pipe nowhere: no such file; ")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 
+import fork_server
 import pytest
 import torch
 from conftest import ROOT
-from runs import one_line
+from runs import environment, one_line
 
 import c2d_fast
 from c2d_fast.model.onnx_file import _PACKAGES
@@ -15,17 +16,17 @@ from c2d_fast.model.onnx_file import _PACKAGES
 
 @pytest.fixture
 def without(tmp_path):
-    """The environment of a machine that lacks the packages."""
+    """A folder that is first on the path of a machine that lacks the packages."""
     folder = tmp_path / "blocked"
     folder.mkdir()
     for name in _PACKAGES:
         (folder / f"{name}.py").write_text(f"raise ImportError(\"No module named '{name}'\")\n")
-    return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+    return folder
 
 
-def export(env, folder, *words):
+def export(without, folder, *words):
     command = [sys.executable, "-m", "c2d_fast.export", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env, timeout=120, check=False)
+    return fork_server.run(command, environment(), timeout=120, cwd=folder, first_on_path=[without])
 
 
 def test_onnx_is_refused_before_anything_is_read(without, tmp_path):
@@ -45,7 +46,8 @@ def test_safetensors_is_written_without_them(without, tmp_path):
 
 def test_nothing_else_imports_them(without, tmp_path):
     code = "from c2d_fast.commands import run_train, run_test, run_predict, run_info, run_export"
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join([str(without), str(ROOT)])}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=without, timeout=120, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=env, timeout=120, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")

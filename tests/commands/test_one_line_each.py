@@ -1,11 +1,11 @@
 """Mishaps that end a command with one line, an exit code and nothing half written."""
 
 import json
-import subprocess
 import sys
 
+import fork_server
 import pytest
-from runs import PIPE, ROOT, environment, flags, one_line, run
+from runs import PIPE, environment, flags, one_line, run
 
 from c2d_fast.errors import UserError
 from c2d_fast.recipe import load_pipe
@@ -99,7 +99,7 @@ def test_a_full_disk_leaves_no_dump_without_its_summary(eight_videos, whole_run,
     dump = tmp_path / f"scores.{suffix}"
     words = ["--pipe", PIPE, "--checkpoint", whole_run / "best.pt", "--list", eight_videos, "--views", "1x1", "--dump", dump]
     command = [sys.executable, "-c", SMALL_DISK, str(room), *map(str, words), "--workers", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=environment(), check=False)
+    done = fork_server.run(command, environment(), timeout=240)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith(f"error: --dump {dump}: it and its summary cannot be written (File too large); free the disk")
     assert len(done.stderr.splitlines()) == 1

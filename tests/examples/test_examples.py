@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fork_server
 import pytest
 from conftest import ROOT
 
@@ -19,11 +20,14 @@ NEEDS = {
 }
 
 
+ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
 def run(example, *words, cwd):
     """Runs a script as users do; returns what it says."""
-    for package in NEEDS.get(Path(example).stem, ()):
+    for package in NEEDS[Path(example).stem]:
         pytest.importorskip(package, reason=f"{package} is missing: pip install -e '.[examples]'")
-    env = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    env = os.environ | ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(example), *map(str, words)]
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -35,7 +39,11 @@ def run_in_turn(example, *runs, cwd):
     words = json.dumps([[str(word) for word in words] for words in runs])
     for package in NEEDS[example.stem.removeprefix("small_")]:
         pytest.importorskip(package, reason=f"{package} is missing: pip install -e '.[examples]'")
-    said = re.split(r"^run\n", run(ROOT / "tests/examples/runs_of_example.py", example, words, cwd=cwd), flags=re.MULTILINE)[1:]
+    env = os.environ | ENVIRONMENT | {"PYTHONPATH": fork_server.with_tests()}
+    command = [sys.executable, str(ROOT / "tests/examples/runs_of_example.py"), str(example), words]
+    done = fork_server.run(command, env, timeout=200, cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = re.split(r"^run\n", done.stdout, flags=re.MULTILINE)[1:]
     return said, [re.findall(r"^fed (.*)$", text, re.MULTILINE) for text in said]
 
 

@@ -6,11 +6,13 @@ import sys
 import textwrap
 import time
 
+import fork_server
 import psutil
 import pytest
 import torch
 from choices import two_of_long_ones
 from clip_loaders import SMALL
+from runs import environment
 
 import c2d_fast
 from c2d_fast import ClipLoader, Dense, Frames, Multi
@@ -179,7 +181,7 @@ def test_a_function_of_the_script_reaches_the_workers(ten_videos, tmp_path):
             print("shapes", *(tuple(batch.clip.shape) for batch in loader))
         """)
     )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=120)
+    done = fork_server.run([sys.executable, str(script)], environment(), timeout=120)
     assert done.stdout.splitlines()[-1] == "shapes (4, 2, 32, 32, 3) (4, 2, 32, 32, 3)", done.stderr
 
 

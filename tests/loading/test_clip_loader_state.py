@@ -2,11 +2,11 @@
 
 import itertools
 import json
-import subprocess
 import sys
 import textwrap
 
 import pytest
+import runs
 from choices import every_third
 from clip_loaders import SMALL, digests
 from media import make_dataset
@@ -134,11 +134,10 @@ dist.destroy_process_group()
 """
 
 
-def test_ranks_of_torchrun_share_every_batch(ten_videos, tmp_path):
+def test_ranks_as_torchrun_starts_them_share_every_batch(ten_videos, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script, ten_videos]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=180)
+    done = runs.run_ranks([sys.executable, str(script), str(ten_videos)], 2, runs.environment(), timeout=180)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("rank")]
     with ClipLoader(ten_videos, clip=Dense(4, 3), batch_size=4, **SMALL) as loader:

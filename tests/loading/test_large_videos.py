@@ -95,12 +95,19 @@ print(json.dumps([len(sample.frames), (resource.getrusage(resource.RUSAGE_SELF).
 """
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """The folder of a large video: made here, since an encoder takes memory, too."""
+    folder = tmp_path_factory.mktemp("large")
+    videos_of(folder, (1920, 1080), 90)
+    return folder
+
+
 @pytest.mark.parametrize("what", ["crops", "region"])
-def test_a_worker_holds_no_more_than_the_crops_need(tmp_path, what):
+def test_a_worker_holds_no_more_than_the_crops_need(large, what):
     pytest.importorskip("cv2")
-    videos_of(tmp_path, (1920, 1080), 90)  # here: an encoder takes memory, too
     done = subprocess.run(
-        [sys.executable, "-c", READ, tmp_path, what], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", READ, large, what], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     frames, held_mb = json.loads(done.stdout.splitlines()[-1])

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny_pipe
 import torch
 from loaders import CLIP, CROP, GRAPH_CROPS, PIPE, dataset, eval_loader, options, published_crop, reference_crop, train_loader
 from media import WholeFrames, decode_all, make_dataset, read_numbers
@@ -176,7 +177,7 @@ def test_one_decode_gives_the_views_and_scores_of_thirty(tmp_path, mixed, tempor
     batches = list(loader.views())
     views = torch.cat([batch.clip[batch.valid] for batch in batches])
     torch.manual_seed(0)
-    model = C2D(replace(PIPE.recipe.model, temporal_pool=temporal_pool)).eval()
+    model = C2D(replace(PIPE.recipe.model, depth=tiny_pipe.DEPTH, temporal_pool=temporal_pool)).eval()
     torch.nn.init.normal_(model.fc.weight, std=1.0 if temporal_pool else 0.1)  # so that scores differ
     options_ = {"num_classes": 8, "average_probabilities": temporal_pool, "precision": Precision("fp32")}
     scores = evaluate(model, loader, **options_).scores

@@ -46,7 +46,7 @@ def loader_workers(pid):
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_workers_change_nothing(eight_videos, tmp_path, kills):
     """Workers are killed at random moments, between batches and within them; the run ends as if nothing had been."""
-    epochs = 10 * kills
+    epochs = 7 * kills
     sound, disturbed = tmp_path / "sound", tmp_path / "disturbed"
     moments = random.Random(kills)
     assert run(*flags(eight_videos, sound, epochs=epochs, workers=2)).returncode == 0

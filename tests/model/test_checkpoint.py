@@ -1,11 +1,12 @@
 import os
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 
+import fork_server
 import pytest
 import torch
+from runs import environment
 
 from c2d_fast.errors import UserError
 from c2d_fast.model import checkpoint
@@ -91,7 +92,8 @@ print(checkpoint.read_file(path, "--resume")["x"].sum().item())
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "last.pt")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    done = fork_server.run(command, environment(), timeout=120)
+    assert done.returncode == 0, done.stderr
     refused, value = done.stdout.splitlines()
     assert refused.startswith("refused: checkpoint")
     assert value == "0.0"

@@ -8,6 +8,7 @@ import os
 import av
 import numpy as np
 import pytest
+import tiny_pipe
 from media import known, make_dataset, make_video, read_number
 from odd_files import SITECUSTOMIZE, make_odd_files, remux
 from scans import scan, write_list
@@ -38,7 +39,7 @@ def odd(tmp_path_factory, run_command):
     path = write_list(folder, expected)
     before = states(folder)
     env = {"PYTHONPATH": str(folder.parent / "site")}
-    done = scan(run_command, path, folder.parent / "odd.npz", "--time-limit", 5, "--packets", env=env)
+    done = scan(run_command, path, folder.parent / "odd.npz", "--time-limit", 3, "--packets", env=env)
     assert done.returncode == 0, done.stderr
     assert states(folder) == before, "a scan only reads"
     return folder, expected, done
@@ -93,7 +94,7 @@ def test_training_and_testing_over_the_manifest_end(odd, tmp_path, run_command):
     folder, expected, _ = odd
     manifest = folder.parent / "odd.npz"
     bad = sum(bool(reason) for reason in expected.values())
-    flags = ["--pipe", "dali_pipes/demo.py", "--num-classes", 2, "--batch-size", 8]
+    flags = ["--pipe", tiny_pipe.__file__, "--num-classes", 2, "--batch-size", 4]
     out = tmp_path / "run"
     done = run_command("train", *flags, "--train-list", manifest, "--out", out, "--epochs", 1)
     assert done.returncode == 0, done.stderr
@@ -200,7 +201,7 @@ def test_a_file_changed_since_the_scan_is_named(tmp_path, run_command, change):
         os.utime(victim)
     else:
         victim.unlink()
-    flags = ["--pipe", "dali_pipes/demo.py", "--num-classes", 2, "--batch-size", 4, "--epochs", 1]
+    flags = ["--pipe", tiny_pipe.__file__, "--num-classes", 2, "--batch-size", 4, "--epochs", 1]
     done = run_command("train", *flags, "--out", tmp_path / "run", "--train-list", tmp_path / "m.npz")
     assert done.returncode == 2
     assert "clip 1.mp4" in done.stderr

@@ -130,7 +130,7 @@ print(json.dumps([str(folder), most]))
 
 
 def test_memory_does_not_grow_with_the_square_of_the_classes(tmp_path):
-    words = [sys.executable, "-c", MEASURED, tmp_path, "500", "501", "5000", "20000"]
+    words = [sys.executable, "-c", MEASURED, tmp_path, "500", "501", "20000"]
     done = subprocess.run(list(map(str, words)), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     folder, most = json.loads(done.stdout.splitlines()[-1])

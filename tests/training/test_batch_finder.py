@@ -54,10 +54,11 @@ def test_it_really_trains_and_leaves_the_run_s_draws_alone():
 
 
 def test_the_command_takes_auto_and_a_resumed_run_keeps_its_batch(tmp_path, run_command):
+    import tiny_pipe
     from media import make_dataset
 
     data = make_dataset(tmp_path / "data", count=8, num_frames=(20,))
-    args = ["--pipe", "dali_pipes/demo.py", "--train-list", data, "--num-classes", 2, "--out", tmp_path / "run"]
+    args = ["--pipe", tiny_pipe.__file__, "--train-list", data, "--num-classes", 2, "--out", tmp_path / "run"]
     first = run_command("train", *args, "--batch-size", "auto", "--epochs", 1)
     assert first.returncode == 0, first.stderr
     taken = next(line for line in first.stdout.splitlines() if line.startswith("batch size auto")).rsplit(" ", 1)[1]

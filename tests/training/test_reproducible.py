@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import tiny_pipe
 import torch
 from media import make_dataset
 from toy import TRAINING, Toy, make_trainer
@@ -59,16 +60,19 @@ def test_twenty_batches_with_the_same_seed_give_the_same_weights(tmp_path, tempo
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize(
-    ("backend", "temporal_pool"),
+    ("backend", "depth", "temporal_pool"),
     # What is traced, in the compiler's own order of operations; its kernels take a minute to be made.
-    [("aot_eager", True), *(pytest.param("inductor", pool, marks=pytest.mark.slow) for pool in (True, False))],
+    [
+        ("aot_eager", tiny_pipe.DEPTH, True),
+        *(pytest.param("inductor", 18, pool, marks=pytest.mark.slow) for pool in (True, False)),
+    ],
 )
-def test_compiled_and_eager_training_agree(tmp_path, backend, temporal_pool):
+def test_compiled_and_eager_training_agree(tmp_path, backend, depth, temporal_pool):
     # One step: the compiler only sums in another order. That grows from step to step, by ReLUs and max pools that switch;
     # computing with one thread instead of two was seen to make as much of a difference (0.09 after 20 steps).
     torch.compiler.reset()
     (before, *eager), (_, *compiled) = (
-        train(tmp_path / f"by {how}", size=64, depth=18, temporal_pool=temporal_pool, dropout=0.0, compiled=how)
+        train(tmp_path / f"by {how}", size=64, depth=depth, temporal_pool=temporal_pool, dropout=0.0, compiled=how)
         for how in ("", backend)
     )
     for one, other, tolerance in zip(map(parameters, eager), map(parameters, compiled), (1e-3, 0.3), strict=True):
@@ -77,7 +81,7 @@ def test_compiled_and_eager_training_agree(tmp_path, backend, temporal_pool):
 
 def test_the_deterministic_flag_and_two_runs_from_files(tmp_path, run_command):
     data = make_dataset(tmp_path / "data", count=8, num_frames=(20, 31), sizes=((160, 96), (96, 160)))
-    args = ["--pipe", "dali_pipes/demo.py", "--train-list", data, "--num-classes", 2, "--batch-size", 4, "--epochs", 2]
+    args = ["--pipe", tiny_pipe.__file__, "--train-list", data, "--num-classes", 2, "--batch-size", 4, "--epochs", 2]
     for name, workers in (("a", 1), ("b", 2)):
         done = run_command("train", *args, "--deterministic", "--out", tmp_path / name, "--workers", workers)
         assert done.returncode == 0, done.stderr

@@ -1,12 +1,9 @@
 """Run folders: full disks, places that cannot be written, two runs at once."""
 
-import resource
-import signal
-import subprocess
 from pathlib import Path
 
+import fork_server
 from runs import (
-    ROOT,
     command,
     end,
     environment,
@@ -26,14 +23,8 @@ def test_a_full_disk_ends_the_run_and_leaves_the_checkpoint_before(eight_videos,
     before = last(out)
     size = (out / "last.pt").stat().st_size
 
-    def limit():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing past the limit fails as on a full disk
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
-
     words = [*flags(eight_videos, out, "--resume", "auto"), "--checkpoint-steps", "2"]
-    done = subprocess.run(
-        command(*words), capture_output=True, text=True, cwd=ROOT, timeout=100, check=False, env=environment(), preexec_fn=limit
-    )
+    done = fork_server.run(command(*words), environment(), timeout=100, file_limit=size // 2)
     one_line(done, 2, "checkpoint", "cannot be written", "free the disk")
     assert same_weights(last(out), before)
     assert not list(out.glob("*.partial"))

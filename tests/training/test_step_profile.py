@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import tiny_pipe
 import torch
 from toy import Toy, make_trainer
 
@@ -39,7 +40,7 @@ def test_too_few_steps_are_said(tmp_path, run_command):
     from media import make_dataset
 
     data = make_dataset(tmp_path / "data", count=4, num_frames=(20,))
-    args = ["--pipe", "dali_pipes/demo.py", "--train-list", data, "--num-classes", 2, "--batch-size", 2, "--epochs", 1]
+    args = ["--pipe", tiny_pipe.__file__, "--train-list", data, "--num-classes", 2, "--batch-size", 2, "--epochs", 1]
     done = run_command("train", *args, "--out", tmp_path / "run", "--profile")
     assert done.returncode == 0, done.stderr
     assert "--profile needs 13 steps" in done.stdout
