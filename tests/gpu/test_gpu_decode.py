@@ -30,6 +30,7 @@ MEAN_TOLERANCE = 8.0
 # NVDEC takes no HEVC below 144 pixels. The last two are coded wider than they are shown. None is coded higher: cleared and
 # uncleared frames of one size would get each other's sessions (docs/decisions/0012), and these tests read files both ways.
 SIZES = ((176, 144), (144, 176), (340, 256), (210, 160))
+CROPPED = ((340, 256), (210, 162), (640, 360))
 CLIP = Clip(num_frames=6, interval=3)
 PIPE = load_pipe("dali_pipes/k400_8x8.py")
 CROP = PIPE.recipe.crop
@@ -91,8 +92,15 @@ def test_cut_packets_decode_to_the_frames_of_whole_files(place, tmp_path, decode
     assert torch.equal(*(whole_frames(bad, place, decoder, whole_files=whole) for whole in (True, False)))
 
 
-@pytest.mark.parametrize(("decoder", "codec"), [("nvdec", "h264"), ("nvdec", "hevc"), ("dali", "vp9")])
-@pytest.mark.parametrize("size", [(340, 256), (210, 162), (640, 360)], ids=lambda size: "{}x{}".format(*size))
+@pytest.mark.parametrize(
+    ("decoder", "codec", "size"),
+    [
+        *((decoder, codec, size) for decoder, codec in NVDEC[:2] for size in CROPPED),
+        ("dali", "vp9", CROPPED[1]),
+        *(pytest.param("dali", "vp9", size, marks=pytest.mark.slow) for size in (CROPPED[0], CROPPED[2])),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "{}x{}".format(*value),
+)
 def test_clearing_the_cropping_changes_nothing_that_is_shown(place, tmp_path, run_command, decoder, codec, size):
     """Each decoder in a process of its own: DALI would give a session that was made for one kind of frames to the other."""
     dataset(tmp_path, codec, sizes=(size,) * 4)

@@ -155,7 +155,7 @@ class HistoryBuffer:
         self.values = [1.0, 2.0]
 
 
-@pytest.mark.parametrize("wrapped", ["no", "plain", "foreign", "foreign, old format"])
+@pytest.mark.parametrize("wrapped", ["no", pytest.param("plain", marks=pytest.mark.slow), "foreign", "foreign, old format"])
 def test_logits_of_the_reference_through_the_public_path(golden, tmp_path, wrapped, monkeypatch):
     state, clip, logits = golden
     content = {"meta": {"epoch": 100}, "state_dict": state} if wrapped != "no" else state

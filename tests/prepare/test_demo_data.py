@@ -18,6 +18,15 @@ def few(monkeypatch):
     monkeypatch.setattr(demo_data, "VIDEOS_PER_CLASS", {"train": 2, "val": 1})
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The folder of few data, and what was said when they were made."""
+    folder = tmp_path_factory.mktemp("made") / "demo"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo_data, "VIDEOS_PER_CLASS", {"train": 2, "val": 1})
+        return folder, make_demo_data(folder)
+
+
 def test_is_what_the_recipe_needs():
     assert len(CLASSES) == len(set(CLASSES)) == 8
     assert VIDEOS_PER_CLASS["train"] >= 20
@@ -27,9 +36,9 @@ def test_is_what_the_recipe_needs():
         assert all(values.count(value) == 2 for value in values)
 
 
-def test_makes_h264_with_b_frames_once(tmp_path, few):
-    folder = tmp_path / "demo"
-    assert "made now" in make_demo_data(folder)
+def test_makes_h264_with_b_frames_once(made, few):
+    folder, said = made
+    assert "made now" in said
     train, val = (read_list(folder / f"{split}.txt", None, 8) for split in ("train", "val"))
     assert (len(train), len(val)) == (16, 8)
     assert (folder / "labels.txt").read_text().splitlines() == list(CLASSES)
@@ -47,11 +56,11 @@ def test_makes_h264_with_b_frames_once(tmp_path, few):
     assert train.file(3).stat().st_mtime_ns == before
 
 
-def test_is_the_same_every_time(tmp_path, few):
+def test_is_the_same_every_time(tmp_path, made, few):
     digests = []
-    for name in ("a", "b"):
-        make_demo_data(tmp_path / name)
-        files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
+    make_demo_data(tmp_path / "again")
+    for folder in (made[0], tmp_path / "again"):
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
         digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
     assert digests[0] == digests[1]
 
