@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -118,9 +119,9 @@ def test_a_server_that_is_started_again_in_mid_run(site, whole_run, tmp_path, se
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        pytest.param("403", "access denied (403): credentials are missing, wrong or expired"),
-        pytest.param("500", "the server failed (500)", marks=pytest.mark.slow),
-        pytest.param("cut", "cut off while it was sent", marks=pytest.mark.slow),
+        pytest.param("403", r"access denied \(403\): credentials are missing, wrong or expired"),
+        pytest.param("500", r"the server failed \(500\)", marks=pytest.mark.slow),
+        pytest.param("cut", "cut off while it was sent|no connection", marks=pytest.mark.slow),
     ],
 )
 def test_a_server_that_stays_away_ends_the_run_which_is_resumed(site, whole_run, tmp_path, kind, says):
@@ -133,7 +134,7 @@ def test_a_server_that_stays_away_ends_the_run_which_is_resumed(site, whole_run,
     assert process.returncode == EXIT_START_AGAIN, stderr
     (line,) = stderr.splitlines()
     assert line.startswith(f"storage: {site.proxy.url}/some videos/clip ")
-    assert f"cannot be read ({says}), for 6 s by now; no video is quarantined for that: start again with" in line
+    assert re.search(rf"cannot be read \(({says})\), for 6 s by now; no video is quarantined for that: start again with", line)
     assert line.endswith(f"last.pt holds step {last(out)['progress']['step']}")
     assert 6 < took_s < 20
     assert not (out / "quarantine.jsonl").exists()
