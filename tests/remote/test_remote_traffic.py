@@ -8,6 +8,7 @@ from c2d_fast.commands.run_info import run_info
 from c2d_fast.errors import UserError
 from c2d_fast.info import parse
 from c2d_fast.processes import worker_counts
+from c2d_fast.remote import requests
 from c2d_fast.reporting.remote_traffic import remote_text
 from c2d_fast.training.throughput import ThroughputMeter
 
@@ -26,7 +27,7 @@ def info(capsys, *words):
     return json.loads(text[text.index("{") :])["list"]
 
 
-def test_info_says_what_a_clip_takes(manifest, ten_videos, http_server, capsys):
+def test_info_says_what_a_clip_takes(manifest, ten_videos, http_server, capsys, monkeypatch):
     server = http_server(ten_videos.parent)
     local = info(capsys, "--list", manifest)
     assert not local["remote"]
@@ -41,6 +42,7 @@ def test_info_says_what_a_clip_takes(manifest, ten_videos, http_server, capsys):
     assert len(asked) == 64 + 9, "of 64 clips, 9 of them first alone"
     assert sum(request.body_bytes for request in asked) / len(asked) == pytest.approx(there["bytes_per_clip"], rel=0.2)
     assert there["bytes_per_s"] > 0 < there["ms_per_clip_alone"]
+    monkeypatch.setattr(requests, "RETRY_LIMIT_S", 0.5)
     server.stop()
     assert "connection" in info(capsys, "--list", manifest, "--data-root", server.url)["problem"]
 
