@@ -9,7 +9,7 @@ from c2d_fast.lists.label_map import check_same_classes
 from c2d_fast.lists.listing import Listing
 from c2d_fast.model import checkpoint
 from c2d_fast.recipe import stored_part
-from c2d_fast.remote.remote_path import user_location
+from c2d_fast.remote.remote_path import is_url, user_location
 from c2d_fast.training.checkpoints import newest
 from c2d_fast.training.trainer import Trainer
 
@@ -53,12 +53,16 @@ def check_classes(content: dict[str, Any], train_list: Listing) -> None:
 
 
 def known_paths(content: dict[str, Any], given: Iterable[str | Path | None]) -> list[str]:
-    """Returns which of the paths given, and of their folders, a checkpoint's run has read before: lists and data roots."""
+    """Returns which of the paths given, and of their folders, a checkpoint's run has read before: lists and data roots.
+
+    Of what is behind a URL the lists' files only: a server may have nothing to say of a folder.
+    """
     lists = content.get("lists")
     items = [item for item in lists if isinstance(item, dict)] if isinstance(lists, list) else []
     before = {path for item in items for name in ("root", "path") if isinstance(path := item.get(name), str)}
     paths = [user_location(str(path)).absolute() for path in given if path]
-    return sorted({str(path) for path in (*paths, *(path.parent for path in paths))} & before)
+    known = {str(path) for path in (*paths, *(path.parent for path in paths))} & before
+    return sorted(known - {path for path in known if is_url(path) and all(path != item.get("path") for item in items)})
 
 
 def restore(trainer: Trainer, content: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Waits for a storage that is gone, longer and longer, until it is back or has been waited for long enough."""
 
+import errno
 import itertools
 import math
 import time
@@ -10,7 +11,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from c2d_fast.errors import EXIT_START_AGAIN, EndedError, on_one_line
-from c2d_fast.remote.remote_path import Location
+from c2d_fast.remote.remote_path import Location, is_url
 from c2d_fast.video.storage import is_definite, is_storage_error, nearby_files, read_error, storage_responds, text_of_error
 
 Item = TypeVar("Item")
@@ -137,14 +138,14 @@ def wait_for(
 
 
 def wait_for_paths(paths: Iterable[str], wait_policy: WaitPolicy) -> None:
-    """Waits until files can be read and folders be listed.
+    """Waits until files can be read and folders be listed; not for what a server says is not there: that may be a folder.
 
     Raises:
         EndedError: one cannot, and it was waited for long enough.
     """
     wait = StorageWait(wait_policy)
     for path in paths:
-        while problem := read_error(path):
+        while (problem := read_error(path)) and not (is_url(path) and problem.errno == errno.ENOENT):
             wait.pause(path, text_of_error(problem))
     wait.finish()
 

@@ -60,10 +60,13 @@ def fed(out):
 
 
 @pytest.mark.parametrize(("kind", "decoder"), [("http", "ffmpeg"), pytest.param("s3", "dali", marks=pytest.mark.slow)])
-def test_a_run_from_a_list(data, whole, tmp_path, monkeypatch, kind, decoder):
+def test_a_run_from_a_list_stopped_and_resumed(data, whole, tmp_path, monkeypatch, kind, decoder):
     out = tmp_path / "run"
-    words = flags(data.url(kind, f"{decoder}/list.txt"), out, "--decoder", decoder, epochs=EPOCHS)
-    assert train(*words, monkeypatch=monkeypatch) == 0
+    place = data.url(kind, f"{decoder}/list.txt")
+    words = flags(place, out, "--decoder", decoder, "--stall-minutes", 0.5, epochs=EPOCHS)
+    words += ["--data-root", place.removesuffix("/list.txt")]  # which no server has a word for, and nobody waits for
+    assert train(*words, stop_after=3, monkeypatch=monkeypatch) == 143
+    assert train(*words, "--resume", "auto", monkeypatch=monkeypatch) == 0
     check_same(out, whole(decoder))
 
 
