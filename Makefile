@@ -28,7 +28,7 @@ OUT ?= runs/gpu
 # Tests start very many processes: each would compile all of the code anew where this is set, as images of containers have it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all lint gpu-check gpu-stages gpu-bench gpu-precision docs release-check clean
+.PHONY: demo test test-all quick-tests lint style types gpu-check gpu-stages gpu-bench gpu-precision docs release-check clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -38,15 +38,23 @@ demo: .venv/installed
 	echo "TensorBoard: .venv/bin/tensorboard --logdir runs" && \
 	$(VENV) -m c2d_fast.test --pipe dali_pipes/demo.py --checkpoint $$run/best.pt --views 1x1
 
-test: lint
+# mypy takes one core for half a minute: beside the tests.
+test: style
+	@$(MAKE) --no-print-directory --jobs 2 types quick-tests
+
+quick-tests: .venv/installed-test
 	$(VENV) -m pytest $(PYTEST_FLAGS) -m "not slow"
 
 test-all: lint
 	$(VENV) -m pytest $(PYTEST_FLAGS)
 
-lint: .venv/installed-test
+lint: style types
+
+style: .venv/installed-test
 	$(VENV) -m ruff check .
 	$(VENV) -m ruff format --check .
+
+types: .venv/installed-test
 	$(VENV) -m mypy
 
 # Side by side where pytest-xdist is there: one after the other they take ten minutes.

@@ -31,7 +31,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Nothing reads these before a command runs. Others are read by Python or a library when it is loaded.
 _READ_LATE = {"XDG_CACHE_HOME", "FAULT", "COLUMNS", "PYTEST_CURRENT_TEST", "TORCH_HOME", "TORCHELASTIC_MAX_RESTARTS",
-              "HF_HUB_OFFLINE", "https_proxy", "HTTPS_PROXY"}  # fmt: skip
+              "TORCHELASTIC_RESTART_COUNT", "HF_HUB_OFFLINE", "https_proxy", "HTTPS_PROXY", "NETRC",
+              "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}  # fmt: skip
 _READ_LATE |= {"LOCAL_RANK", "LOCAL_WORLD_SIZE", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 _OF_SERVER = ("OMP_NUM_THREADS", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
 _COMMANDS = ("train", "test", "predict", "browse", "analyze", "export", "info")

@@ -87,6 +87,7 @@ def test_a_budget_leaves_out_and_names(tmp_path, bare_path):
     assert result["seconds"] < 20
 
 
+@pytest.mark.slow
 def test_a_model_is_timed_without_dali_and_pyav(bare_path):
     """In one process, as a child of the stage does it; compiling, which takes longest, is left to the slow test."""
     code = (

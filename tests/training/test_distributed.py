@@ -74,10 +74,19 @@ def test_resumed_with_as_many_ranks_it_is_the_same_to_the_bit(data, two, tmp_pat
     assert same_weights(last(tmp_path / "run") | {"progress": 0}, last(two) | {"progress": 0})  # running statistics, too
 
 
-def test_a_rank_that_is_killed_is_started_again_by_torchrun(data, two, tmp_path):
+@pytest.mark.parametrize("by_torchrun", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_rank_that_is_killed_is_started_again(data, two, tmp_path, by_torchrun):
+    """By torchrun, or as it does that: it ends the other rank, and starts both anew."""
     words = flags(data, tmp_path / "run", "--pipe", FAULTY, "--checkpoint-steps", 1)
     env = {"FAULT": json.dumps({"kind": "kill", "rank": 1, "calls": [7]})}
-    done = run(*words, ranks=2, restarts=1, env=env)
+    if by_torchrun:
+        done = run(*words, ranks=2, restarts=1, env=env)
+    else:
+        env |= {"TORCHELASTIC_MAX_RESTARTS": "1"}
+        first = run(*words, ranks=2, env=env | {"TORCHELASTIC_RESTART_COUNT": "0"})
+        assert first.returncode == 1
+        done = run(*words, ranks=2, env=env | {"TORCHELASTIC_RESTART_COUNT": "1"})
+        done.stderr = first.stderr + done.stderr
     assert done.returncode == 0, done.stderr
     assert "after epoch 1, step 6" in done.stdout
     assert "rank 0: lost another rank" in done.stderr or "-9" in done.stderr
