@@ -57,7 +57,7 @@ def test_without_a_gpu_a_stage_says_so(tmp_path):
 
 def test_the_stages_themselves_import_nothing_that_may_be_missing(bare_path):
     code = "import gpu_stages, sys; print({'torch', 'nvidia', 'numpy'} & set(sys.modules))"
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([bare_path, str(ROOT / "benchmarks"), str(ROOT)])}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([bare_path, str(ROOT / "benchmarks"), str(ROOT)])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=60, check=False)
     assert (done.stdout, done.stderr) == ("set()\n", "")
 
@@ -89,7 +89,7 @@ def test_a_budget_leaves_out_and_names(tmp_path, bare_path):
 
 @pytest.mark.slow
 def test_a_model_is_timed_without_dali_and_pyav(bare_path):
-    """In one process, as a child of the stage does it; compiling, which takes longest, is left to the slow test."""
+    """In one process, as a child of the stage does it."""
     code = (
         "import json, sys; from stages import model_jobs, ways\n"
         "way = next(way for way in ways.all_ways(rehearse=True) if way.channels_first)\n"
@@ -163,8 +163,8 @@ def test_the_best_loader_is_what_is_trained_with(tmp_path, stages):
     measured = [row | {"clips_per_s": 10.0 + row["batch-size"], "hybrid_share": 0.7} for row in rows] + [{"missing": "x"}]
     (tmp_path / "gpu-loaders.json").write_text(json.dumps({"best": best(measured)}))
     chosen, source = for_training(tmp_path, BATCH, rehearse=False)
-    assert (chosen["batch-size"], chosen["decode-batch"], chosen["hybrid_share"]) == (32, 64, 0.7)
-    assert source == str(tmp_path / "gpu-loaders.json")
+    found = [chosen[name] for name in ("batch-size", "decode-batch", "hybrid_share")]
+    assert (found, source) == ([32, 64, 0.7], str(tmp_path / "gpu-loaders.json"))
     assert nvdec_fails(tmp_path) == ""
     (tmp_path / "gpu-decode.json").write_text(json.dumps({"nvdec": "failed: no frames"}))
     assert nvdec_fails(tmp_path) == "failed: no frames"
@@ -265,8 +265,7 @@ def test_what_became_of_each_test_is_known_also_of_a_run_that_hangs(tmp_path, st
         run_tests(stage, str(tmp_path / "test_toy.py"), processes=1)
     result = read(tmp_path, "toy")
     tests = {name.rpartition("::")[2]: test for name, test in result["tests"].items()}
-    outcomes = {name: test["outcome"] for name, test in tests.items()}
-    assert outcomes == {
+    assert {name: test["outcome"] for name, test in tests.items()} == {
         "test_passes": "passed",
         "test_fails": "failed",
         "test_skips": "skipped",

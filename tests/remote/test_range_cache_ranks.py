@@ -40,7 +40,11 @@ def _hammered(folder, most, seconds, *, kill=False, ranks=3):
     check_folder(folder)
     problems, peak = SPAWN.SimpleQueue(), 0
     processes = [
-        SPAWN.Process(target=_hammer, args=(str(folder), seed, most, seconds, problems), daemon=True) for seed in range(ranks)
+        # The first goes on until it is killed.
+        SPAWN.Process(
+            target=_hammer, args=(str(folder), seed, most, 120 if kill and not seed else seconds, problems), daemon=True
+        )
+        for seed in range(ranks)
     ]
     for process in processes:
         process.start()
@@ -49,7 +53,7 @@ def _hammered(folder, most, seconds, *, kill=False, ranks=3):
         peak = max(peak, taken(folder))
         time.sleep(0.02)
         if kill and taken(folder) > most / 4 and chance.random() < 0.1:
-            chance.choice(processes).kill()
+            chance.choice(processes[:1] * 2 + processes).kill()
     codes = [process.exitcode for process in processes]
     assert problems.empty(), problems.get()
     return peak, codes
