@@ -1,10 +1,11 @@
 """Measures reading from a server: clips per second beside local files, requests and bytes of a clip, and what a gap may cost.
 
-    python benchmarks/remote.py                            # generated videos, nginx and a proxy that answers 50 ms late
+    python benchmarks/remote.py                            # generated videos, and nginx, also 50 ms late
     python benchmarks/remote.py --list val.npz --data-root /data/k400/val --url https://host/k400/val
 
-The loader alone, in turns. Without --url nginx serves the videos on this machine, and the tests' proxy before it holds each
-answer back: client, server and proxy share the CPUs, so that a real server costs the loader less.
+The loader alone, in turns. Without --url nginx serves the videos on this machine: client and server share the CPUs, so that a
+real server costs the loader less. nginx holds the late answers back itself (Debian's libnginx-mod-http-lua); where it cannot,
+the tests' proxy before it does, which takes more of the CPUs.
 """
 
 import argparse
@@ -62,12 +63,13 @@ def table(result: dict[str, Any]) -> str:
             fewer = f"{row['whole_file_bytes'] / row['bytes_per_clip']:.1f} times" if row["bytes_per_clip"] else "-"
             cells = [f"{row['clips_per_s']:.1f}", f"{row['of_local']:.2f}", *asked, fewer]
             lines.append(f"| {form_title(form)}, {place} | {' | '.join(cells)} |")
-    where = f"{result['machine']['cpu']}, {result['machine']['cpus']} CPUs, which the server and the proxy share"
+    where = f"{result['machine']['cpu']}, {result['machine']['cpus']} CPUs, which the server shares"
+    late = f"; late answers are held back by {result['delayed_by']}" if result["delayed_by"] else ""
     how = (
         f"clips of `{result['pipe']}`, {result['settings']['workers']} workers, each with {result['asked_ahead']} clips asked "
         f"for ahead and {result['most_in_flight']} requests in flight at most"
     )
-    return "\n".join([*lines, "", f"Measured on {result['date']} on {where}: {how}; medians of rounds in turns."])
+    return "\n".join([*lines, "", f"Measured on {result['date']} on {where}: {how}{late}; medians of rounds in turns."])
 
 
 def gaps_table(result: dict[str, Any]) -> str:
@@ -105,15 +107,20 @@ def costs_table(result: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def served(folder: Path, delay_s: float) -> Iterator[tuple[str, str]]:
-    """Gives the addresses of a server of a folder, and of a proxy before it that answers so much later."""
+def served(folder: Path, delay_s: float) -> Iterator[tuple[str, str, str]]:
+    """Gives the addresses of a server of a folder, and of one that answers so much later, and what holds its answers back."""
     sys.path.insert(0, str(HERE.parent / "tests"))
     from fault_proxy import FaultProxy
-    from http_server import HttpServer
+    from http_server import HttpServer, can_delay
 
-    with HttpServer(folder) as server, FaultProxy(server.url) as proxy:
-        proxy.set(delay_s=delay_s)
-        yield server.url, proxy.url
+    with contextlib.ExitStack() as keeper:
+        server = keeper.enter_context(HttpServer(folder))
+        if can_delay():
+            yield server.url, keeper.enter_context(HttpServer(folder, delay_s)).url, "nginx"
+        else:
+            proxy = keeper.enter_context(FaultProxy(server.url))
+            proxy.set(delay_s=delay_s)
+            yield server.url, proxy.url, "a proxy of the tests"
 
 
 def at(form: Form, url: str | None) -> Form:
@@ -165,12 +172,13 @@ def main() -> None:
     parser.add_argument("--delay-ms", type=float, default=50, help="by which the proxy's answers are late")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--workers", type=int, default=min(len(os.sched_getaffinity(0)), 16))
-    parser.add_argument("--warmup", type=int, default=4, help="batches of a loader that are not counted")
-    parser.add_argument("--steps", type=int, default=20, help="batches that are timed in a round")
+    parser.add_argument("--warmup", type=int, default=12, help="batches of a loader that are not counted")
+    parser.add_argument("--steps", type=int, default=40, help="batches that are timed in a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--gap-clips", type=int, default=400, help="clips that each rule for gaps is measured with")
     parser.add_argument("--out", type=Path, default=RESULT)
     args = parser.parse_args()
+    args.delayed_by = ""
     pipe, forms = load_pipe(args.pipe), make_forms(args, args.form)
     setting = Setting(
         device=torch.device("cpu"), decoder="ffmpeg", workers=args.workers, decoder_threads=1, batch_size=args.batch_size
@@ -186,7 +194,7 @@ def main() -> None:
                 urls[form.name]["server"] = args.url
             else:
                 folder = Path(str(form.manifest.listing.root))
-                direct, delayed = keeper.enter_context(served(folder, args.delay_ms / 1000))
+                direct, delayed, args.delayed_by = keeper.enter_context(served(folder, args.delay_ms / 1000))
                 urls[form.name] |= {"server": direct, late: delayed}
         gaps: dict[int, list[dict[str, float]]] = {kib: [] for kib in GAPS}
         for number in range(args.rounds):
@@ -237,6 +245,7 @@ def _result(
         "most_in_flight": MOST_IN_FLIGHT,
         "bridged_bytes": ranges.BRIDGED_BYTES,
         "delay_ms": args.delay_ms,
+        "delayed_by": args.delayed_by,
         "forms": {form.name: form.facts() for form in forms},
         "rows": rows,
         "gap_clips_at_a_time": ASKED_AHEAD,

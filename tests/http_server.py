@@ -14,6 +14,7 @@ import pytest
 import tied_process
 
 _CONFIG = """
+{modules}
 daemon off; master_process off; worker_processes 1; pid {own}/pid; error_log {own}/error.log;
 events {{ worker_connections 4096; }}
 http {{
@@ -24,12 +25,16 @@ http {{
     sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_timeout 300s; keepalive_requests 1000000; etag on;
     server {{
         listen 127.0.0.1:{port} backlog=1024;
+        {delay}
         root "{folder}";
         location /private/ {{ return 403; }}
         location = /.all-logged {{ access_log off; return 204; }}
     }}
 }}
 """
+
+
+_DELAYING = [Path("/usr/lib/nginx/modules") / f"{name}_module.so" for name in ("ndk_http", "ngx_http_lua")]
 
 
 class Request(NamedTuple):
@@ -43,11 +48,19 @@ class Request(NamedTuple):
     body_bytes: int
 
 
-class HttpServer:
-    """A context manager; skips the test where there is no nginx. All of /private/ is forbidden (403)."""
+def can_delay() -> bool:
+    """Says whether nginx can hold its answers back (Debian: apt install libnginx-mod-http-lua)."""
+    return all(path.exists() for path in _DELAYING)
 
-    def __init__(self, folder: Path | str) -> None:
-        self._folder = Path(folder).resolve()
+
+class HttpServer:
+    """A context manager; skips the test where there is no nginx. All of /private/ is forbidden (403).
+
+    Each answer begins delay_s later than it could; that needs can_delay().
+    """
+
+    def __init__(self, folder: Path | str, delay_s: float = 0.0) -> None:
+        self._folder, self._delay_s = Path(folder).resolve(), delay_s
         self._keeper = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self.port = self._forgotten = 0
@@ -78,7 +91,11 @@ class HttpServer:
         with tied_process.listen(self.port) as sock:
             self.port = sock.getsockname()[1]
         config = self._own / "nginx.conf"
-        config.write_text(_CONFIG.format(own=self._own, port=self.port, folder=self._folder))
+        modules = delay = ""
+        if self._delay_s:
+            modules = " ".join(f"load_module {path};" for path in _DELAYING)
+            delay = f"access_by_lua_block {{ ngx.sleep({self._delay_s}) }}"
+        config.write_text(_CONFIG.format(own=self._own, port=self.port, folder=self._folder, modules=modules, delay=delay))
         command = [sys.executable, "-I", "-S", tied_process.__file__, self._nginx, "-p", self._own, "-c", config]
         with (self._own / "stderr").open("wb") as errors:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=errors)

@@ -59,6 +59,9 @@ def wait(future: "Future[T]", heartbeat: Callable[[], object] = lambda: None) ->
 
 async def gather(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Returns the results of several pieces of work that go on side by side; if one fails the others are ended first."""
+    works = list(works)
+    if len(works) == 1:  # most clips: a task of its own takes time
+        return [await works[0]]
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         return list(await asyncio.gather(*tasks))

@@ -9,6 +9,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -64,31 +65,50 @@ def read_parts(path: RemotePath, parts: Parts) -> list[Any]:
         ChangedError: it is another file now.
         OSError: it ends before.
     """
-    ahead = _ahead(os.getpid())
-    future = ahead.pop(_key(path, parts), None) or event_loop.submit(read(path, parts))
-    return event_loop.wait(future)
+    ahead, key = _ahead(os.getpid()), _key(path, parts)
+    asked = ahead.get(key)
+    if asked is None:
+        return event_loop.wait(event_loop.submit(read(path, parts)))
+    asked.readers -= 1
+    if not asked.readers:
+        del ahead[key]
+    try:
+        return event_loop.wait(asked.future)
+    except BaseException:
+        ahead.pop(key, None)  # who reads it next asks again
+        raise
 
 
 def ask_ahead(path: RemotePath, parts: Parts) -> None:
-    """Asks for parts that will be read soon. What fails is told when they are read."""
+    """Asks for parts that will be read soon, once for each time that they will. What fails is told when they are read."""
     ahead, key = _ahead(os.getpid()), _key(path, parts)
+    if asked := ahead.get(key):  # by another sample of the same frames: one request does for both
+        asked.readers += 1
+        return
     if sum(end - start for _, known in (*ahead, key) for start, end in known) > _MOST_BYTES_AHEAD:
         return
-    if key not in ahead:
-        ahead[key] = event_loop.submit(read(path, parts))
+    ahead[key] = _Asked(event_loop.submit(read(path, parts)))
     while len(ahead) > _MOST_AHEAD:
-        ahead.popitem(last=False)[1].cancel()
+        ahead.popitem(last=False)[1].future.cancel()
 
 
 def forget_ahead() -> None:
     """Ends all requests of this process that were made ahead."""
     ahead = _ahead(os.getpid())
     while ahead:
-        ahead.popitem()[1].cancel()
+        ahead.popitem()[1].future.cancel()
+
+
+@dataclass
+class _Asked:
+    """What has been asked for ahead, and how many times it will be read."""
+
+    future: "Future[list[Any]]"
+    readers: int = 1
 
 
 @lru_cache(maxsize=1)
-def _ahead(pid: int) -> "OrderedDict[Any, Future[list[Any]]]":
+def _ahead(pid: int) -> OrderedDict[Any, _Asked]:
     del pid  # a fork has none of its parent's requests
     return OrderedDict()
 

@@ -38,8 +38,7 @@ def test_the_page_shows_what_was_measured(monkeypatch):
     rows = {(row["form"], row["place"]): row for row in measured["rows"]}
     late = rows["intra", "50 ms late"]
     assert len(late["rounds"]) >= 5
-    assert rows["intra", "server"]["of_local"] > 0.8
-    assert late["of_local"] > 0.7, "the proxy takes CPU time, too"
+    assert min(rows["intra", "server"]["of_local"], late["of_local"]) >= 0.8
     assert late["whole_file_bytes"] > 5 * late["bytes_per_clip"]
     gaps = {row["bridged_kib"]: row["cpu_ms_per_clip"] for row in measured["gaps"]}
     assert gaps[64] < gaps[16], "a further request takes more than a gap"

@@ -268,6 +268,28 @@ def test_a_file_s_name_does_not_pass_for_an_error(name):
     assert error.strerror == "the request failed"
 
 
+def test_one_request_ahead_serves_all_that_read_the_same(remote):
+    """Two samples of a short video may be of the same frames: the second would wait for an answer of its own."""
+    path, proxy, _ = remote
+    proxy.forget()
+    for _ in range(3):
+        ranges.ask_ahead(path, [(0, 10)])
+    for left in (1, 1, 0):
+        assert bytes(read_parts(path, [(0, 10)])[0]) == DATA[:10]
+        assert len(ranges._ahead(os.getpid())) == left
+    assert len(proxy.requests()) == 1
+
+
+def test_what_fails_ahead_is_asked_for_again_by_the_next_that_reads_it(remote):
+    path, proxy, _ = remote
+    proxy.fault("404", count=1)
+    for _ in range(2):
+        ranges.ask_ahead(path, [(0, 10)])
+    with pytest.raises(RemoteError, match="404"):
+        read_parts(path, [(0, 10)])
+    assert bytes(read_parts(path, [(0, 10)])[0]) == DATA[:10]
+
+
 def test_requests_ahead_fail_when_they_are_read_and_not_before(remote):
     path, proxy, _ = remote
     proxy.fault("404", count=1)
