@@ -139,6 +139,14 @@ def batches(folder, rank=0):
     return fed
 
 
+def undisturbed(whole_run, out):
+    """A run has ended with the weights and batches of one that nothing has disturbed; says whether it has quarantined none."""
+    assert same_weights(last(out), last(whole_run))
+    fed, expected = ({place: sha256 for place, (_, sha256) in batches(folder).items()} for folder in (out, whole_run))
+    assert fed == expected
+    return not (out / "quarantine.jsonl").exists()
+
+
 def metrics(folder):
     """The recorded figures that do not depend on time."""
     lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]

@@ -70,6 +70,7 @@ def test_frame_mappings_are_what_decoding_gives(tmp_path):
         assert all(frame["duration"] > 0 for frame in frames)
 
 
+@pytest.mark.slow
 def test_frames_that_were_not_asked_for_are_counted(tmp_path):
     from frame_mappings import frame_mappings
     from peers import Peer

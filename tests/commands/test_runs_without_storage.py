@@ -9,16 +9,9 @@ import time
 
 import pytest
 from media import make_dataset, spoil
-from runs import FAULTY, batches, end, flags, last, one_line, run, same_weights, start, train, wait_for_steps
+from runs import FAULTY, batches, end, flags, last, one_line, run, start, train, undisturbed, wait_for_steps
 
 from c2d_fast.errors import EXIT_START_AGAIN, UserError
-
-
-def undisturbed(whole_run, out):
-    assert same_weights(last(out), last(whole_run))
-    fed, expected = ({place: sha256 for place, (_, sha256) in batches(folder).items()} for folder in (out, whole_run))
-    assert fed == expected
-    return not (out / "quarantine.jsonl").exists()
 
 
 @pytest.fixture

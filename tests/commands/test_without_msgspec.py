@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from runs import ROOT, environment, flags, last
 
 # One process for all runs: it imports what takes seconds once.
@@ -17,6 +18,7 @@ for words in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_runs_start_and_go_on_without_msgspec(eight_videos, tmp_path):
     """Machines without a registry lack it."""
     (tmp_path / "site").mkdir()

@@ -43,7 +43,7 @@ def loader_workers(pid):
     return found
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_workers_change_nothing(eight_videos, tmp_path, kills):
     """Workers are killed at random moments, between batches and within them; the run ends as if nothing had been."""
     epochs = 7 * kills

@@ -73,7 +73,7 @@ def needed_parts(loader, epoch):
     return parts, size
 
 
-@pytest.mark.parametrize("kind", ["http", "s3"])
+@pytest.mark.parametrize("kind", ["http", pytest.param("s3", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("clip", [Dense(8, 8), Dense(4, 90)], ids=["gaps bridged", "gaps left out"])
 def test_a_clip_costs_no_more_than_its_packets(data, all_intra, kind, clip):
     videos = list((data.folder / "intra").rglob("*.avi"))

@@ -11,7 +11,7 @@ import pytest
 from fault_proxy import FaultProxy
 from http_server import HttpServer
 from media import make_dataset
-from runs import batches, end, flags, last, run, same_weights, start, wait_for_steps
+from runs import end, flags, last, run, start, undisturbed, wait_for_steps
 from scans import scan
 
 from c2d_fast.errors import EXIT_START_AGAIN
@@ -53,14 +53,6 @@ def sound(site):
 
 def words(site, out, *more, **named):
     return flags(site.manifest, out, "--pipe", PIPE, "--checkpoint-steps", 1, *more, **named)
-
-
-def undisturbed(whole_run, out):
-    """The run has ended with the weights of a local one that nothing has disturbed."""
-    assert same_weights(last(out), last(whole_run))
-    fed, expected = ({place: sha256 for place, (_, sha256) in batches(folder).items()} for folder in (out, whole_run))
-    assert fed == expected
-    return not (out / "quarantine.jsonl").exists()
 
 
 @contextlib.contextmanager
