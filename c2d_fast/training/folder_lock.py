@@ -1,5 +1,6 @@
 """One run in a folder at a time."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -46,6 +47,8 @@ class FolderLock:
 
     def close(self) -> None:
         """Lets go of it."""
+        with contextlib.suppress(OSError):  # by closing alone a child that is just being started would keep it
+            fcntl.flock(self._file, fcntl.LOCK_UN)
         self._file.close()
 
 
