@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--pipe", default="k400_8x8")
     add_videos(parser, gpu=False)
     parser.add_argument("--url", help="where the videos are, too (default: a server on this machine)")
-    parser.add_argument("--delay-ms", type=float, default=50, help="by which the proxy's answers are late")
+    parser.add_argument("--delay-ms", type=float, default=50, help="by which late answers are held back")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--workers", type=int, default=min(len(os.sched_getaffinity(0)), 16))
     parser.add_argument("--warmup", type=int, default=12, help="batches of a loader that are not counted")

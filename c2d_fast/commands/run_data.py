@@ -3,6 +3,8 @@
 import argparse
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +38,8 @@ class RunData:
     """The checkpoint that it goes on from, and where that was: "path"."""
     restarted: bool
     """Whether torchrun has started it again."""
-    lock: FolderLock | None
-    """Of the folder, on the first rank, once the folder exists."""
+    lock: FolderLock
+    """Of the folder, held by the first rank, once the folder exists."""
 
     @property
     def classes(self) -> list[str] | None:
@@ -59,20 +61,26 @@ class RunData:
 
         def open_() -> None:
             make_folder(self.folder)
-            if self.lock is None:
-                self.lock = FolderLock(self.folder)
+            if not self.lock.is_held:
+                self.lock.take(self.folder)
                 if self.resumed is None:
                     check_holds_none(self.folder)
 
         group.run_on_all(lambda: open_() if group.is_first else None)
 
 
-def prepare_data(args: argparse.Namespace, group: Group) -> RunData:
-    """Reads lists and files, as far as nothing must be written.
+@contextmanager
+def prepare_data(args: argparse.Namespace, group: Group) -> Iterator[RunData]:
+    """Reads lists and files, as far as nothing must be written. The run folder is locked until the end of the context.
 
     Raises:
         UserError: anything that the user can mend.
     """
+    with FolderLock() as lock:
+        yield _read(args, group, lock)
+
+
+def _read(args: argparse.Namespace, group: Group, lock: FolderLock) -> RunData:
 
     def read_flags() -> tuple[tuple[float, bool], PipeFile]:
         return parse_limit(args.max_bad_videos), load_pipe(args.pipe)
@@ -87,7 +95,7 @@ def prepare_data(args: argparse.Namespace, group: Group) -> RunData:
     # Each machine counts its own restarts only.
     restarts = max(group.all_gather_object(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))))
     folder, source = group.run_on_first(lambda: choose_folder(args.out, args.resume, pipe.recipe.name, restarts))
-    lock = group.run_on_all(lambda: _lock(folder, new=source is None) if group.is_first else None)
+    group.run_on_all(lambda: _lock(folder, lock, new=source is None) if group.is_first else None)
     # Read once and sent to the others: they see the same checkpoint, whatever their machine's disks hold.
     resumed = group.run_on_first(lambda: read_resumed(source))
     if resumed:  # what it has read before is there, or will be again
@@ -119,11 +127,11 @@ def prepare_data(args: argparse.Namespace, group: Group) -> RunData:
     return data
 
 
-def _lock(folder: Path, *, new: bool) -> FolderLock | None:
-    lock = FolderLock(folder) if folder.is_dir() else None
+def _lock(folder: Path, lock: FolderLock, *, new: bool) -> None:
+    if folder.is_dir():
+        lock.take(folder)
     if new:
         check_holds_none(folder)
-    return lock
 
 
 def _check_same_videos(data: RunData, group: Group) -> None:

@@ -50,12 +50,11 @@ def run_train(args: argparse.Namespace) -> None:
         UserError: anything that the user can mend.
         EndedError: a signal has ended the run, or another process of it is gone.
     """
-    with group_of_environment() as group:
-        _train(args, group)
+    with group_of_environment() as group, prepare_data(args, group) as data:
+        _train(args, data, group)
 
 
-def _train(args: argparse.Namespace, group: Group) -> None:
-    data = prepare_data(args, group)
+def _train(args: argparse.Namespace, data: RunData, group: Group) -> None:
     recipe, content, device = data.recipe, data.resumed, choose_device()
     tune_kernels(device)
     if args.deterministic:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import signal
@@ -135,9 +136,11 @@ def training(own_videos, tmp_path, monkeypatch):
     (own_videos.parent / "good.txt").write_text("some videos/clip 0.mp4 0\nsome videos/clip 1.mp4 1\n")
     words = [*flags(own_videos, tmp_path / "run", "--resume", "auto")]
     words[words.index("--val-list") + 1] = str(own_videos.parent / "good.txt")
-    return lambda epochs, limit, *more: train(
+    gc.disable()  # a run's folder is let go of when it ends, not when its garbage is collected
+    yield lambda epochs, limit, *more: train(
         *words, "--epochs", epochs, "--max-bad-videos", limit, *more, monkeypatch=monkeypatch
     )
+    gc.enable()
 
 
 def videos_of(out, wanted):
