@@ -82,12 +82,13 @@ def test_a_clip_costs_no_more_than_its_packets(data, all_intra, kind, clip):
         data.forget()
         assert len(list(loader)) == 1
     requests = data.requests(kind, "clip")
-    assert all(request.if_match.startswith('"') and request.status == 206 for request in requests)
     asked = Counter()
     for request in requests:
-        start, end = request.range.removeprefix("bytes=").split("-")
-        asked[request.path.rpartition("/")[2], int(start), int(end)] += 1
-        assert request.body_bytes == int(end) - int(start) + 1
+        start, end = map(int, request.range.removeprefix("bytes=").split("-"))
+        asked[part := (request.path.rpartition("/")[2], start, end)] += 1
+        assert request.if_match.startswith('"')
+        # What was asked for ahead may have been cut off when the loader was closed.
+        assert (request.status, request.body_bytes) == (206, end + 1 - start) or part not in first
     # Workers read ahead, into the next epochs: nothing is asked for that no clip needs, and nothing twice.
     assert first <= asked <= sum(later, first)
     assert sum(end + 1 - start for _, start, end in first.elements()) <= 1.1 * size
