@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _SLICE_S = 0.2
 _END_LIMIT_S = 1.0
+_SETTLE_S = 0.1
 _lock = threading.Lock()
 _running: list[tuple[int, asyncio.AbstractEventLoop]] = []  # of which process, and the loop; one at most
 
@@ -115,6 +116,8 @@ def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread, pid: int) ->
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:  # a library's threads hear of it a little later
+            await asyncio.sleep(_SETTLE_S)
         loop.call_soon(loop.stop)
 
     asyncio.run_coroutine_threadsafe(cancel_all(), loop)
