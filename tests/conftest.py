@@ -19,6 +19,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_configure(config):
+    """Where tests run side by side one process forks the commands of all."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        import fork_server
+
+        fork_server.share(fork_server.environment())
+
+
 def pytest_collection_finish():
     """Spares collections of garbage the many objects that are there for good: modules, tests."""
     gc.collect()
@@ -32,15 +40,21 @@ def cache_home(tmp_path_factory):
 
 
 # Files that test what becomes of processes, or what they find in their environment: there a worker starts as it does for users.
-_OF_PROCESSES = {"test_worker_pool", "test_workers", "test_stream", "test_decoder_check", "test_clip_loader_broken"}
+_OF_PROCESSES = {
+    "test_worker_pool", "test_workers", "test_stream", "test_decoder_check", "test_clip_loader_broken", "test_stops",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True, scope="module")
 def forked_workers(request):
-    """Workers of loaders in the tests' own process are forks of a process that has imported what they import: half the time."""
+    """Workers of loaders, also those of commands, are forks of a process that has imported what they import: half the time."""
+    import fork_server
+
     from c2d_fast.loading import worker_pool
 
-    if request.path.stem in _OF_PROCESSES or Path("/dev/nvidiactl").exists():  # on a GPU all is as it is for users
+    # On a GPU all is as it is for users.
+    fork_server.SPAWNED_WORKERS = request.path.stem in _OF_PROCESSES or Path("/dev/nvidiactl").exists()
+    if fork_server.SPAWNED_WORKERS:
         yield
         return
     multiprocessing.set_forkserver_preload(["c2d_fast.loading.source", "c2d_fast.loading.worker_pool"])
@@ -65,9 +79,7 @@ def run_command():
 
     def run(name, *args, **kwargs):
         command = [sys.executable, "-m", f"c2d_fast.{name}", *map(str, args)]
-        # The path of modules that runs.py gives, too: one server does for both.
-        env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": fork_server.with_tests()} | kwargs.pop("env", {})
-        return fork_server.run(command, env, timeout=600, **kwargs)
+        return fork_server.run(command, fork_server.environment(**kwargs.pop("env", {})), timeout=600, **kwargs)
 
     return run
 

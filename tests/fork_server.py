@@ -2,30 +2,20 @@
 
 That takes seconds less for each.
 
-The fork is a process of its own, with its own arguments, environment, streams, signals and exit code, and it starts workers as
-any other does. What only a new interpreter does it does not do: see can_start(). The server has no thread of Python's but its
-own, so that its forks are sound.
+The fork is a process of its own, with its own arguments, environment, streams, signals and exit code. Its workers are forks,
+too (forked_workers.py), where SPAWNED_WORKERS does not say otherwise. What only a new interpreter does it does not do: see
+can_start(). The server has no thread of Python's but its own, so that its forks are sound.
 """
 
 import atexit
 import contextlib
-import ctypes
-import gc
-import importlib
 import json
-import multiprocessing.process
 import os
-import resource
-import runpy
-import select
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-import traceback
-import types
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -35,23 +25,21 @@ _READ_LATE = {"XDG_CACHE_HOME", "FAULT", "COLUMNS", "PYTEST_CURRENT_TEST", "TORC
               "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}  # fmt: skip
 _READ_LATE |= {"LOCAL_RANK", "LOCAL_WORLD_SIZE", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 _OF_SERVER = ("OMP_NUM_THREADS", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
-_COMMANDS = ("train", "test", "predict", "browse", "analyze", "export", "info")
-_OTHERS = ("decode", "prepare.scan", "prepare.transcode", "prepare.show", "commands.machine_facts", "loading.loader")
-_LATE = (
-    "psutil",
-    "tensorboard.plugins.custom_scalar.layout_pb2",
-    "tensorboard.plugins.hparams.api_pb2",
-    "torch.utils.tensorboard",
-)
 _START_LIMIT_S = 120
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_SHARED = "SHARED_FORK_SERVER"
 _GIVEN = "FORK_SERVER_GIVEN"  # a name that no environment has
+SPAWNED_WORKERS = False  # whether workers of forked commands start as they do for users; conftest sets it for each file
 _servers: dict = {}
 
 
 def with_tests():
     """Returns a PYTHONPATH with the tests' folder before what is there."""
     return os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
+
+
+def environment(**more):
+    """Returns that of commands in tests: one thread, so that one process and several compute alike, and no GPU."""
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": with_tests(), **more}
 
 
 def can_start(command, env, more):
@@ -65,7 +53,7 @@ def can_start(command, env, more):
     paths = ("", os.environ.get("PYTHONPATH", ""), with_tests())
     is_command = command[:2] == [sys.executable, "-m"] and command[2].startswith("c2d_fast.")
     is_command |= command[0] == sys.executable and (command[1] == "-c" or command[1].endswith(".py"))
-    return is_command and fixed[0] == fixed[1] and env.get("PYTHONPATH", "") in paths and not more
+    return is_command and not more and fixed[0] == fixed[1] and env.get("PYTHONPATH", "") in paths
 
 
 def start(command, env, *, cwd=ROOT, first_on_path=(), file_limit=None, **more):
@@ -76,7 +64,8 @@ def start(command, env, *, cwd=ROOT, first_on_path=(), file_limit=None, **more):
     """
     session = more.pop("start_new_session", False)
     known = {name: more.pop(name) for name in ("stdin", "stdout", "stderr", "text") if name in more}
-    given = {"cwd": str(cwd), "first": list(map(str, first_on_path)), "limit": file_limit}
+    forked = not (SPAWNED_WORKERS or first_on_path or file_limit)
+    given = {"cwd": str(cwd), "first": list(map(str, first_on_path)), "limit": file_limit, "forked_workers": forked}
     if can_start(command, env, more):
         return _Fork(command, env={**env, _GIVEN: json.dumps(given)}, start_new_session=session, **known)
     assert not first_on_path
@@ -123,31 +112,46 @@ class _Fork(subprocess.Popen):
         return self.returncode
 
 
+def share(env):
+    """Starts a server for this process and those that it starts, pytest-xdist's for instance."""
+    address = _start(env)
+    os.environ[_SHARED] = json.dumps([_key(env), address])
+
+
+def _key(env):
+    return [env.get(name, "") for name in _OF_SERVER]
+
+
 def _server_for(env):
-    key = tuple(env.get(name, "") for name in _OF_SERVER)
-    if key not in _servers:
-        _servers[key] = _Server({name: value for name, value in env.items() if name not in _READ_LATE})
-    return _servers[key]
+    key = _key(env)
+    if tuple(key) not in _servers:
+        shared, address = json.loads(os.environ.get(_SHARED, "[null, null]"))
+        _servers[tuple(key)] = _Server(address if key == shared else _start(env))
+    return _servers[tuple(key)]
+
+
+def _start(env):
+    """Starts a server, which ends with this process; returns the address at which it will listen."""
+    env = {name: value for name, value in env.items() if name not in _READ_LATE}
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("")  # the system makes up an abstract name
+        listener.listen()
+        command = [sys.executable, str(ROOT / "tests" / "fork_server_process.py"), str(listener.fileno())]
+        process = subprocess.Popen(command, cwd=ROOT, env=env, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL)
+        atexit.register(process.wait)
+        atexit.register(process.kill)
+        return listener.getsockname().decode()
 
 
 class _Server:
-    """The server's process, and what it has said: "pid" of each fork, then "pid status" when it has ended."""
+    """A link to a server, and what it has said: "pid" of each fork, then "pid status" when it has ended."""
 
-    def __init__(self, env):
-        self._socket, theirs = socket.socketpair()
-        command = [sys.executable, __file__, str(theirs.fileno())]
-        self._process = subprocess.Popen(command, cwd=ROOT, env=env, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
-        theirs.close()
-        atexit.register(self._end)
+    def __init__(self, address):
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(address)
+        atexit.register(self._socket.close)
         self._text, self._begun, self._status = b"", [], {}
         self._lock = threading.RLock()
-        self._hear(_START_LIMIT_S)
-        self._begun.clear()
-
-    def _end(self):
-        self._process.kill()
-        self._process.wait()
-        self._socket.close()
 
     def fork(self, asked, fds):
         """Has a command started; returns its process."""
@@ -185,115 +189,3 @@ class _Server:
             else:
                 self._begun.append(pid)
                 self._status.pop(pid, None)  # of an earlier process of that number
-
-
-def _serve(link):
-    """Forks for each request: in the child returns what is asked, in the server never."""
-    ended, bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.signal(signal.SIGCHLD, lambda number, frame: None)
-    signal.set_wakeup_fd(bell)
-    link.sendall(b"0\n")  # ready
-    while True:
-        ready, _, _ = select.select([link, ended], [], [])
-        if ended in ready:
-            os.read(ended, 4096)
-            with contextlib.suppress(ChildProcessError):
-                while (found := os.waitpid(-1, os.WNOHANG))[0]:
-                    link.sendall(b"%d %d\n" % found)
-        if link in ready:
-            message, fds, _, _ = socket.recv_fds(link, 1, 4)
-            if not message:
-                os._exit(0)
-            if pid := os.fork():
-                for fd in fds:
-                    os.close(fd)
-                link.sendall(b"%d\n" % pid)
-                continue
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for fd in (ended, bell):
-                os.close(fd)
-            link.close()
-            with open(fds[0], "rb") as file:
-                file.seek(0)
-                asked = json.load(file)
-            for target, fd in enumerate(fds[1:]):
-                os.dup2(fd, target)
-                os.close(fd)
-            return asked
-
-
-def _main():
-    """Is the server, and in each fork the command. Each ends with its parent."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    sys.path[0] = str(ROOT)  # as -m has it; it was this file's folder
-    for name in (*(f"commands.run_{command}" for command in _COMMANDS), *_OTHERS):
-        importlib.import_module(f"c2d_fast.{name}")
-    for name in _LATE:  # what commands import when they need it
-        importlib.import_module(name)
-    importlib.import_module("c2d_fast.reporting.charts").warm_up()
-    assert threading.active_count() == 1  # beside those of OpenBLAS, which stops them for a fork
-    gc.collect()
-    gc.freeze()  # a fork's collections pass by what it was forked with, which would be copied for it
-    asked = _serve(socket.socket(fileno=int(sys.argv[1])))
-    if asked["session"]:
-        os.setsid()
-    # As an interpreter makes them: what kind of file is behind them is found out when they are opened.
-    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
-    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
-    os.environ.clear()
-    os.environ.update(asked["env"])
-    os.chdir(asked["cwd"])
-    if asked["limit"] is not None:  # Python lets writing past it fail: it ignores SIGXFSZ
-        resource.setrlimit(resource.RLIMIT_FSIZE, (asked["limit"], asked["limit"]))
-    sys.orig_argv[1:] = asked["command"]
-    try:
-        _run(*asked["command"], first=asked["first"])
-    except SystemExit as end:
-        _exit(end.code)
-    except BaseException:
-        traceback.print_exc()
-        _exit(1)
-    _exit(0)
-
-
-def _run(kind, *words, first):
-    """Is an interpreter with a command line: -m MODULE, -c CODE, or a script."""
-    if first:
-        os.environ["PYTHONPATH"] = os.pathsep.join([*first, os.environ["PYTHONPATH"]])
-    if kind == "-m":
-        sys.path[:0] = first
-        from c2d_fast.processes import early_signals
-
-        early_signals.exit_on_signals()
-        module, *sys.argv[1:] = words
-        runpy._run_module_as_main(module)
-        return
-    main = sys.modules["__main__"] = types.ModuleType("__main__")
-    multiprocessing.process.ORIGINAL_DIR = os.getcwd()
-    if kind == "-c":
-        text, *sys.argv[1:] = words
-        sys.argv[0], here = "-c", ""
-    else:
-        main.__file__ = os.path.abspath(kind)
-        text, here = Path(kind).read_text(), os.path.dirname(main.__file__)
-        sys.argv[:] = [kind, *words]
-    sys.path[:1] = [here, *first, str(ROOT)]
-    exec(compile(text, main.__dict__.get("__file__", "<string>"), "exec"), vars(main))
-
-
-def _exit(code):
-    """Ends as an interpreter does, but without freeing all that has been imported: that takes more than a second."""
-    if not isinstance(code, int | None):
-        print(code, file=sys.stderr)
-    threading._shutdown()
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else int(code is not None))
-
-
-if __name__ == "__main__":
-    _main()

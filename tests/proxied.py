@@ -8,9 +8,9 @@ import time
 import psutil
 from clip_loaders import SMALL
 from fault_proxy import FaultProxy
+from fork_server import environment
 from http_server import HttpServer
 from media import make_dataset
-from runs import environment
 
 from c2d_fast import ClipLoader, Dense
 

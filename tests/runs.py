@@ -12,6 +12,7 @@ from pathlib import Path
 
 import fork_server
 import torch
+from fork_server import environment
 
 from c2d_fast.commands.run_train import run_train
 from c2d_fast.errors import EndedError
@@ -72,11 +73,6 @@ def command(*words, ranks=1, restarts=0):
         return [sys.executable, *module]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     return [*launcher, f"--max-restarts={restarts}", *module]
-
-
-def environment(**more):
-    """One thread, so that one process and several compute alike."""
-    return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": fork_server.with_tests(), **more}
 
 
 def run(*words, ranks=1, restarts=0, torchrun=False, timeout=240, env=None):

@@ -1,7 +1,6 @@
 """The benchmarks run, on small things: what they write is whole, and their figures are measured."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -13,9 +12,8 @@ ROOT = Path(__file__).parents[2]
 
 def run(*command, first_on_path=()):
     """Runs a benchmark, with a folder in front of the others that modules are looked for in."""
-    env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": fork_server.with_tests()}
     command = [sys.executable, *map(str, command)]
-    return fork_server.run(command, env, timeout=900, first_on_path=first_on_path)
+    return fork_server.run(command, fork_server.environment(), timeout=900, first_on_path=first_on_path)
 
 
 @pytest.fixture(scope="module")

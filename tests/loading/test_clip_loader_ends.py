@@ -12,7 +12,7 @@ import pytest
 import torch
 from choices import two_of_long_ones
 from clip_loaders import SMALL
-from runs import environment
+from fork_server import environment
 
 import c2d_fast
 from c2d_fast import ClipLoader, Dense, Frames, Multi

@@ -5,6 +5,7 @@ import json
 import sys
 import textwrap
 
+import fork_server
 import pytest
 import runs
 from choices import every_third
@@ -137,7 +138,7 @@ dist.destroy_process_group()
 def test_ranks_as_torchrun_starts_them_share_every_batch(ten_videos, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))
-    done = runs.run_ranks([sys.executable, str(script), str(ten_videos)], 2, runs.environment(), timeout=180)
+    done = runs.run_ranks([sys.executable, str(script), str(ten_videos)], 2, fork_server.environment(), timeout=180)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("rank")]
     with ClipLoader(ten_videos, clip=Dense(4, 3), batch_size=4, **SMALL) as loader:

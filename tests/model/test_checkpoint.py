@@ -6,7 +6,6 @@ from pathlib import Path
 import fork_server
 import pytest
 import torch
-from runs import environment
 
 from c2d_fast.errors import UserError
 from c2d_fast.model import checkpoint
@@ -92,7 +91,7 @@ print(checkpoint.read_file(path, "--resume")["x"].sum().item())
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "last.pt")]
-    done = fork_server.run(command, environment(), timeout=120)
+    done = fork_server.run(command, fork_server.environment(), timeout=120)
     assert done.returncode == 0, done.stderr
     refused, value = done.stdout.splitlines()
     assert refused.startswith("refused: checkpoint")

@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from fork_server import environment
 from media import make_video
-from runs import PIPE, environment
+from runs import PIPE
 
 from c2d_fast.processes import early_signals
 

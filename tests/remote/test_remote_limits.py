@@ -13,7 +13,7 @@ import psutil
 import pytest
 from clip_loaders import digests
 from proxied import DATA, Site, is_alive, script
-from runs import PIPE, end, environment, flags, run, start, wait_for_steps
+from runs import PIPE, end, flags, run, start, wait_for_steps
 from scans import scan
 
 from c2d_fast.remote import event_loop, range_cache, ranges, requests
@@ -201,7 +201,7 @@ def test_a_scan_ends_in_time_while_requests_hang(site, tmp_path, number):
 
     site.proxy.fault("hang", paths="clip")
     words = [sys.executable, "-m", "c2d_fast.prepare", "scan", "--list", site.list, "--out", str(tmp_path / "list.npz")]
-    process = fork_server.start(words, environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    process = fork_server.start(words, fork_server.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                 start_new_session=True)  # fmt: skip
     try:
         _, stderr = ends_in_time(site, process, number, [128 + number])
@@ -224,7 +224,7 @@ def test_a_test_ends_in_time_while_requests_hang(site, checkpoint, number):
 
     site.proxy.fault("hang", paths="clip")
     words = [sys.executable, "-m", "c2d_fast.test", "--pipe", str(PIPE), "--list", str(site.manifest), "--checkpoint"]
-    process = fork_server.start([*words, str(checkpoint), "--workers", "1"], environment(), stdout=subprocess.PIPE,
+    process = fork_server.start([*words, str(checkpoint), "--workers", "1"], fork_server.environment(), stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True, start_new_session=True)  # fmt: skip
     try:
         _, stderr = ends_in_time(site, process, number, [128 + number])

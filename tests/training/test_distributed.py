@@ -6,8 +6,9 @@ import subprocess
 import time
 
 import pytest
+from fork_server import environment
 from media import make_dataset, spoil
-from runs import FAULTY, ROOT, batches, command, environment, flags, last, metrics, run, same_weights
+from runs import FAULTY, ROOT, batches, command, flags, last, metrics, run, same_weights
 
 TOLERANCE = 1e-6  # of parameters; seen: 0, since two gradients are summed in either order
 

@@ -6,7 +6,6 @@ import fork_server
 from runs import (
     command,
     end,
-    environment,
     flags,
     last,
     one_line,
@@ -24,7 +23,7 @@ def test_a_full_disk_ends_the_run_and_leaves_the_checkpoint_before(eight_videos,
     size = (out / "last.pt").stat().st_size
 
     words = [*flags(eight_videos, out, "--resume", "auto"), "--checkpoint-steps", "2"]
-    done = fork_server.run(command(*words), environment(), timeout=100, file_limit=size // 2)
+    done = fork_server.run(command(*words), fork_server.environment(), timeout=100, file_limit=size // 2)
     one_line(done, 2, "checkpoint", "cannot be written", "free the disk")
     assert same_weights(last(out), before)
     assert not list(out.glob("*.partial"))
