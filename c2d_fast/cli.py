@@ -175,6 +175,15 @@ def positive(text: str) -> int:
     return number
 
 
+def part(text: str) -> tuple[int, int]:
+    """Parses I/N, a part of N parts that are numbered from 1."""
+    number, slash, count = text.partition("/")
+    found = (positive(number), positive(count)) if slash and "/" not in count else (1, 0)
+    if not found[0] <= found[1] < 10**6:
+        raise argparse.ArgumentTypeError(f"{text} must be I/N, part I of N, counted from 1")
+    return found
+
+
 def batch_size(text: str) -> int | str:
     """Parses a whole number >= 1, or auto."""
     return text if text == "auto" else positive(text)

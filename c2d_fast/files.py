@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and where those are that may be deleted."""
 
 import contextlib
+import glob
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,6 +26,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # mostly not there: it has been given its final name
             partial.unlink()
+
+
+def remove_partials(*paths: Path) -> None:
+    """Removes what atomic_write of these files has left where its process was killed; nobody else may be writing them."""
+    for path in paths:
+        for left in path.parent.glob(f".{glob.escape(path.name[:150])}.*.partial"):
+            if left.name.split(".")[-2].isdecimal():
+                left.unlink(missing_ok=True)
 
 
 def check_is_no_input(path: Path, what: str, inputs: Iterable[Path | str | None]) -> None:

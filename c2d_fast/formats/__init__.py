@@ -7,6 +7,7 @@ checksums.py        checksums of lines of JSON
 archive_members.py  what an .npz archive holds, before anything of it is read
 journal.py          what a long command has done so far
 manifest_file.py    the manifest that a scan leaves
+manifest_part.py    which part of its list a manifest has
 packet_table.py     where every packet of a manifest's videos lies
 packet_store.py     the packets while a table is being made
 """

@@ -8,7 +8,7 @@ UTF-8 text, parted by NUL, which no path can hold.
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 from c2d_fast.errors import UserError
 from c2d_fast.files import atomic_write
 from c2d_fast.formats.archive_members import DAMAGED, TEXT, check_members, describe_error, read_text
-from c2d_fast.remote.remote_path import RemotePath
+from c2d_fast.formats.manifest_part import MEMBERS as PART_MEMBERS
+from c2d_fast.formats.manifest_part import LocationT, Part, read_part
 from c2d_fast.video.facts import DEPTHS, DTYPE
 
-LocationT = TypeVar("LocationT", Path, RemotePath, Path | RemotePath)
-
 FORMAT = "c2d_fast.manifest/7"
-REMOTE_FORMAT = "c2d_fast.manifest/7r"
-"""Of a list with remote videos, which has one column more."""
+"""Followed by r where videos are remote, which takes one column more, and by p of a part of a manifest."""
 MISSING = "no such file"
 _ENDS = 4096  # bytes of an archive in which the names of its first and of all members stand
 _TOO_MANY = 2**27
@@ -35,6 +33,12 @@ _MEMBERS = {
     **dict.fromkeys(("list_path", "root", "videos", "classes", "reasons", "depth"), np.dtype(np.uint8)),
     **dict.fromkeys(("labels", "size", "mtime_ns"), np.dtype(np.int64)),
     "facts": DTYPE,
+}
+_REMOTE_MEMBERS = {"etags": np.dtype(np.uint8)}
+_FORMATS = {
+    FORMAT + "r" * remote + "p" * part: _MEMBERS | (_REMOTE_MEMBERS if remote else {}) | (PART_MEMBERS if part else {})
+    for remote in (False, True)
+    for part in (False, True)
 }
 
 
@@ -66,6 +70,8 @@ class ManifestFile:
     """Of facts.DTYPE; zeros where there is a reason."""
     reasons: tuple[str, ...]
     """Why a video cannot be used; empty where it can."""
+    part: Part | None = None
+    """Of a manifest that has not all of its list."""
 
     def identity(self) -> str:
         """Returns a hash of which files these are, in which state: what belongs to this manifest is marked with it."""
@@ -79,7 +85,7 @@ class ManifestFile:
             OSError: it cannot be written.
         """
         columns = {
-            "format": np.array(REMOTE_FORMAT if self.etags else FORMAT),
+            "format": np.array(FORMAT + "r" * bool(self.etags) + "p" * bool(self.part)),
             "list_path": _pack((self.list_path,)),
             "list_sha256": np.array(self.list_sha256),
             "root": _pack((self.root,)),
@@ -89,6 +95,8 @@ class ManifestFile:
         }
         if self.etags:
             columns["etags"] = _pack(self.etags)
+        if self.part:
+            columns |= self.part.columns()
         columns |= {name: getattr(self, name) for name in ("labels", "size", "mtime_ns", "depth", "facts")}
         with atomic_write(path) as partial, partial.open("wb") as file:
             np.savez_compressed(file, **columns)  # type: ignore[arg-type]
@@ -135,10 +143,10 @@ def read_manifest_file(path: Path) -> ManifestFile:
         raise UserError(f"{path}: is not a manifest; give one that prepare scan or transcode has made")
     try:
         format_ = read_text(path, "format")
-        if format_ not in (FORMAT, REMOTE_FORMAT):
+        if format_ not in _FORMATS:
             kind = OtherVersionError if format_.startswith(FORMAT.partition("/")[0]) else UserError
             raise kind(f"{path}: is not a manifest of this version ({FORMAT}); {remedy}")
-        check_members(path, _MEMBERS | ({"etags": np.dtype(np.uint8)} if format_ == REMOTE_FORMAT else {}))
+        check_members(path, _FORMATS[format_])
         with np.load(path, allow_pickle=False) as archive:
             columns = {name: archive[name] for name in archive.files}
         text = {name: _unpack(columns[name]) for name in ("list_path", "root", "videos", "classes", "reasons")}
@@ -155,6 +163,7 @@ def read_manifest_file(path: Path) -> ManifestFile:
             depth=columns["depth"].astype(np.uint8),
             facts=columns["facts"],
             reasons=text["reasons"],
+            part=read_part(columns["part"], columns["rows"].astype(np.int64)) if "part" in columns else None,
         )
     except UserError:
         raise
@@ -162,7 +171,8 @@ def read_manifest_file(path: Path) -> ManifestFile:
         raise UserError(f"{path}: is not a manifest that can be read ({describe_error(error)}); {remedy}") from error
     rows = [len(getattr(manifest, name)) for name in ("videos", "labels", "size", "mtime_ns", "depth", "facts", "reasons")]
     rows += [len(manifest.etags)] if manifest.etags else []
-    if len(set(rows)) != 1 or not rows[0] or not _is_sensible(manifest):
+    rows += [len(manifest.part.rows)] if manifest.part else []
+    if len(set(rows)) != 1 or not (rows[0] or manifest.part) or not _is_sensible(manifest):
         raise UserError(f"{path}: is a manifest whose columns do not fit each other; {remedy}")
     return manifest
 

@@ -36,17 +36,18 @@ class PacketLocation(NamedTuple):
 class PacketStore:
     """Keeps what is added, over interruptions, until a table has been written of it."""
 
-    def __init__(self, manifest: Path, before: ManifestFile | None):
+    def __init__(self, manifest: Path, before: ManifestFile | None, earlier: Path | None = None):
         """Opens or begins the store.
 
         Args:
             manifest: the file that is being made.
-            before: what stands in it from an earlier time.
+            before: what is known from an earlier time.
+            earlier: the file that before stands in, if it is another.
 
         Raises:
             UserError: it cannot be written.
         """
-        self._manifest, self._before = manifest, before
+        self._manifest, self._before, self._earlier_manifest = manifest, before, earlier or manifest
         self._path = store_path(manifest)
         try:
             self._file = self._path.open("a+b")
@@ -57,7 +58,7 @@ class PacketStore:
             self._token = self._file.read(_TOKEN).decode(errors="replace")
         except OSError as error:
             raise self._unwritable(error) from error
-        self._table, self._is_damaged = _earlier_table(manifest, before), False
+        self._table, self._is_damaged = _earlier_table(self._earlier_manifest, before), False
         self._earlier = {video: number for number, video in enumerate(before.videos)} if before and self._table else {}
 
     def __enter__(self) -> Self:
@@ -102,7 +103,7 @@ class PacketStore:
             rows, _ = self._table.read(number, state[0])
         except TableError as error:
             if not self._is_damaged:
-                path = table_path(self._manifest)
+                path = table_path(self._earlier_manifest)
                 print(f"note: {path}: is damaged: what it says of {video} {error}; such videos are read again")
             self._is_damaged = True
             return None
@@ -137,7 +138,7 @@ class PacketStore:
                 try:
                     rows, extradata = self._table.read(location.position)
                 except TableError as error:
-                    raise UserError(f"{table_path(self._manifest)}: {_DAMAGED}") from error
+                    raise UserError(f"{table_path(self._earlier_manifest)}: {_DAMAGED}") from error
                 yield rows.tobytes(), extradata
 
     def _read(self, location: PacketLocation) -> tuple[bytes, bytes]:

@@ -10,7 +10,8 @@ import struct
 import weakref
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ _MEMBERS = {
     "checksums": np.dtype(np.uint32),
 }
 _INDEX = ("starts", "extradata_starts", "checksums")
+_AT_ONCE = 4096
 _MOST_EXTRADATA = 2**28  # FFmpeg's own limit
 
 
@@ -147,6 +149,33 @@ class PacketTable:
                 raise TableError(f"cannot be: {problem}")
             self._is_checked[video] = file_size is not None
         return rows, extradata
+
+    def counts(self) -> NDArray[np.int64]:
+        """Returns how many packets each video has: int64 [videos]."""
+        counts: NDArray[np.int64] = np.diff(self._part("starts", 0, len(self) + 1))
+        return counts
+
+    def read_all(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yields the bytes of the packets and the extradata of each video in turn, some thousand of them read at a time.
+
+        Raises:
+            TableError: they do not match their checksum, or cannot be read.
+        """
+        for first in range(0, len(self), _AT_ONCE):
+            count = min(_AT_ONCE, len(self) - first)
+            try:
+                starts, extra_starts = (self._part(name, first, count + 1).tolist() for name in _INDEX[:2])
+                checksums = self._part("checksums", first, count).tolist()
+                rows = self._part("packets", starts[0], starts[-1] - starts[0]).tobytes()
+                extradata = self._part("extradata", extra_starts[0], extra_starts[-1] - extra_starts[0]).tobytes()
+            except OSError as error:
+                raise TableError(f"cannot be read ({error.strerror})") from error
+            ends = ((start - starts[0]) * DTYPE.itemsize for start in starts)
+            for (a, b), (c, d), expected in zip(pairwise(ends), pairwise(extra_starts), checksums, strict=True):
+                video = rows[a:b], extradata[c - extra_starts[0] : d - extra_starts[0]]
+                if checksum(*video) != expected:
+                    raise TableError("does not match its checksum")
+                yield video
 
     def __len__(self) -> int:
         return self._members["checksums"].shape[0]

@@ -148,6 +148,10 @@ def _scanned_list(
 ) -> Listing:
     """Makes the listing of a manifest, of which file is a copy here, without looking at each video: it may have very many."""
     scanned = read_manifest_file(file)
+    if scanned.part:
+        raise UserError(
+            f"list {path}: is {scanned.part} of a manifest; join all parts with python -m c2d_fast.prepare merge, and give that"
+        )
     table = fetched_if_there(table_path(path), "packet table")
     packet_table = (table, scanned.identity()) if table else None
     scanned = replace(scanned, facts=reading_columns(scanned.facts))

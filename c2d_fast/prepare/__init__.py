@@ -5,8 +5,13 @@ May import: lists, formats, video, remote, processes; its command line also cli.
 __main__.py         starts the command
 command_line.py     its flags
 scan.py             `prepare scan`: examines every video, writes a manifest
+share.py            `--part I/N`: which videos of a list one of several machines works on
+merge.py            `prepare merge`: joins the parts to what one machine would have made
+merge_parts.py      these parts, found and compared
 show.py             `prepare show`: a manifest as tables
 transcode.py        `prepare transcode`: rewrites and checks every video
+transcode_job.py    what one command of it works on
+transcode_report.py  what it says
 results_folder.py   where its results go
 encode.py           one video of it, in a child process
 demo_data.py        `prepare demo`: draws and encodes the demo videos

@@ -14,8 +14,9 @@ def make_parser() -> cli.Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_list(commands)
     _add_scan(commands)
-    _add_show(commands)
     _add_transcode(commands)
+    _add_merge(commands)
+    _add_show(commands)
     _add_demo(commands)
     return parser
 
@@ -89,8 +90,14 @@ def _add_scan(commands: Any) -> None:
     scan.add_argument("--depth", choices=DEPTHS, default="full", help="how thoroughly (default: full)")
     table = "write where every packet lies, for reading only what a clip needs: FILE's name with .packets.npz (default: on)"
     scan.add_argument("--packets", action=argparse.BooleanOptionalAction, default=True, help=table)
+    _add_part(scan)
     _add_children(scan)
     scan.add_argument("--retry-broken", action="store_true", help="read files again that were found broken before")
+
+
+def _add_part(command: argparse.ArgumentParser) -> None:
+    what = "do part I of N only, as one of N machines; prepare merge joins what they leave (docs/many-machines.md)"
+    command.add_argument("--part", type=cli.part, metavar="I/N", help=what)
 
 
 def _add_children(command: argparse.ArgumentParser) -> None:
@@ -129,9 +136,25 @@ def _add_transcode(commands: Any) -> None:
     transcode.add_argument("--crf", type=cli.crf, metavar="N", help="quality, 0 to 51, lower is better (default 20; hevc 23)")
     presets = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
     transcode.add_argument("--preset", choices=presets, default="medium", help="of the encoder (default: medium)")
+    _add_part(transcode)
     _add_children(transcode)
     transcode.add_argument("--retry-failed", action="store_true", help="try videos again that failed before")
     transcode.add_argument("--no-space-check", action="store_true", help="go on though the disk seems too small")
+
+
+def _add_merge(commands: Any) -> None:
+    merge = cli.add_subcommand(
+        commands,
+        "merge",
+        example="python -m c2d_fast.prepare merge --out train.npz",
+        summary="join the parts that several machines have made",
+        description="Joins the parts that scan or transcode with --part have left: FILE, its packet table, and of transcoding\n"
+        "the plain list, byte for byte what a command without --part writes. The parts are only read.",
+    )
+    what = "what the parts are of: the --out of scan, or DIR/LIST.npz of transcode"
+    merge.add_argument("--out", type=cli.location, required=True, metavar="FILE", help=what)
+    what = "the parts' files (default: all FILE.part-I-of-N.npz beside FILE)"
+    merge.add_argument("parts", type=cli.location, nargs="*", metavar="PART", help=what)
 
 
 def _add_show(commands: Any) -> None:
@@ -170,6 +193,11 @@ def main() -> None:
 
         cli.imports_done()
         run_transcode(args)
+    elif args.command == "merge":
+        from c2d_fast.prepare.merge import run_merge
+
+        cli.imports_done()
+        run_merge(args)
     else:
         from c2d_fast.prepare.show import run_show
 

@@ -96,6 +96,12 @@ def target_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     return (long, short) if width > height else (short, long)
 
 
+def partial_path(target: Path) -> Path:
+    """Returns the name that a result has until it is whole; as long as any file system allows."""
+    name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
+    return target.with_name(f".{name}{PARTIAL}")
+
+
 def encode_one(item: EncodeItem, tick: Callable[[], None]) -> EncodeResult:
     """Rewrites a video and checks the result by decoding it; runs in a child process.
 
@@ -104,8 +110,7 @@ def encode_one(item: EncodeItem, tick: Callable[[], None]) -> EncodeResult:
     """
     source_state = state_of(item.source)
     state = source_state.key
-    name = hashlib.sha256(os.fsencode(item.target.name)).hexdigest()[:16]  # as long as any file system allows
-    partial = item.target.with_name(f".{name}{PARTIAL}")
+    partial = partial_path(item.target)
     try:
         item.target.parent.mkdir(parents=True, exist_ok=True)
         with local_file(item.source, tick) as source:

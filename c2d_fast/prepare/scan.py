@@ -15,7 +15,7 @@ from tqdm import tqdm
 from c2d_fast import console
 from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
-from c2d_fast.files import check_writable
+from c2d_fast.files import check_writable, remove_partials
 from c2d_fast.formats.journal import Journal
 from c2d_fast.formats.manifest_file import (
     MISSING,
@@ -28,12 +28,13 @@ from c2d_fast.formats.manifest_file import (
 from c2d_fast.formats.packet_store import PacketStore, store_path
 from c2d_fast.formats.packet_table import rows_of
 from c2d_fast.formats.schemas import scan_entry
-from c2d_fast.lists.listing import Listing, read_list
+from c2d_fast.lists.listing import read_list
+from c2d_fast.prepare.share import Share, open_share
 from c2d_fast.prepare.show import report
 from c2d_fast.processes.children import LostItem, Work, run_in_children
 from c2d_fast.remote.remote_path import UNKNOWN, FileState, Location, RemotePath, below, pinned
 from c2d_fast.video.examine import examine
-from c2d_fast.video.facts import DEPTHS, DTYPE
+from c2d_fast.video.facts import DEPTHS, from_values
 from c2d_fast.video.file_states import file_state, file_states, local_file, state_of
 from c2d_fast.video.reader import DecodeError
 from c2d_fast.video.storage import sibling_files, storage_problem
@@ -75,34 +76,29 @@ def run_scan(args: argparse.Namespace) -> None:
         UserError: anything that the user can mend.
     """
     listing = read_list(args.list, args.data_root, None, video_name=args.video_name)
-    out: Path = args.out
+    share = open_share(listing, args.part, args.out, {"command": "scan", "depth": args.depth, "packets": args.packets})
+    listing, out = share.listing, share.manifest
     videos = list(dict.fromkeys(listing.videos))
     files = [below(listing.root, video) for video in videos]
     states = dict(zip(videos, file_states(files, DEFAULT_WAIT_POLICY), strict=True))
-    if not any(states.values()):
+    if not any(states.values()) and not (share.part and share.is_anything_there()):
         raise UserError(
-            f"list {listing.path}: none of its {len(states)} videos is below {listing.root}, first {listing.location(0)}; "
-            "correct --data-root (or --video-name)"
+            f"list {listing.path}: none of its {len(share.whole)} videos is below {listing.root}, first "
+            f"{share.whole.location(0)}; correct --data-root (or --video-name)"
         )
     check_writable(out, "--out")
     # Anything else of this name is the user's, and stays.
-    before = _earlier_manifest(out)
+    earlier: Path = args.out if share.part and not out.exists() else out
+    before = _earlier_manifest(earlier)
     header = {"format": _FORMAT, "root": str(listing.root.absolute())}
     journal_path = out.with_name(out.name + ".journal")
     with ExitStack() as stack:
         journal = stack.enter_context(Journal(journal_path, header, f"--out {out}", entry=scan_entry))
-        store = stack.enter_context(PacketStore(out, before)) if args.packets else None
+        remove_partials(out, table_path(out))
+        store = stack.enter_context(PacketStore(out, before, earlier)) if args.packets else None
         known = _known(journal, before, store)
-        depth = DEPTHS.index(args.depth)
         done = {
-            video: entry
-            for video, state in states.items()
-            if state
-            and (entry := known.get(video))
-            and state.key == (entry.size, entry.mtime_ns)
-            and entry.depth >= depth
-            and not (entry.reason and args.retry_broken)
-            and (entry.packets is not None or entry.reason or not args.packets)
+            video: known[video] for video, state in states.items() if state and _is_up_to_date(known.get(video), state, args)
         }
         items = [
             ScanItem(
@@ -118,7 +114,7 @@ def run_scan(args: argparse.Namespace) -> None:
         except KeyboardInterrupt:
             print(f"interrupted: {len(done)} of {len(states)} videos are kept in {journal_path}; the same command goes on")
             raise
-        manifest = _manifest(listing, states, done)
+        manifest = _manifest(share, states, done)
         try:
             if store:
                 store.write(manifest, [done[v].packets if v in done and not done[v].reason else None for v in manifest.videos])
@@ -129,7 +125,7 @@ def run_scan(args: argparse.Namespace) -> None:
         store_path(out).unlink(missing_ok=True)  # also of an earlier scan, which wanted packets and was interrupted
     console.result("\n".join(report(manifest)))
     print(f"manifest: {out}" + (f", packet table: {table_path(out)}" if args.packets else ""))
-    print(f"give it in place of the list: --train-list {out} or --list {out}")
+    print(share.next_step() if share.part else f"give it in place of the list: --train-list {out} or --list {out}")
 
 
 def examine_one(item: ScanItem, tick: Any) -> ScanResult:
@@ -205,6 +201,17 @@ def _scan(
         print(f"{len(items)} videos, {frames} frames read in {seconds:.1f} s: {frames / seconds:.0f} frames/s")
 
 
+def _is_up_to_date(entry: ScanResult | None, state: FileState, args: argparse.Namespace) -> bool:
+    """Says whether what is known of a file is of its present state, and is all that is asked for."""
+    return (
+        entry is not None
+        and state.key == (entry.size, entry.mtime_ns)
+        and entry.depth >= DEPTHS.index(args.depth)
+        and not (entry.reason and args.retry_broken)
+        and (entry.packets is not None or bool(entry.reason) or not args.packets)
+    )
+
+
 def _depth(wanted: str, entry: ScanResult | None, state: FileState) -> str:
     """Returns how thoroughly a file is examined: never less than an earlier scan did, whose result this one replaces."""
     is_same = entry is not None and state.key == (entry.size, entry.mtime_ns)
@@ -241,16 +248,13 @@ def _known(journal: Journal, before: ManifestFile | None, store: PacketStore | N
     return known
 
 
-def _manifest(listing: Listing, states: dict[str, FileState | None], done: dict[str, ScanResult]) -> ManifestFile:
+def _manifest(share: Share, states: dict[str, FileState | None], done: dict[str, ScanResult]) -> ManifestFile:
+    listing = share.listing
     missing = ScanResult(-1, -1, len(DEPTHS) - 1, None, MISSING, None)
     found = [done[video] if states[video] else missing for video in listing.videos]
     # Of one that has changed while it was read, it is not known: what is read of it is compared with its other state alone.
     now = [states[video] or UNKNOWN for video in listing.videos]
     etags = tuple(state.etag if state.key == entry[:2] else "" for state, entry in zip(now, found, strict=True))
-    facts = np.zeros(len(found), DTYPE)
-    for i, entry in enumerate(found):
-        if not entry.reason:
-            facts[i] = tuple(value.encode() if isinstance(value, str) else value for value in entry.facts)
     return ManifestFile(
         list_path=str(listing.path.absolute()),
         list_sha256=listing.sha256,
@@ -261,7 +265,8 @@ def _manifest(listing: Listing, states: dict[str, FileState | None], done: dict[
         size=np.array([entry.size for entry in found], np.int64),
         mtime_ns=np.array([entry.mtime_ns for entry in found], np.int64),
         depth=np.array([entry.depth for entry in found], np.uint8),
-        facts=facts,
+        facts=from_values([entry.facts for entry in found]),
         reasons=tuple(entry.reason for entry in found),
         etags=etags if any(etags) else (),
+        part=share.part,
     )

@@ -53,12 +53,12 @@ def report(manifest: ManifestFile, named: int = 20) -> list[str]:
         manifest: what was found.
         named: broken videos to name.
     """
-    good = np.array([not reason for reason in manifest.reasons])
+    good = np.array([not reason for reason in manifest.reasons], bool)
     facts = manifest.facts[good]
     by_depth = np.bincount(manifest.depth, minlength=len(DEPTHS))
     depths = ", ".join(f"{count} {name}" for name, count in zip(DEPTHS, by_depth, strict=True) if count)
     lines = [
-        f"list {manifest.list_path}, sha256 {manifest.list_sha256}",
+        f"{f'{manifest.part} of ' if manifest.part else ''}list {manifest.list_path}, sha256 {manifest.list_sha256}",
         f"{len(good)} videos (depth: {depths}): {good.sum()} can be used, {(~good).sum()} cannot",
     ]
     if len(facts):

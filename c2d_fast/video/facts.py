@@ -1,6 +1,7 @@
 """What is known of a video file once it has been examined: the columns of a manifest. Numpy only."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,3 +105,12 @@ def reading_columns(table: NDArray[Any]) -> NDArray[Any]:
 def to_table(facts: list[Facts]) -> NDArray[Any]:
     """Returns a structured array [videos] of DTYPE."""
     return np.array([dataclasses.astuple(row) for row in facts], DTYPE)
+
+
+def from_values(values: Sequence[Any]) -> NDArray[Any]:
+    """Returns a structured array [videos] of DTYPE: for each video the values of its Facts in their order; zeros for None."""
+    table = np.zeros(len(values), DTYPE)
+    for i, row in enumerate(values):
+        if row is not None:
+            table[i] = tuple(value.encode() if isinstance(value, str) else value for value in row)
+    return table
