@@ -105,6 +105,10 @@ def _add_children(command: argparse.ArgumentParser) -> None:
     command.add_argument("--jobs", type=cli.positive, default=cpus, metavar="N", help=f"processes (default: CPUs, {cpus})")
     limit = "give a video up whose decoder gets no further for so long (default 60 seconds)"
     command.add_argument("--time-limit", type=cli.seconds, default=60.0, metavar="S", help=limit)
+    what = "work on the nodes of a Ray cluster: at ADDRESS, or this machine's (docs/many-machines.md)"
+    command.add_argument("--ray", nargs="?", const="", metavar="ADDRESS", help=what)
+    what = "of a Ray node, for each task: so many processes (default 1)"
+    command.add_argument("--cpus-per-task", type=cli.positive, default=1, metavar="N", help=what)
 
 
 def _add_transcode(commands: Any) -> None:

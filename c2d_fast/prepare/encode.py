@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import hashlib
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -96,10 +97,14 @@ def target_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     return (long, short) if width > height else (short, long)
 
 
-def partial_path(target: Path) -> Path:
-    """Returns the name that a result has until it is whole; as long as any file system allows."""
-    name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
-    return target.with_name(f".{name}{PARTIAL}")
+def remove_unfinished(target: Path) -> None:
+    """Removes what processes that were killed have left of a result."""
+    for left in target.parent.glob(f".{_partial_stem(target)}-*{PARTIAL}"):
+        left.unlink(missing_ok=True)
+
+
+def _partial_stem(target: Path) -> str:
+    return hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]  # as long as any file system allows
 
 
 def encode_one(item: EncodeItem, tick: Callable[[], None]) -> EncodeResult:
@@ -110,9 +115,11 @@ def encode_one(item: EncodeItem, tick: Callable[[], None]) -> EncodeResult:
     """
     source_state = state_of(item.source)
     state = source_state.key
-    partial = partial_path(item.target)
+    # Another name each time: on another machine a process may still write whose command has been killed.
+    partial = item.target.with_name(f".{_partial_stem(item.target)}-{secrets.token_hex(4)}{PARTIAL}")
     try:
         item.target.parent.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(item.target)
         with local_file(item.source, tick) as source:
             if not item.is_sound:  # FFmpeg would conceal damage, and the result would pass for a good video
                 examine(source, "full", tick, must_be_whole=True)

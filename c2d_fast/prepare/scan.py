@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +30,15 @@ from c2d_fast.formats.schemas import scan_entry
 from c2d_fast.lists.listing import read_list
 from c2d_fast.prepare.share import Share, open_share
 from c2d_fast.prepare.show import report
-from c2d_fast.processes.children import LostItem, Work, run_in_children
+from c2d_fast.prepare.watched import in_watched_rounds
+from c2d_fast.processes.children import LostItem
 from c2d_fast.remote.remote_path import UNKNOWN, FileState, Location, RemotePath, below, pinned
 from c2d_fast.video.examine import examine
 from c2d_fast.video.facts import DEPTHS, from_values
 from c2d_fast.video.file_states import file_state, file_states, local_file, state_of
 from c2d_fast.video.reader import DecodeError
 from c2d_fast.video.storage import sibling_files, storage_problem
-from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY, read_in_rounds
+from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY
 
 _FORMAT = "c2d_fast.scan/3"
 _SAY_EVERY_S = 30.0
@@ -110,7 +110,7 @@ def run_scan(args: argparse.Namespace) -> None:
         if done:
             print(f"{len(done)} of {len(states)} videos are known and have not changed: {len(items)} are read")
         try:
-            _scan(items, args, journal, store, done)
+            _scan(items, args, listing.root, journal, store, done)
         except KeyboardInterrupt:
             print(f"interrupted: {len(done)} of {len(states)} videos are kept in {journal_path}; the same command goes on")
             raise
@@ -148,34 +148,18 @@ def examine_one(item: ScanItem, tick: Any) -> ScanResult:
     return ScanResult(*state.key, depth, dataclasses.astuple(examined.facts), "", packets)
 
 
-def in_watched_rounds(
-    work: Work, items: Sequence[Any], args: argparse.Namespace, path: Callable[[Any], Location]
-) -> Iterator[tuple[Any, Any]]:
-    """Yields (item, result) of work in children, as --jobs and --time-limit say; what the storage prevents is done again later.
-
-    Args:
-        work: of children.run_in_children; its results have a reason.
-        items: what it is called with.
-        args: the command's flags.
-        path: gives an item's file.
-    """
-    jobs = min(args.jobs, max(len(items), 1))
-    return read_in_rounds(
-        lambda todo: run_in_children(work, todo, jobs=jobs, time_limit_s=args.time_limit),
-        items,
-        path=path,
-        reason=lambda result: result.reason,
-        wait_policy=DEFAULT_WAIT_POLICY,
-    )
-
-
 def _scan(
-    items: list[ScanItem], args: argparse.Namespace, journal: Journal, store: PacketStore | None, done: dict[str, ScanResult]
+    items: list[ScanItem],
+    args: argparse.Namespace,
+    root: Location,
+    journal: Journal,
+    store: PacketStore | None,
+    done: dict[str, ScanResult],
 ) -> None:
     """Examines the items and puts what is found into the journal and into done."""
     started_s = said_s = time.monotonic()
     frames = 0
-    results = in_watched_rounds(examine_one, items, args, lambda item: item.path)
+    results = in_watched_rounds(examine_one, items, args, lambda item: item.path, seen=[root])
     with tqdm(total=len(items), unit="video", disable=not shows_bars(), leave=False) as bar:
         for count, (item, result) in enumerate(results, start=1):
             if isinstance(result, LostItem):

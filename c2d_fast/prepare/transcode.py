@@ -17,12 +17,13 @@ from c2d_fast.formats.manifest_file import MISSING, ManifestFile, read_manifest_
 from c2d_fast.formats.packet_store import PacketStore, store_path
 from c2d_fast.formats.schemas import transcode_entry
 from c2d_fast.lists.listing import read_list
-from c2d_fast.prepare.encode import PARTIAL, EncodeItem, EncodeResult, EncodeSettings, encode_one, partial_path
+from c2d_fast.prepare.encode import PARTIAL, EncodeItem, EncodeResult, EncodeSettings, encode_one, remove_unfinished
 from c2d_fast.prepare.results_folder import open_results, write_results
-from c2d_fast.prepare.scan import ScanItem, examine_one, in_watched_rounds
+from c2d_fast.prepare.scan import ScanItem, examine_one
 from c2d_fast.prepare.share import Share, open_share
 from c2d_fast.prepare.transcode_job import TranscodeJob, etags, target_names
 from c2d_fast.prepare.transcode_report import DEFAULT_CRF, check_space, summary
+from c2d_fast.prepare.watched import in_watched_rounds
 from c2d_fast.processes.children import LostItem, run_in_children
 from c2d_fast.remote.remote_path import UNKNOWN
 from c2d_fast.video.facts import DEPTHS, from_values
@@ -131,12 +132,12 @@ def _to_do(job: TranscodeJob, journal: Journal, *, retry: bool) -> list[EncodeIt
 
 def _transcode(job: TranscodeJob, items: list[EncodeItem], journal: Journal, args: argparse.Namespace) -> None:
     """Transcodes the items and puts what becomes of them into the journal and into job.done."""
-    results = in_watched_rounds(encode_one, items, args, lambda item: item.source)
+    results = in_watched_rounds(encode_one, items, args, lambda item: item.source, seen=[job.listing.root, journal.path])
     try:
         for item, result in tqdm(results, total=len(items), unit="video", disable=not shows_bars(), leave=False):
             encoded = result
             if isinstance(result, LostItem):
-                partial_path(item.target).unlink(missing_ok=True)
+                remove_unfinished(item.target)
                 encoded = EncodeResult((file_state(item.source) or UNKNOWN).key, (-1, -1), None, result.reason)
             if encoded.packets:
                 encoded = dataclasses.replace(encoded, packets=job.store.add(*encoded.packets))

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from c2d_fast.processes.early_signals import signals_deferred
 from c2d_fast.processes.spawning import without_main
@@ -53,29 +54,49 @@ def run_in_children(
     When the caller stops iterating, also because of Ctrl-C, the processes are ended; they end by themselves when this
     process does, however it does.
     """
-    todo = iter(items)
-    children = [_Child(work, with_main) for _ in range(jobs)]
-    try:
-        for child in children:
+    with ChildPool(work, jobs=jobs, time_limit_s=time_limit_s, with_main=with_main) as pool:
+        yield from pool.run(items)
+
+
+class ChildPool:
+    """The processes of run_in_children, kept from one call to the next; ended with close(), or with this process."""
+
+    def __init__(self, work: Work, *, jobs: int, time_limit_s: float, with_main: bool = True):
+        """Starts the processes; all arguments as run_in_children has them."""
+        self._time_limit_s = time_limit_s
+        self._children = [_Child(work, with_main) for _ in range(jobs)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes, whatever they do."""
+        for child in self._children:
+            child.end()
+
+    def run(self, items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """Yields as run_in_children does; where it is not gone through to its end the pool can only be closed."""
+        todo = iter(items)
+        for child in self._children:
             child.give_next(todo)
-        while busy := [child for child in children if child.busy]:
+        while busy := [child for child in self._children if child.busy]:
             ready = set(multiprocessing.connection.wait([c for child in busy for c in child.waits_for()], _CHECK_EVERY_S))
             for child in busy:
                 if child.pipe in ready or child.process.sentinel in ready:
                     result = child.result()
                     if isinstance(result, LostItem) and child.give_again():
                         continue
-                elif child.hangs(time_limit_s):
+                elif child.hangs(self._time_limit_s):
                     child.end()
-                    result = LostItem(f"hangs: gets no further for {time_limit_s:g} s")
+                    result = LostItem(f"hangs: gets no further for {self._time_limit_s:g} s")
                 else:
                     continue
                 item = child.item
                 child.give_next(todo)
                 yield item, result
-    finally:
-        for child in children:
-            child.end()
 
 
 class _Child:
