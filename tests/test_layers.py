@@ -220,6 +220,7 @@ OF_OTHERS = {
     "model.checkpoint": {"--out"},
     "model.model_file": {"--out"},
     "model.weights": {"--weights", "--new-head"},
+    "prepare.ray_driver": {"--head"},
     "prepare.scan": {"--train-list"},
     "prepare.transcode": {"--train-list"},
     "recipe": {"--pipe"},

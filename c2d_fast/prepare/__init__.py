@@ -12,6 +12,9 @@ show.py             `prepare show`: a manifest as tables
 transcode.py        `prepare transcode`: rewrites and checks every video
 transcode_job.py    what one command of it works on
 transcode_report.py  what it says
+watched.py          the work of both, in child processes of this machine or of a Ray cluster
+ray_driver.py       `--ray`: what hands the work out
+ray_node.py         what a node does with it
 results_folder.py   where its results go
 encode.py           one video of it, in a child process
 demo_data.py        `prepare demo`: draws and encodes the demo videos

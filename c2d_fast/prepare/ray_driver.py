@@ -3,6 +3,8 @@
 import argparse
 import logging
 import os
+import re
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -18,6 +20,8 @@ _MOST_ITEMS = 1000
 _RETRIES = 3  # by Ray, of a chunk whose worker or node is lost
 _QUEUED = 2  # chunks for each slot: one runs, one waits
 _LOOK_EVERY_S = 1.0
+_ADDRESS = re.compile(r"(?:ray://)?([^:/]+):(\d{1,5})")
+_CONNECT_LIMIT_S = 10.0
 
 
 def run_on_ray(
@@ -123,8 +127,9 @@ def _connect(args: argparse.Namespace) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
+        _check_address(args.ray)
         ray.init(address=args.ray or "auto", **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         if args.ray:
             remedy = "start one with `ray start --head`, or correct the address"
             raise UserError(f"--ray {args.ray}: there is no Ray cluster ({_first_line(error)}); {remedy}") from error
@@ -136,6 +141,12 @@ def _connect(args: argparse.Namespace) -> Any:
     if not any(node["Alive"] and node["Resources"].get("CPU", 0) >= args.cpus_per_task for node in ray.nodes()):
         raise UserError(f"--cpus-per-task {args.cpus_per_task}: no node of the Ray cluster has so many CPUs; give fewer")
     return ray
+
+
+def _check_address(address: str) -> None:
+    """Raises an OSError where nobody listens at HOST:PORT: Ray itself would try for minutes."""
+    if found := _ADDRESS.fullmatch(address):
+        socket.create_connection((found[1], int(found[2])), timeout=_CONNECT_LIMIT_S).close()
 
 
 def _cpus(ray: Any) -> int:
