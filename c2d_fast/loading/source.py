@@ -182,7 +182,7 @@ class ClipSource:
         index, videos = np.array(sample.index, np.int64), self.plan.videos
         if self.cuts_crops:
             return *(read.images if self.num_clips > 1 else (read.images,)), index, problem
-        orientation = int(videos.stored["orientation"][sample.index])
+        orientation = int(videos.stored["orientation"][videos.row(sample.index)])
         is_transposed = bool(orientation & TRANSPOSED)
         size = (videos.width, videos.height) if is_transposed else (videos.height, videos.width)
         return (
@@ -268,7 +268,7 @@ class _Read:
 
 def stored_of(videos: Videos, index: int, *, whole_files: bool = False) -> Stored:
     """Returns what is known of how a video is stored: nothing, where files are to be read whole."""
-    row = videos.stored[index]
+    row = videos.stored[videos.row(index)]
     if whole_files:
         return replace(WHOLE, orientation=int(row["orientation"]))
     stored = Stored(
@@ -284,7 +284,7 @@ def stored_of(videos: Videos, index: int, *, whole_files: bool = False) -> Store
     )
     if not videos.packet_table:
         return stored
-    table, number = _open_table(videos.packet_table, videos.table_identity), int(videos.table_indices[index])
+    table, number = _open_table(videos.packet_table, videos.table_identity), videos.table_index(index)
     if table is None:
         return stored
     try:

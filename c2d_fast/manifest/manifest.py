@@ -2,9 +2,10 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from tqdm import tqdm
 from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
 from c2d_fast.formats.manifest_file import MISSING
-from c2d_fast.formats.packet_table import open_table
+from c2d_fast.formats.packet_table import check_table
+from c2d_fast.formats.texts import Texts
 from c2d_fast.lists.listing import Listing
 from c2d_fast.manifest.cache import Cache as _Cache
 from c2d_fast.manifest.videos import Videos, pack_paths
@@ -54,7 +56,8 @@ class Manifest:
     kept: NDArray[np.int64]
     """Indices in the list of the videos that can be used."""
     facts: NDArray[Any]
-    """Of facts.reading_columns, by index in the list, as size and mtime_ns are; zeros of a video that cannot be used."""
+    """Of facts.reading_columns, or in narrower types, by index in the list, as size and mtime_ns are; zeros of a video that
+    cannot be used."""
     size: NDArray[np.int64]
     mtime_ns: NDArray[np.int64]
     """When the file was written last, as it was examined; -1 where that says nothing, because the files were moved."""
@@ -62,11 +65,17 @@ class Manifest:
     """Index in the list -> why it cannot be used (missing files included)."""
     packet_table: tuple[Path, str] | None = None
     """As in Listing, once it has been looked into."""
-    etags: tuple[str, ...] = ()
+    etags: Sequence[str] = ()
     """Of remote videos, by index in the list; none of a list without."""
 
     def videos(self) -> Videos:
-        """Returns what plans and decoders need, for the usable videos only."""
+        """Returns what plans and decoders need, for the usable videos only; the same object each time."""
+        return self._videos
+
+    @cached_property
+    def _videos(self) -> Videos:
+        if isinstance(self.listing.videos, Texts):
+            return self._rows_of_all(self.listing.videos)
         table, identity = self.packet_table or ("", "")
         paths, path_ends = pack_paths(map(self.listing.videos.__getitem__, self.kept.tolist()))
         etags, etag_ends = pack_paths(map(self.etags.__getitem__, self.kept.tolist() if self.etags else ()))
@@ -86,6 +95,28 @@ class Manifest:
             table_indices=self.kept,
             etags=etags,
             etag_ends=etag_ends,
+        )
+
+    def _rows_of_all(self, videos: Texts) -> Videos:
+        """Returns the usable videos without a copy of what is known of all: there may be very many."""
+        table, identity = self.packet_table or ("", "")
+        etags = self.etags if isinstance(self.etags, Texts) else Texts.of(self.etags)
+        return Videos(
+            root=str(self.listing.root),
+            paths=videos.data,
+            path_ends=videos.ends,
+            num_frames=self.facts["frames"][self.kept].astype(np.int32),
+            width=self.facts["width"][self.kept].astype(np.int32),
+            height=self.facts["height"][self.kept].astype(np.int32),
+            labels=np.asarray(self.listing.labels)[self.kept].astype(np.int32),
+            stored=self.facts,
+            size=self.size,
+            mtime_ns=self.mtime_ns,
+            packet_table=str(table),
+            table_identity=identity,
+            etags=etags.data,
+            etag_ends=etags.ends,
+            rows=self.kept,
         )
 
     def location(self, index: int) -> str:
@@ -140,14 +171,16 @@ def read_manifest(
 def _from_scan(listing: Listing) -> Manifest:
     scanned = listing.scanned
     assert scanned is not None
-    broken = {i: reason for i, reason in enumerate(scanned.reasons) if reason}
-    kept = np.array([i for i in range(len(listing)) if i not in broken], np.int64)
+    reasons = scanned.reasons if isinstance(scanned.reasons, Texts) else Texts.of(scanned.reasons)
+    is_broken = reasons.lengths > 0
+    rows, kept = np.flatnonzero(is_broken), np.flatnonzero(~is_broken)
+    broken = dict(zip(rows.tolist(), reasons.take(rows), strict=True))
     mtime_ns, etags = scanned.mtime_ns, scanned.etags
     if not _is_same_root(listing.root, scanned.root):
         print(
             f"note: {listing.path} was scanned below {scanned.root}: of the files below {listing.root} sizes are compared only"
         )
-        mtime_ns, etags = np.full_like(mtime_ns, -1), ()
+        mtime_ns, etags = np.broadcast_to(np.int64(-1), len(mtime_ns)), ()
     return Manifest(listing, kept, scanned.facts, scanned.size, mtime_ns, broken, _packet_table(listing), etags)
 
 
@@ -158,7 +191,7 @@ def _is_same_root(root: Location, scanned: str) -> bool:
 def _packet_table(listing: Listing) -> tuple[Path, str] | None:
     if listing.packet_table:
         try:
-            open_table(*listing.packet_table, packets=listing.scanned.facts["packets"] if listing.scanned else None)
+            check_table(*listing.packet_table, packets=listing.scanned.facts["packets"] if listing.scanned else None)
         except UserError as error:  # slower, but nothing is lost
             print(f"note: {error}; going on without it")
             return None
