@@ -15,7 +15,7 @@ import contextlib
 import json
 import os
 import pickle
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -123,7 +123,7 @@ def _measured(call: Callable[[argparse.Namespace], dict[str, float] | None], arg
 
 
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return 1024e-6 * int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])  # type: ignore[index]
 
 
 def made_up(count: int, root: Path, seed: int = 0) -> dict[str, NDArray[Any]]:
@@ -311,7 +311,7 @@ def _worker(args: argparse.Namespace) -> dict[str, float]:
 
 
 _WORKER = """
-import json, pickle, re, resource, sys, time
+import json, pickle, re, sys, time
 started_s = time.perf_counter()
 plan = pickle.load(sys.stdin.buffer)
 for step in range(8):
@@ -321,7 +321,7 @@ seconds = time.perf_counter() - started_s
 text = open("/proc/self/smaps_rollup").read()
 held = {key: 1024e-6 * int(re.search(rf"^{key}:\\s+(\\d+)", text, re.M)[1]) for key in ("Private_Dirty", "Private_Clean")}
 arrays = [a for a in vars(plan.videos).values() if hasattr(a, "nbytes")]
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024e-6
+peak = 1024e-6 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 shared = sum(a.nbytes for a in arrays) / 1e6
 print(json.dumps({"seconds": seconds, "peak_mb": peak, "private_mb": sum(held.values()), "shared_mb": shared}))
 """

@@ -133,3 +133,15 @@ def end_type(size: int) -> Any:
 
 def _unpacked(packed: NDArray[np.uint8]) -> list[str]:
     return packed.tobytes().decode(errors="surrogateescape").split("\0")[:-1]
+
+
+def are_empty(texts: Sequence[str]) -> NDArray[np.bool_]:
+    """Says of each string whether it is empty: bool [strings]."""
+    if isinstance(texts, Texts):
+        return np.asarray(texts.lengths == 0)
+    return np.fromiter((not text for text in texts), bool, len(texts))
+
+
+def chosen(texts: Sequence[str], rows: NDArray[Any]) -> Sequence[str]:
+    """Returns some of the strings, in the order of rows: integers [any]."""
+    return texts.take(rows) if isinstance(texts, Texts) else [texts[row] for row in rows.tolist()]

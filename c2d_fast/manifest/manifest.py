@@ -18,7 +18,7 @@ from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
 from c2d_fast.formats.manifest_file import MISSING
 from c2d_fast.formats.packet_table import check_table
-from c2d_fast.formats.texts import Texts
+from c2d_fast.formats.texts import Texts, are_empty, chosen
 from c2d_fast.lists.listing import Listing
 from c2d_fast.manifest.cache import Cache as _Cache
 from c2d_fast.manifest.videos import Videos, pack_paths
@@ -171,10 +171,9 @@ def read_manifest(
 def _from_scan(listing: Listing) -> Manifest:
     scanned = listing.scanned
     assert scanned is not None
-    reasons = scanned.reasons if isinstance(scanned.reasons, Texts) else Texts.of(scanned.reasons)
-    is_broken = reasons.lengths > 0
-    rows, kept = np.flatnonzero(is_broken), np.flatnonzero(~is_broken)
-    broken = dict(zip(rows.tolist(), reasons.take(rows), strict=True))
+    is_good = are_empty(scanned.reasons)
+    rows, kept = np.flatnonzero(~is_good), np.flatnonzero(is_good)
+    broken = dict(zip(rows.tolist(), chosen(scanned.reasons, rows), strict=True))
     mtime_ns, etags = scanned.mtime_ns, scanned.etags
     if not _is_same_root(listing.root, scanned.root):
         print(

@@ -6,6 +6,8 @@ __main__.py         starts the command
 command_line.py     its flags
 scan.py             `prepare scan`: examines every video, writes a manifest
 show.py             `prepare show`: a manifest as tables
+tallies.py          what its videos are, counted
+show_plots.py       the same as one picture
 transcode.py        `prepare transcode`: rewrites and checks every video
 results_folder.py   where its results go
 encode.py           one video of it, in a child process
