@@ -69,7 +69,11 @@ def table(result: dict[str, Any]) -> str:
         if found := result["steps"].get(name):
             lines.append(f"| {title} | {found['seconds']:.1f} | {found['peak_mb'] / 1e3:.2f} |")
     machine, worker = result["machine"], result["steps"].get("worker", {})
-    shared = f" A worker holds {worker['private_mb']:.0f} MB of its own, and reads the list in memory that all share" if worker else ""
+    shared = (
+        f" A worker holds {worker['private_mb']:.0f} MB of its own, and reads the list in memory that all share"
+        if worker
+        else ""
+    )
     shared += f" ({worker['shared_mb'] / 1e3:.2f} GB)." if worker else ""
     size = f"The manifest has {result['manifest_mb']:,.0f} MB."
     return "\n".join([*lines, "", f"Measured on {result['date']} on {machine['cpu']}, {machine['cpus']} CPUs. {size}{shared}"])
@@ -95,19 +99,27 @@ def main() -> None:
 
 def _run(args: argparse.Namespace) -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
-    large, small = args.folder / "train.npz", args.folder / "val.npz"
-    result: dict[str, Any] = {"format": FORMAT, "date": time.strftime("%Y-%m-%d"), "machine": describe_host(), "rows": args.rows}
+    large = args.folder / "train.npz"
+    words = ["--folder", args.folder, "--rows", args.rows, "--step"]
+    if not large.exists():
+        run_python(__file__, *words, "make")
+    result: dict[str, Any] = {
+        "format": FORMAT,
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": describe_host(),
+        "rows": args.rows,
+    }
     result["steps"] = {}
     wanted = args.only or list(STEPS)
     for name in STEPS:
-        if name in wanted or (name == "write" and not large.exists()):
-            words = ["--folder", args.folder, "--rows", args.rows, "--step", name]
-            found = _train_start(large, args.folder) if name == "train_start" else _last_line(run_python(__file__, *words))
+        if name in wanted:
+            found = (
+                _train_start(large, args.folder) if name == "train_start" else _last_line(run_python(__file__, *words, name))
+            )
             result["steps"][name] = {key: round(value, 3) for key, value in found.items()}
             print(f"{name}: {result['steps'][name]}")
             result["manifest_mb"] = round(large.stat().st_size / 1e6, 1)
             write_result(args.out, result)
-    assert small.exists()
     print(f"written to {args.out}")
 
 
@@ -209,11 +221,15 @@ def _packets(count: int) -> NDArray[Any]:
     return rows
 
 
+def _make(args: argparse.Namespace) -> None:
+    """Makes the manifests, of training and of scoring."""
+    for name, rows, seed in (("val.npz", max(args.rows // 100, 64), 1), ("train.npz", args.rows, 0)):
+        np.savez_compressed(args.folder / name, **made_up(rows, args.folder, seed))  # type: ignore[arg-type]
+
+
 def _write(args: argparse.Namespace) -> dict[str, float]:
-    """Makes the manifests, and measures how long one takes to be written as a scan does."""
-    small = args.folder / "val.npz"
-    for path, rows, seed in ((small, max(args.rows // 100, 64), 1), (args.folder / "train.npz", args.rows, 0)):
-        np.savez_compressed(path, **made_up(rows, args.folder, seed))  # type: ignore[arg-type]
+    """Measures how long a manifest that has been read takes to be written."""
+    path = args.folder / "train.npz"
     made = read_manifest_file(path)
     started_s = time.perf_counter()
     made.write(args.folder / "again.npz")
@@ -355,6 +371,7 @@ _CALLS: dict[str, Callable[[argparse.Namespace], dict[str, float] | None]] = {
     "worker": _worker,
     "show": _show,
     "show_png": _show_png,
+    "make": _make,
     "make_table": _make_table,
 }
 

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast.formats.archive_members import read_header
+from c2d_fast.formats.integers import narrowed
 from c2d_fast.formats.texts import Texts, end_type
 
 _BLOCK_BYTES = 8 * 2**20
 
 
 def read_blocks(path: Path, name: str, rows: int = 0) -> Iterator[NDArray[Any]]:
-    """Yields an array of one dimension in blocks, and compares it with the archive's checksum. check_members has looked into it.
+    """Yields an array of one dimension in blocks, and compares it with the archive's checksum; check_members comes before.
 
     Args:
         path: the archive.
@@ -32,7 +33,7 @@ def read_blocks(path: Path, name: str, rows: int = 0) -> Iterator[NDArray[Any]]:
         sizes = [dtype.itemsize * min(rows, count - first) for first in range(0, count, rows)]
         # zlib unpacks without holding Python's lock: the next block, while this one is looked at.
         coming = ahead.submit(file.read, sizes[0]) if sizes else None
-        for size, next_size in zip(sizes, [*sizes[1:], 0], strict=True):
+        for size, next_size in zip(sizes, [*sizes, 0][1:], strict=True):
             assert coming is not None
             data = coming.result()
             if len(data) != size:
@@ -109,4 +110,4 @@ def _narrowest(values: NDArray[Any]) -> np.dtype[Any]:
         return np.dtype(f"S{used[-1] + 1 if len(used) else 1}")
     if values.dtype.kind != "i":
         return values.dtype
-    return np.promote_types(np.min_scalar_type(values.min()), np.min_scalar_type(values.max()))
+    return narrowed(values).dtype

@@ -51,9 +51,16 @@ class Integers(Sequence[int]):
         return np.array(self.array, dtype, copy=copy)
 
 
+def narrowed(array: NDArray[Any]) -> NDArray[Any]:
+    """Returns integers in the narrowest type that holds them all: to compute with them they need a wider one."""
+    if not len(array):
+        return array
+    return array.astype(np.promote_types(np.min_scalar_type(array.min()), np.min_scalar_type(array.max())), copy=False)
+
+
 def distinct(numbers: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Returns the numbers that there are, rising, and where each stands first: int64 [distinct] both."""
-    array = np.asarray(numbers, np.int64)
+    array = np.asarray(numbers)
     firsts: dict[int, int] = {}
     for start in range(0, len(array), 2**20):  # each block is sorted alone: copies of all would take much memory
         found, first = np.unique(array[start : start + 2**20], return_index=True)

@@ -18,6 +18,7 @@ from c2d_fast.errors import UserError
 from c2d_fast.files import atomic_write
 from c2d_fast.formats.archive_members import DAMAGED, TEXT, check_members, describe_error, read_text
 from c2d_fast.formats.array_blocks import read_rows, read_texts, read_whole
+from c2d_fast.formats.integers import narrowed
 from c2d_fast.formats.texts import Texts
 from c2d_fast.remote.remote_path import RemotePath
 from c2d_fast.video.facts import DEPTHS, DTYPE
@@ -98,8 +99,8 @@ class ManifestFile:
         }
         if self.etags:
             columns["etags"] = _pack(self.etags)
-        columns |= {name: getattr(self, name) for name in ("labels", "size", "mtime_ns", "depth")}
-        columns["facts"] = self.facts.astype(DTYPE, copy=False)
+        columns |= {name: getattr(self, name) for name in ("size", "mtime_ns", "depth")}
+        columns |= {"labels": self.labels.astype(np.int64, copy=False), "facts": self.facts.astype(DTYPE, copy=False)}
         with atomic_write(path) as partial, partial.open("wb") as file:
             np.savez_compressed(file, **columns)  # type: ignore[arg-type]
 
@@ -146,7 +147,7 @@ def read_manifest_file(path: Path) -> ManifestFile:
 def read_narrow(
     path: Path, columns: Sequence[str] = DTYPE.names or (), *, with_identity: bool = False
 ) -> tuple[ManifestFile, str]:
-    """Reads a manifest into little memory: its facts in types as narrow as their values, and its identity.
+    """Reads a manifest into little memory: its facts and labels in types as narrow as their values; and its identity.
 
     Args:
         path: the manifest.
@@ -171,7 +172,7 @@ def _read(path: Path, columns: Sequence[str] | None, *, with_identity: bool = Fa
         expected = _MEMBERS | ({"etags": np.dtype(np.uint8)} if format_ == REMOTE_FORMAT else {})
         members = check_members(path, expected)
         packed = {name: read_texts(path, name, members[name].shape[0]) for name in (*_PACKED, "etags") if name in members}
-        arrays = {name: read_whole(path, name, *members[name].shape, members[name].dtype) for name in _NUMBERS}
+        arrays = {name: read_whole(path, name, members[name].shape[0], members[name].dtype) for name in _NUMBERS}
         rows = {*map(len, arrays.values()), *members["facts"].shape, *(len(packed[name]) for name in ("videos", "reasons"))}
         rows |= {len(packed["etags"])} if len(packed.get("etags", ())) else set()
         checks = _Checks(packed["reasons"].lengths == 0)
@@ -184,7 +185,9 @@ def _read(path: Path, columns: Sequence[str] | None, *, with_identity: bool = Fa
             if digest:
                 digest.update(block.tobytes())
 
-        facts = read_rows(path, "facts", *members["facts"].shape, columns, look)
+        facts = read_rows(path, "facts", members["facts"].shape[0], columns, look)
+        if columns is not None:
+            arrays["labels"] = narrowed(arrays["labels"])
         manifest = ManifestFile(
             list_path=packed["list_path"][0],
             list_sha256=read_text(path, "list_sha256"),

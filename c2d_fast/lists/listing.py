@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from c2d_fast.errors import UserError, on_one_line
-from c2d_fast.formats.integers import Integers, distinct
+from c2d_fast.formats.integers import Integers, distinct, narrowed
 from c2d_fast.formats.manifest_file import ManifestFile, is_manifest, read_narrow, table_path
 from c2d_fast.lists.fetched import fetched, fetched_if_there, is_remote_folder
 from c2d_fast.lists.file_finder import FileFinder
@@ -166,7 +166,7 @@ def _scanned_list(
         path=path,
         root=root,
         videos=scanned.videos,
-        labels=Integers(scanned.labels if is_same else np.array(labels, np.int64)[np.searchsorted(known, scanned.labels)]),
+        labels=Integers(scanned.labels if is_same else narrowed(np.array(labels))[np.searchsorted(known, scanned.labels)]),
         lines=Integers(np.broadcast_to(np.int64(0), len(scanned.videos))),
         sha256=scanned.list_sha256,
         classes=classes,

@@ -52,7 +52,8 @@ def check_decoder(
         problem = ""
         for index in _candidates(videos, codec, exclude):
             try:
-                found = _compare(*_both(videos, index, decoder, device, whole_files), videos.stored["matrix"][videos.row(index)] == _BT709)
+                is_bt709 = videos.stored["matrix"][videos.row(index)] == _BT709
+                found = _compare(*_both(videos, index, decoder, device, whole_files), is_bt709)
             except DecodeError:  # the video's fault
                 continue
             except RuntimeError as error:
@@ -69,7 +70,7 @@ def check_decoder(
 def _candidates(videos: Videos, codec: bytes, exclude: Set[int]) -> Iterator[int]:
     of_codec = np.flatnonzero((videos.stored_column("codec") == codec) & (videos.num_frames > 0))
     some = [index for index in of_codec[: _LOOKED_AT + len(exclude)].tolist() if index not in exclude]
-    some.sort(key=lambda index: int(videos.width[index] * videos.height[index]))
+    some.sort(key=lambda index: int(videos.width[index]) * int(videos.height[index]))
     yield from some[:_TRIED]
 
 

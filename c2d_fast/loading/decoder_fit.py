@@ -55,8 +55,8 @@ def _are_unfit(
     unfit |= _is_stuck(facts, whole_files) if pixels else False
     if pixels:
         unfit |= ~np.isin(facts["pix_fmt"], [name.encode() for name in pixels])
-    unfit &= facts["frames"] > 0  # one that is kept for its place in the order only is never read
-    return unfit
+    is_read: NDArray[np.bool_] = facts["frames"] > 0  # one that is kept for its place in the order only never is
+    return np.asarray(unfit & is_read)
 
 
 def _unfit(row: Any, codecs: dict[str, tuple[int, int]], pixels: frozenset[str] | None) -> str:

@@ -121,7 +121,8 @@ class BadVideos:
 
     def kept_but_broken(self) -> list[int]:
         """Returns the videos that are broken though they are kept, by their index in the plan."""
-        return self._indices(list(self.manifest.broken)).tolist()
+        indices: list[int] = self._indices(list(self.manifest.broken)).tolist()
+        return indices
 
     def excluded_rows(self) -> list[int]:
         """Returns the rows of the list that are not kept."""

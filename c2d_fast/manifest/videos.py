@@ -55,6 +55,8 @@ class Videos:
     """Of remote videos, as the paths; none of a list without."""
     rows: NDArray[np.int64] | None = None
     """See above; also each video's index in the packet table."""
+    shared: dict[str, SharedArrays] = field(default_factory=dict)
+    """Which of the arrays are shared already, and where."""
 
     def __len__(self) -> int:
         return len(self.num_frames)
@@ -111,7 +113,7 @@ class Videos:
         sha256, texts = hashlib.sha256(), Texts(self.paths, self.path_ends)
         rows = np.arange(len(self)) if self.rows is None else self.rows
         for first in range(0, len(rows), _CHUNK):
-            sha256.update(texts.take(rows[first : first + _CHUNK]).data)
+            sha256.update(texts.take(rows[first : first + _CHUNK]).data.tobytes())
         end = np.int64(0)
         for first in range(0, len(rows), _CHUNK):
             ends = end + np.cumsum(texts.lengths_of(rows[first : first + _CHUNK]))
@@ -123,23 +125,30 @@ class Videos:
         return sha256.hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
-        arrays = {name: value for name, value in self.__dict__.items() if isinstance(value, np.ndarray)}
-        texts = {name: value for name, value in self.__dict__.items() if isinstance(value, str)}
+        arrays = self._own_arrays()
+        texts: dict[str, Any] = {name: value for name, value in self.__dict__.items() if isinstance(value, str)}
+        texts |= {"handles": [self.shared[name].handle for name in self.shared if name not in arrays]}
         if sum(array.nbytes for array in arrays.values()) < _SHARED_BYTES:
             return arrays | texts
         try:
-            return texts | {"shared": self._shared.handle}
+            return texts | {"handles": [*texts["handles"], self._shared.handle]}
         except OSError:  # no memory files here: each worker gets its copy
             return arrays | texts
 
+    def _own_arrays(self) -> dict[str, NDArray[Any]]:
+        arrays = {name: value for name, value in self.__dict__.items() if isinstance(value, np.ndarray)}
+        shared = {name: self.shared[name].arrays[name] for name in self.shared}
+        return {name: value for name, value in arrays.items() if value is not shared.get(name)}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
-        shared = state.pop("shared", None)
-        self.__dict__.update(state | (map_arrays(shared) if shared else {}))
+        for handle in state.pop("handles"):
+            state |= map_arrays(handle)
+        self.__dict__.update(state | {"shared": {}})
 
     @cached_property
     def _shared(self) -> SharedArrays:
-        shared = SharedArrays({name: value for name, value in self.__dict__.items() if isinstance(value, np.ndarray)})
-        self.__dict__.update(map_arrays(shared.handle))  # the same numbers, held once
+        shared = SharedArrays(self._own_arrays())
+        self.__dict__.update(shared.arrays)  # the same numbers, held once
         return shared
 
 

@@ -114,13 +114,16 @@ def _draw_histogram(axes: "Axes", values: NDArray[Any], title: str) -> None:
         return
     low, high = float(known.min()), float(known.max())
     is_wide = high > _WIDE * low
-    if is_wide:
+    if not is_wide and not np.any(known % 1):  # whole numbers: as many of them in each bin
+        width = np.ceil((high - low + 1) / _BINS)
+        edges = np.arange(low, high + width + 1, width) - 0.5
+    elif is_wide:
         edges = np.geomspace(low, high, _BINS + 1)
         axes.set_xscale("log")
     else:
         room = 0.5 if high - low < 1e-3 * high else 0.0  # all are the same
         edges = np.linspace(low - room, high + room, _BINS + 1)
-    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)
+    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)  # rounded
     counts, _ = np.histogram(known, edges)
     axes.stairs(counts, edges, fill=True, color=_BAR)
     axes.set_ylabel("videos", fontsize=9)
