@@ -73,7 +73,7 @@ def read_rows(
     Args:
         path: the archive.
         name: of the array.
-        count: of its elements.
+        count: of its elements, at least one.
         columns: that are kept; None: all, as they are.
         look: is given each block with the index of its first element, before anything of it is kept.
     """

@@ -55,7 +55,11 @@ def narrowed(array: NDArray[Any]) -> NDArray[Any]:
     """Returns integers in the narrowest type that holds them all: to compute with them they need a wider one."""
     if not len(array):
         return array
-    return array.astype(np.promote_types(np.min_scalar_type(array.min()), np.min_scalar_type(array.max())), copy=False)
+    low, high = int(array.min()), int(array.max())
+    types = (np.int8, np.int16, np.int32, np.int64) if low < 0 else (np.uint8, np.uint16, np.uint32, np.uint64)
+    return array.astype(
+        next(type_ for type_ in types if np.iinfo(type_).min <= low and high <= np.iinfo(type_).max), copy=False
+    )
 
 
 def distinct(numbers: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

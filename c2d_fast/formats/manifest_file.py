@@ -99,8 +99,9 @@ class ManifestFile:
         }
         if self.etags:
             columns["etags"] = _pack(self.etags)
+        columns["labels"] = self.labels.astype(np.int64, copy=False)
         columns |= {name: getattr(self, name) for name in ("size", "mtime_ns", "depth")}
-        columns |= {"labels": self.labels.astype(np.int64, copy=False), "facts": self.facts.astype(DTYPE, copy=False)}
+        columns["facts"] = self.facts.astype(DTYPE, copy=False)
         with atomic_write(path) as partial, partial.open("wb") as file:
             np.savez_compressed(file, **columns)  # type: ignore[arg-type]
 
@@ -173,6 +174,8 @@ def _read(path: Path, columns: Sequence[str] | None, *, with_identity: bool = Fa
         members = check_members(path, expected)
         packed = {name: read_texts(path, name, members[name].shape[0]) for name in (*_PACKED, "etags") if name in members}
         arrays = {name: read_whole(path, name, members[name].shape[0], members[name].dtype) for name in _NUMBERS}
+        if columns is not None:
+            arrays["labels"] = narrowed(arrays["labels"])
         rows = {*map(len, arrays.values()), *members["facts"].shape, *(len(packed[name]) for name in ("videos", "reasons"))}
         rows |= {len(packed["etags"])} if len(packed.get("etags", ())) else set()
         checks = _Checks(packed["reasons"].lengths == 0)
@@ -186,8 +189,6 @@ def _read(path: Path, columns: Sequence[str] | None, *, with_identity: bool = Fa
                 digest.update(block.tobytes())
 
         facts = read_rows(path, "facts", members["facts"].shape[0], columns, look)
-        if columns is not None:
-            arrays["labels"] = narrowed(arrays["labels"])
         manifest = ManifestFile(
             list_path=packed["list_path"][0],
             list_sha256=read_text(path, "list_sha256"),

@@ -163,11 +163,6 @@ class PacketTable:
         return np.frombuffer(data, member.dtype)
 
 
-def check_table(path: Path, identity: str, packets: NDArray[Any] | None = None) -> None:
-    """Looks into a table as open_table does, and closes it."""
-    open_table(path, identity, packets)
-
-
 def open_table(path: Path, identity: str, packets: NDArray[Any] | None = None) -> PacketTable:
     """Opens the table of a manifest. Its index is compared with the archive's checksums; of each video, what is read of it.
 

@@ -243,7 +243,7 @@ class ClipSource:
     def _nearby_files(self, index: int) -> list[str]:
         """Returns some of the list's files that lie near a video."""
         videos = self.plan.videos
-        return storage.nearby_files(videos.file(index), map(videos.file, range(len(videos))))
+        return storage.nearby_files(videos.file(index), videos.some_files())
 
     def _no_images(self) -> NDArray[np.uint8]:
         """Returns images of the right number of dimensions, and nothing in them."""

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
 from c2d_fast.formats.manifest_file import MISSING, ManifestFile
-from c2d_fast.formats.packet_table import check_table
+from c2d_fast.formats.packet_table import open_table
 from c2d_fast.formats.texts import Texts, are_empty, chosen
 from c2d_fast.lists.listing import Listing
 from c2d_fast.manifest.cache import Cache as _Cache
@@ -214,7 +214,7 @@ def _is_same_root(root: Location, scanned: str) -> bool:
 def _packet_table(listing: Listing) -> tuple[Path, str] | None:
     if listing.packet_table:
         try:
-            check_table(*listing.packet_table, packets=listing.scanned.facts["packets"] if listing.scanned else None)
+            open_table(*listing.packet_table, packets=listing.scanned.facts["packets"] if listing.scanned else None)
         except UserError as error:  # slower, but nothing is lost
             print(f"note: {error}; going on without it")
             return None

@@ -1,7 +1,7 @@
 """A list's usable videos as arrays: what plans, decoders and workers need to know of them. Numpy only."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from c2d_fast.processes.shared_arrays import SharedArrays, map_arrays
 from c2d_fast.remote.remote_path import FileState, Location, is_url, join, location
 
 _CHUNK = 2**16  # videos that are hashed at a time
+_ASKED = 2**17  # files, about
 _SHARED_BYTES = 2**20  # from here on arrays are shared with the workers
 
 
@@ -64,6 +65,10 @@ class Videos:
     def file(self, index: int) -> str:
         """Returns the video's path on disk, or its URL."""
         return join(self.root, _text(self.paths, self.path_ends, self.row(index)))
+
+    def some_files(self) -> Iterator[str]:
+        """Yields all the files, or of a very long list some, evenly spread: for those that ask what lies near one of them."""
+        return map(self.file, range(0, len(self), max(len(self) // _ASKED, 1)))
 
     def location(self, index: int) -> Location:
         """Returns where the video is; a remote one with the state that it was examined in, which all reading holds to."""

@@ -3,6 +3,7 @@
 Only matplotlib's objects are used, never pyplot: that chooses a window system.
 """
 
+import functools
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,7 +146,16 @@ def _begin(axes: "Axes", title: str, below: str, has_any: bool) -> bool:
     return has_any
 
 
+@functools.cache
+def _glyphs() -> frozenset[int]:
+    from matplotlib import font_manager
+
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    return frozenset(font.get_charmap())
+
+
 def _plain(text: str, characters: int = _NAME_CHARACTERS) -> str:
     """Returns a name of one line, shortened, with only signs that a font has."""
-    line = "".join(sign if sign.isprintable() else "?" for sign in " ".join(text.split()))
+    known = _glyphs()
+    line = "".join(sign if ord(sign) in known else "\N{WHITE SQUARE}" for sign in " ".join(text.split()))
     return line if len(line) <= characters else f"{line[: characters - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
