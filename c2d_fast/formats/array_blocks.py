@@ -13,7 +13,7 @@ from c2d_fast.formats.archive_members import read_header
 from c2d_fast.formats.integers import narrowed
 from c2d_fast.formats.texts import Texts, end_type
 
-_BLOCK_BYTES = 8 * 2**20
+_BLOCK_BYTES = 2**20
 
 
 def read_blocks(path: Path, name: str, rows: int = 0) -> Iterator[NDArray[Any]]:
@@ -22,7 +22,7 @@ def read_blocks(path: Path, name: str, rows: int = 0) -> Iterator[NDArray[Any]]:
     Args:
         path: the archive.
         name: of the array.
-        rows: of a block; 0: 8 MiB.
+        rows: of a block; 0: 1 MiB.
 
     Raises:
         those of archive_members.DAMAGED: it cannot be read, or does not match.
@@ -78,7 +78,7 @@ def read_rows(
         look: is given each block with the index of its first element, before anything of it is kept.
     """
     kept, filled = np.zeros(0, np.dtype([])), 0
-    for block in read_blocks(path, name, rows=2**16):
+    for block in read_blocks(path, name, rows=2**14):
         look(filled, block)
         if (dtype := _types(block, columns, kept.dtype)) != kept.dtype:
             earlier, kept = kept, np.empty(count, dtype)

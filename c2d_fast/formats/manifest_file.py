@@ -19,7 +19,7 @@ from c2d_fast.files import atomic_write
 from c2d_fast.formats.archive_members import DAMAGED, TEXT, check_members, describe_error, read_text
 from c2d_fast.formats.array_blocks import read_rows, read_texts, read_whole
 from c2d_fast.formats.integers import narrowed
-from c2d_fast.formats.texts import Texts
+from c2d_fast.formats.texts import Texts, are_empty
 from c2d_fast.remote.remote_path import RemotePath
 from c2d_fast.video.facts import DEPTHS, DTYPE
 
@@ -178,7 +178,7 @@ def _read(path: Path, columns: Sequence[str] | None, *, with_identity: bool = Fa
             arrays["labels"] = narrowed(arrays["labels"])
         rows = {*map(len, arrays.values()), *members["facts"].shape, *(len(packed[name]) for name in ("videos", "reasons"))}
         rows |= {len(packed["etags"])} if len(packed.get("etags", ())) else set()
-        checks = _Checks(packed["reasons"].lengths == 0)
+        checks = _Checks(are_empty(packed["reasons"]))
         if len(rows) != 1 or not min(rows):
             checks.is_sensible = False
         digest = _digest_of(packed["videos"], arrays["size"], arrays["mtime_ns"]) if with_identity else None
@@ -235,12 +235,12 @@ class _Checks:
 
 def _is_sensible(manifest: ManifestFile) -> bool:
     """Says the same of the other columns."""
-    names, videos = manifest.classes, manifest.videos
+    names = manifest.classes
     return (
         _within(manifest.size, -1, np.inf)
         and _within(manifest.depth, 0, len(DEPTHS))
         and _within(manifest.labels, 0, np.inf if names is None else len(names))
-        and (bool(videos.lengths.all()) if isinstance(videos, Texts) else all(videos))
+        and not are_empty(manifest.videos).any()
     )
 
 

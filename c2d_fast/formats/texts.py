@@ -96,7 +96,9 @@ class Texts(Sequence[str]):
     @property
     def lengths(self) -> NDArray[Any]:
         """Returns the bytes of each string, [strings]."""
-        return np.diff(self.ends, prepend=self.ends.dtype.type(0))
+        lengths = self.ends.copy()
+        lengths[1:] -= self.ends[:-1]
+        return lengths
 
     def packed(self) -> Iterator[NDArray[np.uint8]]:
         """Yields all strings with a NUL behind each, some thousand at a time: uint8 [bytes]."""
@@ -138,7 +140,9 @@ def _unpacked(packed: NDArray[np.uint8]) -> list[str]:
 def are_empty(texts: Sequence[str]) -> NDArray[np.bool_]:
     """Says of each string whether it is empty: bool [strings]."""
     if isinstance(texts, Texts):
-        return np.asarray(texts.lengths == 0)
+        is_empty = texts.ends == 0
+        is_empty[1:] |= texts.ends[1:] == texts.ends[:-1]
+        return np.asarray(is_empty)
     return np.fromiter((not text for text in texts), bool, len(texts))
 
 

@@ -101,12 +101,6 @@ class Videos:
         """Returns the bytes of each file when it was examined: int64 [videos]."""
         return self.size if self.rows is None else self.size[self.rows]
 
-    @property
-    def pixels(self) -> NDArray[np.int64]:
-        """Returns the pixels of a frame: int64 [videos]."""
-        pixels: NDArray[np.int64] = self.width.astype(np.int64) * self.height
-        return pixels
-
     @cached_property
     def has_remote(self) -> bool:
         """Whether some of them, by the first of them, are behind URLs."""
