@@ -56,6 +56,7 @@ def main() -> None:
     if args.readme and not args.results:
         write_several_clips()
         write_remote()
+        write_large_list()
     for document in DOCUMENTS if args.readme else ():
         before = text = document.read_text()
         for name, result in results.items():
@@ -82,6 +83,14 @@ def write_remote() -> None:
     for mark, table in {"remote": remote.table, "remote-gaps": remote.gaps_table, "remote-costs": remote.costs_table}.items():
         text = between_marks(text, mark, table(result))
     page.write_text(text)
+
+
+def write_large_list() -> None:
+    """Puts what a manifest of ten million videos takes into the page on lists."""
+    from large_list import RESULT, table
+
+    page = HERE.parent / "docs" / "lists.md"
+    page.write_text(between_marks(page.read_text(), "large-list", table(json.loads(RESULT.read_text()))))
 
 
 def read(path: Path) -> dict[str, Any]:

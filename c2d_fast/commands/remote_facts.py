@@ -39,7 +39,7 @@ def list_facts(path: str, root: str | None, clip: Clip) -> dict[str, Any]:
     videos = read_manifest(listing, allow_missing=True, jobs=1).videos()
     facts: dict[str, Any] = {"path": str(listing.path), "root": str(listing.root), "videos": len(videos)}
     facts |= {"remote": videos.has_remote, "packet_table": bool(videos.packet_table)}
-    facts["bytes_per_video"] = round(float(videos.size.mean())) if len(videos) else 0
+    facts["bytes_per_video"] = round(float(videos.sizes.mean())) if len(videos) else 0
     if not videos.packet_table or not len(videos):
         return facts
     wanted = parts_of_clips(videos, clip, _COMPUTED)

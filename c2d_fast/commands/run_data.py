@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from c2d_fast.commands.data_flags import label_names, training_lists, with_classes
 from c2d_fast.commands.dataset import scored_videos, training_videos, wait_policy_of
 from c2d_fast.commands.resume import check_classes, known_paths, read_resumed, same_lists
@@ -50,7 +52,7 @@ class RunData:
     @property
     def sha256(self) -> str:
         """Returns a hash of which training videos are used, and in which order: with the seed it decides all batches."""
-        return hashlib.sha256(self.train.manifest.kept.astype("<i8").tobytes()).hexdigest()
+        return hashlib.sha256(self.train.manifest.kept.astype("<i8", copy=False).data).hexdigest()
 
     def open_folder(self, group: Group) -> None:
         """Makes the run folder and takes its lock, if that has not been done.
@@ -138,7 +140,8 @@ def _check_same_videos(data: RunData, group: Group) -> None:
     """Compares what the ranks see: with other videos a rank would draw other batches, and nobody would notice."""
     digest = hashlib.sha256()
     for bad in (data.train, data.val) if data.val else (data.train,):
-        digest.update(bad.manifest.kept.tobytes() + bad.manifest.facts["frames"].astype("<i8").tobytes())
+        digest.update(np.ascontiguousarray(bad.manifest.kept).data)
+        digest.update(bad.manifest.facts["frames"].astype("<i4").data)
     hashes, counts = group.all_gather_object(digest.hexdigest()), group.all_gather_object(len(data.train.manifest.kept))
 
     def check() -> None:

@@ -4,6 +4,9 @@ May import: remote, video.
 
 schemas.py          the shape of all JSON that is read back, and the one place that decodes it
 checksums.py        checksums of lines of JSON
+texts.py            very many strings in little memory
+integers.py         integers of an array as a sequence
+array_blocks.py     reads an archive's arrays block by block
 archive_members.py  what an .npz archive holds, before anything of it is read
 journal.py          what a long command has done so far
 manifest_file.py    the manifest that a scan leaves

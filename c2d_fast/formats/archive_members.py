@@ -17,7 +17,6 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
-from numpy.typing import NDArray
 
 _LONGEST_TEXT = 4096
 _SMALL = 64 * 2**20
@@ -131,16 +130,6 @@ def _check(name: str, member: Member, dtype: Any, size: int) -> None:
     count = member.shape[0] if member.shape else 1
     if member.first_byte + count * member.dtype.itemsize != size:
         raise ValueError(f"{name} is to have {count} elements, and does not")
-
-
-def read_array(path: Path, name: str) -> NDArray[Any]:
-    """Reads an array of an archive, which check_members has looked into, and compares it with the archive's checksum.
-
-    Raises:
-        those of DAMAGED: it cannot be read, or does not match.
-    """
-    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
-        return np.asarray(npy.read_array(file, allow_pickle=False))  # type: ignore[no-untyped-call]
 
 
 def describe_error(error: Exception) -> str:

@@ -6,6 +6,7 @@ UTF-8 text, parted by NUL, which no path can hold.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from numpy.typing import NDArray
 from c2d_fast.errors import UserError
 from c2d_fast.files import atomic_write
 from c2d_fast.formats.archive_members import DAMAGED, TEXT, check_members, describe_error, read_text
+from c2d_fast.formats.array_blocks import read_rows, read_texts, read_whole
+from c2d_fast.formats.integers import narrowed
 from c2d_fast.formats.manifest_part import MEMBERS as PART_MEMBERS
 from c2d_fast.formats.manifest_part import LocationT, Part, read_part
+from c2d_fast.formats.texts import Texts, are_empty
 from c2d_fast.video.facts import DEPTHS, DTYPE
 
 FORMAT = "c2d_fast.manifest/7"
@@ -26,11 +30,15 @@ MISSING = "no such file"
 _ENDS = 4096  # bytes of an archive in which the names of its first and of all members stand
 _TOO_MANY = 2**27
 """Frames of some weeks: a video that is said to have more is none."""
+_ROWS = 2**18  # of the facts that are looked at together
 _COUNTED = ("frames", "packets", "width", "height")
+_BETWEEN = ("entries", "key_frames")
 _TEXTS = ("codec", "container", "pix_fmt")
+_PACKED = ("list_path", "root", "videos", "classes", "reasons")
+_NUMBERS = ("labels", "size", "mtime_ns", "depth")
 _MEMBERS = {
     **dict.fromkeys(("format", "list_sha256"), TEXT),
-    **dict.fromkeys(("list_path", "root", "videos", "classes", "reasons", "depth"), np.dtype(np.uint8)),
+    **dict.fromkeys((*_PACKED, "depth"), np.dtype(np.uint8)),
     **dict.fromkeys(("labels", "size", "mtime_ns"), np.dtype(np.int64)),
     "facts": DTYPE,
 }
@@ -54,7 +62,7 @@ class ManifestFile:
     list_sha256: str
     root: str
     """The data root, absolute."""
-    videos: tuple[str, ...]
+    videos: Sequence[str]
     """Paths below root."""
     labels: NDArray[np.int64]
     classes: tuple[str, ...] | None
@@ -62,21 +70,23 @@ class ManifestFile:
     size: NDArray[np.int64]
     """Bytes; -1 of a missing file."""
     mtime_ns: NDArray[np.int64]
-    etags: tuple[str, ...] = ()
+    etags: Sequence[str] = ()
     """Of a list with remote videos: each one's, "" of local ones. There mtime_ns is remote_path.version_of of it."""
     depth: NDArray[np.uint8]
     """Place in facts.DEPTHS of how thoroughly each was examined."""
     facts: NDArray[Any]
-    """Of facts.DTYPE; zeros where there is a reason."""
-    reasons: tuple[str, ...]
+    """Of facts.DTYPE, or columns of it, in types as narrow as their values; zeros where there is a reason."""
+    reasons: Sequence[str]
     """Why a video cannot be used; empty where it can."""
     part: Part | None = None
     """Of a manifest that has not all of its list."""
 
     def identity(self) -> str:
         """Returns a hash of which files these are, in which state: what belongs to this manifest is marked with it."""
-        parts = (_pack(self.videos), self.size, self.mtime_ns, self.facts)
-        return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+        digest = _digest_of(self.videos, self.size, self.mtime_ns)
+        for first in range(0, len(self.facts), _ROWS):
+            digest.update(self.facts[first : first + _ROWS].astype(DTYPE, copy=False).tobytes())
+        return digest.hexdigest()
 
     def write(self, path: Path) -> None:
         """Writes the file whole or not at all.
@@ -91,13 +101,15 @@ class ManifestFile:
             "root": _pack((self.root,)),
             "videos": _pack(self.videos),
             "classes": _pack(self.classes or ()),
-            "reasons": _pack(tuple(reason.replace("\0", " ") for reason in self.reasons)),
+            "reasons": _pack(self.reasons if isinstance(self.reasons, Texts) else _without_nul(self.reasons)),
         }
         if self.etags:
             columns["etags"] = _pack(self.etags)
         if self.part:
             columns |= self.part.columns()
-        columns |= {name: getattr(self, name) for name in ("labels", "size", "mtime_ns", "depth", "facts")}
+        columns["labels"] = self.labels.astype(np.int64, copy=False)
+        columns |= {name: getattr(self, name) for name in ("size", "mtime_ns", "depth")}
+        columns["facts"] = self.facts.astype(DTYPE, copy=False)
         with atomic_write(path) as partial, partial.open("wb") as file:
             np.savez_compressed(file, **columns)  # type: ignore[arg-type]
 
@@ -138,6 +150,26 @@ def read_manifest_file(path: Path) -> ManifestFile:
     Raises:
         UserError: it is damaged, or of another kind or version.
     """
+    return _read(path, None)[0]
+
+
+def read_narrow(
+    path: Path, columns: Sequence[str] = DTYPE.names or (), *, with_identity: bool = False
+) -> tuple[ManifestFile, str]:
+    """Reads a manifest into little memory: its facts and labels in types as narrow as their values; and its identity.
+
+    Args:
+        path: the manifest.
+        columns: of the facts; others are not kept.
+        with_identity: whether that is asked for; otherwise it is "".
+
+    Raises:
+        UserError: as read_manifest_file.
+    """
+    return _read(path, columns, with_identity=with_identity)
+
+
+def _read(path: Path, columns: Sequence[str] | None, *, with_identity: bool = False) -> tuple[ManifestFile, str]:
     remedy = "make it again with python -m c2d_fast.prepare scan"
     if path.exists() and not is_manifest(path):
         raise UserError(f"{path}: is not a manifest; give one that prepare scan or transcode has made")
@@ -146,52 +178,84 @@ def read_manifest_file(path: Path) -> ManifestFile:
         if format_ not in _FORMATS:
             kind = OtherVersionError if format_.startswith(FORMAT.partition("/")[0]) else UserError
             raise kind(f"{path}: is not a manifest of this version ({FORMAT}); {remedy}")
-        check_members(path, _FORMATS[format_])
-        with np.load(path, allow_pickle=False) as archive:
-            columns = {name: archive[name] for name in archive.files}
-        text = {name: _unpack(columns[name]) for name in ("list_path", "root", "videos", "classes", "reasons")}
+        members = check_members(path, _FORMATS[format_])
+        of_part = {
+            name: read_whole(path, name, members[name].shape[0], members[name].dtype)
+            for name in PART_MEMBERS
+            if name in members
+        }
+        part = read_part(**of_part) if of_part else None
+        packed = {name: read_texts(path, name, members[name].shape[0]) for name in (*_PACKED, "etags") if name in members}
+        arrays = {name: read_whole(path, name, members[name].shape[0], members[name].dtype) for name in _NUMBERS}
+        if columns is not None:
+            arrays["labels"] = narrowed(arrays["labels"])
+        rows = {*map(len, arrays.values()), *members["facts"].shape, *(len(packed[name]) for name in ("videos", "reasons"))}
+        rows |= {len(packed["etags"])} if len(packed.get("etags", ())) else set()
+        rows |= {len(part.rows)} if part else set()
+        checks = _Checks(are_empty(packed["reasons"]))
+        if len(rows) != 1 or not (min(rows) or part):
+            checks.is_sensible = False
+        digest = _digest_of(packed["videos"], arrays["size"], arrays["mtime_ns"]) if with_identity else None
+
+        def look(first: int, block: NDArray[Any]) -> None:
+            checks.look(first, block)
+            if digest:
+                digest.update(block.tobytes())
+
+        facts = read_rows(path, "facts", members["facts"].shape[0], columns, look)
         manifest = ManifestFile(
-            list_path=text["list_path"][0],
-            list_sha256=str(columns["list_sha256"]),
-            root=text["root"][0],
-            videos=text["videos"],
-            labels=columns["labels"].astype(np.int64),
-            classes=text["classes"] or None,
-            size=columns["size"].astype(np.int64),
-            mtime_ns=columns["mtime_ns"].astype(np.int64),
-            etags=_unpack(columns["etags"]) if "etags" in columns else (),
-            depth=columns["depth"].astype(np.uint8),
-            facts=columns["facts"],
-            reasons=text["reasons"],
-            part=read_part(columns["part"], columns["rows"].astype(np.int64)) if "part" in columns else None,
+            list_path=packed["list_path"][0],
+            list_sha256=read_text(path, "list_sha256"),
+            root=packed["root"][0],
+            videos=packed["videos"],
+            classes=tuple(packed["classes"]) or None,
+            etags=packed.get("etags", ()),
+            facts=facts,
+            reasons=packed["reasons"],
+            part=part,
+            **arrays,
         )
     except UserError:
         raise
     except DAMAGED as error:
         raise UserError(f"{path}: is not a manifest that can be read ({describe_error(error)}); {remedy}") from error
-    rows = [len(getattr(manifest, name)) for name in ("videos", "labels", "size", "mtime_ns", "depth", "facts", "reasons")]
-    rows += [len(manifest.etags)] if manifest.etags else []
-    rows += [len(manifest.part.rows)] if manifest.part else []
-    if len(set(rows)) != 1 or not (rows[0] or manifest.part) or not _is_sensible(manifest):
+    if not checks.is_sensible or not _is_sensible(manifest):
         raise UserError(f"{path}: is a manifest whose columns do not fit each other; {remedy}")
-    return manifest
+    return manifest, digest.hexdigest() if digest else ""
+
+
+@dataclass
+class _Checks:
+    """Whether nothing is in a manifest that no scan writes, and that would only fail when a video's turn comes."""
+
+    good: NDArray[np.bool_]
+    """Of each video, whether it can be used."""
+    is_sensible: bool = True
+
+    def look(self, first: int, block: NDArray[Any]) -> None:
+        """Looks into facts of DTYPE, the first of which are those of a video."""
+        good = self.good[first : first + len(block)]
+        if not self.is_sensible or len(good) != len(block):
+            self.is_sensible = False
+            return
+        facts = block[[*_COUNTED, *_BETWEEN, *_TEXTS, "orientation", "fps"]][good]
+        self.is_sensible = (
+            all(_within(facts[name], 1, _TOO_MANY) for name in _COUNTED)
+            and all(_within(facts[name], 0, facts["packets"] + 1) for name in _BETWEEN)
+            and _within(facts["orientation"], 0, 8)
+            and bool(np.isfinite(facts["fps"]).all())
+            and all(facts[name].tobytes().isascii() for name in _TEXTS)
+        )
 
 
 def _is_sensible(manifest: ManifestFile) -> bool:
-    """Says whether nothing is in it that no scan writes, and that would only fail when a video's turn comes."""
-    good = np.fromiter((not reason for reason in manifest.reasons), bool, len(manifest.reasons))
-    facts, names = manifest.facts[good], manifest.classes
-    texts = np.concatenate([facts[name] for name in _TEXTS])
+    """Says the same of the other columns."""
+    names = manifest.classes
     return (
-        all(_within(facts[name], 1, _TOO_MANY) for name in _COUNTED)
-        and all(_within(facts[name], 0, facts["packets"] + 1) for name in ("entries", "key_frames"))
-        and _within(facts["orientation"], 0, 8)
-        and bool(np.isfinite(facts["fps"]).all())
-        and texts.tobytes().isascii()
-        and _within(manifest.size, -1, np.inf)
+        _within(manifest.size, -1, np.inf)
         and _within(manifest.depth, 0, len(DEPTHS))
         and _within(manifest.labels, 0, np.inf if names is None else len(names))
-        and all(manifest.videos)
+        and not are_empty(manifest.videos).any()
     )
 
 
@@ -199,12 +263,24 @@ def _within(values: NDArray[Any], lowest: int, end: Any) -> bool:
     return bool(((values >= lowest) & (values < end)).all())
 
 
-def _pack(texts: tuple[str, ...]) -> NDArray[np.uint8]:
+def _digest_of(videos: Sequence[str], size: NDArray[np.int64], mtime_ns: NDArray[np.int64]) -> "hashlib._Hash":
+    """Returns the beginning of an identity, behind which the facts follow."""
+    digest = hashlib.sha256()
+    for part in videos.packed() if isinstance(videos, Texts) else (_pack(videos),):
+        digest.update(part.data)
+    digest.update(np.ascontiguousarray(size).data)
+    digest.update(np.ascontiguousarray(mtime_ns).data)
+    return digest
+
+
+def _without_nul(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(text.replace("\0", " ") for text in texts)
+
+
+def _pack(texts: Sequence[str]) -> NDArray[np.uint8]:
     # An end mark after each: otherwise no text and one empty text would be the same.
+    if isinstance(texts, Texts):
+        return np.concatenate([np.zeros(0, np.uint8), *texts.packed()])
     if held := next((text for text in texts if "\0" in text), None):
         raise UserError(f"{held!r:.100}: holds a NUL character, which parts names in a manifest; leave it out")
     return np.frombuffer("".join(text + "\0" for text in texts).encode(errors="surrogateescape"), np.uint8)
-
-
-def _unpack(packed: NDArray[np.uint8]) -> tuple[str, ...]:
-    return tuple(packed.tobytes().decode(errors="surrogateescape").split("\0")[:-1])

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
 from c2d_fast.files import atomic_write
-from c2d_fast.formats.archive_members import DAMAGED, TEXT, Member, check_members, describe_error, read_array, read_text
+from c2d_fast.formats.archive_members import DAMAGED, TEXT, Member, check_members, describe_error, read_text
+from c2d_fast.formats.array_blocks import read_blocks
 from c2d_fast.video.examine import Examined
 from c2d_fast.video.packets import DTYPE
 
@@ -38,6 +39,7 @@ _MEMBERS = {
 }
 _INDEX = ("starts", "extradata_starts", "checksums")
 _AT_ONCE = 4096
+_UNFIT = f"is a packet table whose arrays do not fit each other, or its manifest; {REMEDY}"
 _MOST_EXTRADATA = 2**28  # FFmpeg's own limit
 
 
@@ -206,29 +208,36 @@ def open_table(path: Path, identity: str, packets: NDArray[Any] | None = None) -
         if read_text(path, "format") != FORMAT or read_text(path, "identity") != identity:
             raise UserError(f"{path}: belongs to another manifest, or another version of it; {REMEDY}")
         members = check_members(path, _MEMBERS, stored=True)
-        starts, extradata_starts, checksums = (read_array(path, name) for name in _INDEX)
+        count = members["checksums"].shape[0]
+        if packets is not None and len(packets) != count:
+            raise UserError(f"{path}: {_UNFIT}")
+        fits = _fits(path, "starts", count, members["packets"].shape[0], packets)
+        fits &= _fits(path, "extradata_starts", count, members["extradata"].shape[0])
+        for _ in read_blocks(path, "checksums"):  # for the archive's checksum of them
+            pass
         table = PacketTable(path, members)
     except UserError:
         raise
     except DAMAGED as error:
         raise UserError(f"{path}: is not a packet table that can be read ({describe_error(error)}); {REMEDY}") from error
-    counts, lengths = np.diff(starts), np.diff(extradata_starts)
-    fits = (
-        _parts(starts, members["packets"].shape[0])
-        and _parts(extradata_starts, members["extradata"].shape[0])
-        and len(counts) == len(lengths) == len(checksums)
-        and bool((lengths <= _MOST_EXTRADATA).all())
-        # A video whose packets a scan could not find has none.
-        and (packets is None or (len(packets) == len(counts) and bool(((counts == 0) | (counts == packets)).all())))
-    )
     if not fits:
-        raise UserError(f"{path}: is a packet table whose arrays do not fit each other, or its manifest; {REMEDY}")
+        raise UserError(f"{path}: {_UNFIT}")
     return table
 
 
-def _parts(starts: NDArray[np.int64], total: int) -> bool:
-    """Says whether some offsets part an array of so many elements."""
-    return bool(len(starts) and starts[0] == 0 and starts[-1] == total and (np.diff(starts) >= 0).all())
+def _fits(path: Path, name: str, count: int, total: int, packets: NDArray[Any] | None = None) -> bool:
+    """Says whether some offsets part an array of so many elements among so many videos, each part as large as it may be."""
+    before, last, place = np.zeros(0, np.int64), -1, 0
+    fits = True
+    for block in read_blocks(path, name):
+        fits &= place > 0 or block[0] == 0
+        lengths = np.diff(np.concatenate([before, block]))
+        fits &= bool((lengths >= 0).all()) and (name == "starts" or bool((lengths <= _MOST_EXTRADATA).all()))
+        if packets is not None:  # a video whose packets a scan could not find has none
+            wanted = packets[place : place + len(lengths)]
+            fits &= len(wanted) == len(lengths) and bool(((lengths == 0) | (lengths == wanted)).all())
+        before, last, place = block[-1:], int(block[-1]), place + len(lengths)
+    return fits and place == count and last == total
 
 
 def _why_wrong(rows: NDArray[Any], file_size: int | None) -> str:

@@ -3,21 +3,23 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from c2d_fast.errors import UserError, on_one_line
-from c2d_fast.formats.manifest_file import ManifestFile, is_manifest, read_manifest_file, table_path
+from c2d_fast.formats.integers import Integers, distinct, narrowed
+from c2d_fast.formats.manifest_file import ManifestFile, is_manifest, read_narrow, table_path
 from c2d_fast.lists.fetched import fetched, fetched_if_there, is_remote_folder
 from c2d_fast.lists.file_finder import FileFinder
 from c2d_fast.lists.label_map import class_key, decode_text, sorted_classes
 from c2d_fast.lists.list_shapes import Row, folder_rows, list_rows
 from c2d_fast.remote.remote_path import Location, RemotePath, below, location, user_location
-from c2d_fast.video.facts import reading_columns
+from c2d_fast.video.facts import READING
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,10 @@ class Listing:
 
     path: Location
     root: Location
-    videos: tuple[str, ...]
-    """Paths below root."""
-    labels: tuple[int, ...]
-    lines: tuple[int, ...]
+    videos: Sequence[str]
+    """Paths below root; of a manifest Texts, as labels and lines are Integers then."""
+    labels: Sequence[int]
+    lines: Sequence[int]
     """1-based line of each video, for messages; 0 where the list is a folder."""
     sha256: str
     """Of the list file's bytes (of a folder: of its `path class` lines): scores are comparable on the same list only."""
@@ -43,10 +45,10 @@ class Listing:
     def __len__(self) -> int:
         return len(self.videos)
 
-    @property
+    @cached_property
     def num_classes(self) -> int:
         """Classes that the list has videos of."""
-        return len(set(self.labels))
+        return len(distinct(self.labels)[0])
 
     def file(self, index: int) -> Location:
         """Returns where the video is."""
@@ -147,29 +149,29 @@ def _scanned_list(
     path: Location, file: Path, root: str | Location | None, num_classes: int | None, classes: tuple[str, ...] | None
 ) -> Listing:
     """Makes the listing of a manifest, of which file is a copy here, without looking at each video: it may have very many."""
-    scanned = read_manifest_file(file)
+    table = fetched_if_there(table_path(path), "packet table")
+    scanned, identity = read_narrow(file, READING, with_identity=table is not None)
     if scanned.part:
         raise UserError(
             f"list {path}: is {scanned.part} of a manifest; join all parts with python -m c2d_fast.prepare merge, and give that"
         )
-    table = fetched_if_there(table_path(path), "packet table")
-    packet_table = (table, scanned.identity()) if table else None
-    scanned = replace(scanned, facts=reading_columns(scanned.facts))
+    packet_table = (table, identity) if table else None
     root = location(scanned.root) if root is None else user_location(str(root))
     _check_root(root, path)
     # A label map holds for all videos of a class: one of each stands for them.
-    known, firsts, indices = np.unique(scanned.labels, return_index=True, return_inverse=True)
+    known, firsts = distinct(Integers(scanned.labels))
     rows = [
         Row(0, (scanned.videos[first],), scanned.classes[label] if scanned.classes else label)
         for label, first in zip(known.tolist(), firsts.tolist(), strict=True)
     ]
     labels, classes = _labels(rows, path, num_classes, classes)
+    is_same = labels == tuple(known.tolist())
     return Listing(
         path=path,
         root=root,
         videos=scanned.videos,
-        labels=tuple(map(labels.__getitem__, indices.tolist())),
-        lines=(0,) * len(scanned.videos),
+        labels=Integers(scanned.labels if is_same else narrowed(np.array(labels))[np.searchsorted(known, scanned.labels)]),
+        lines=Integers(np.broadcast_to(np.int64(0), len(scanned.videos))),
         sha256=scanned.list_sha256,
         classes=classes,
         scanned=scanned,

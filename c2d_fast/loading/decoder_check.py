@@ -48,11 +48,12 @@ def check_decoder(
     Returns:
         "" where the frames are the same or nothing can be compared, otherwise what is wrong.
     """
-    for codec in np.unique(videos.stored["codec"][videos.num_frames > 0]):
+    for codec in np.unique(videos.stored_column("codec")[videos.num_frames > 0]):
         problem = ""
         for index in _candidates(videos, codec, exclude):
             try:
-                found = _compare(*_both(videos, index, decoder, device, whole_files), videos.stored["matrix"][index] == _BT709)
+                is_bt709 = videos.stored["matrix"][videos.row(index)] == _BT709
+                found = _compare(*_both(videos, index, decoder, device, whole_files), is_bt709)
             except DecodeError:  # the video's fault
                 continue
             except RuntimeError as error:
@@ -67,9 +68,9 @@ def check_decoder(
 
 
 def _candidates(videos: Videos, codec: bytes, exclude: Set[int]) -> Iterator[int]:
-    of_codec = np.flatnonzero((videos.stored["codec"] == codec) & (videos.num_frames > 0))
+    of_codec = np.flatnonzero((videos.stored_column("codec") == codec) & (videos.num_frames > 0))
     some = [index for index in of_codec[: _LOOKED_AT + len(exclude)].tolist() if index not in exclude]
-    some.sort(key=lambda index: int(videos.width[index] * videos.height[index]))
+    some.sort(key=lambda index: int(videos.width[index]) * int(videos.height[index]))
     yield from some[:_TRIED]
 
 

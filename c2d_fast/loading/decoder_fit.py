@@ -27,13 +27,25 @@ NVDEC_PIXELS = frozenset({"yuv420p", "yuvj420p"})
 _LENGTH_PREFIXED = ("mov", "matroska", "flv")
 """Containers that keep H.264 and HEVC in the form whose parameter sets can be rewritten (ISO 14496-15)."""
 _BT709 = 1  # H.273
+_LOOKED_AT = 2**18  # videos at a time
 
 
 def first_unfit(
     manifest: Manifest, codecs: dict[str, tuple[int, int]], pixels: frozenset[str] | None, whole_files: bool
 ) -> str:
     """Returns what keeps DALI's decoder from the list, "" if nothing does."""
-    facts = manifest.facts
+    for start in range(0, len(manifest.kept), _LOOKED_AT):
+        rows = manifest.kept[start : start + _LOOKED_AT]
+        unfit = _are_unfit(manifest.facts[rows], codecs, pixels, whole_files)
+        if unfit.any():
+            first = int(unfit.argmax())
+            return f"{manifest.location(start + first)} {_unfit(manifest.facts[rows[first]], codecs, pixels)}"
+    return ""
+
+
+def _are_unfit(
+    facts: NDArray[Any], codecs: dict[str, tuple[int, int]], pixels: frozenset[str] | None, whole_files: bool
+) -> NDArray[np.bool_]:
     known = facts["codec"][:, None] == np.array([codec.encode() for codec in codecs])
     smallest = known @ np.array(list(codecs.values()))  # [videos, 2]; zeros where the codec is another
     unfit = ~known.any(1) | (facts["width"] < smallest[:, 0]) | (facts["height"] < smallest[:, 1]) | ~facts["in_order"]
@@ -43,12 +55,8 @@ def first_unfit(
     unfit |= _is_stuck(facts, whole_files) if pixels else False
     if pixels:
         unfit |= ~np.isin(facts["pix_fmt"], [name.encode() for name in pixels])
-    unfit &= facts["frames"] > 0  # one that is kept for its place in the order only is never read
-    unfit = unfit[manifest.kept]
-    if not unfit.any():
-        return ""
-    first = int(unfit.argmax())
-    return f"{manifest.location(first)} {_unfit(facts[manifest.kept[first]], codecs, pixels)}"
+    is_read: NDArray[np.bool_] = facts["frames"] > 0  # one that is kept for its place in the order only never is
+    return np.asarray(unfit & is_read)
 
 
 def _unfit(row: Any, codecs: dict[str, tuple[int, int]], pixels: frozenset[str] | None) -> str:
@@ -75,13 +83,14 @@ def _unfit_for_how_it_is_stored(row: Any) -> str:
 
 def untried(manifest: Manifest) -> str:
     """Returns why auto leaves a list to FFmpeg though NVDEC may decode it."""
-    facts = manifest.facts[manifest.kept]
-    is_untried = np.isin(facts["codec"], [codec.encode() for codec in _UNTRIED]) & (facts["frames"] > 0)
-    if not is_untried.any():
-        return ""
-    first = int(is_untried.argmax())
-    codec = facts["codec"][first].decode()
-    return f"{manifest.location(first)} is {codec}, whose frames no GPU has shown yet to be numbered right"
+    for start in range(0, len(manifest.kept), _LOOKED_AT):
+        facts = manifest.facts[manifest.kept[start : start + _LOOKED_AT]]
+        is_untried = np.isin(facts["codec"], [codec.encode() for codec in _UNTRIED]) & (facts["frames"] > 0)
+        if is_untried.any():
+            first = int(is_untried.argmax())
+            codec = facts["codec"][first].decode()
+            return f"{manifest.location(start + first)} is {codec}, whose frames no GPU has shown yet to be numbered right"
+    return ""
 
 
 def colour_note(manifest: Manifest) -> str:

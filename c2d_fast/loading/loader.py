@@ -181,7 +181,7 @@ def _batch(
     valid: np.ndarray[Any, np.dtype[np.bool_]],
     device: torch.device,
 ) -> Batch:
-    label, on_device, counts = (_to_device(array, device) for array in (videos.labels[index], index, valid))
+    label, on_device, counts = (_to_device(array, device) for array in (videos.labels[index].astype(np.int64), index, valid))
     paths = [videos.file(number) for number in index.tolist()]
     return Batch(clip, label, on_device, counts, path=paths, num_valid=int(valid.sum()))
 

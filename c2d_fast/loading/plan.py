@@ -120,8 +120,7 @@ class TrainPlan:
         epoch, position = self._epoch_position(step, slot)
         index = int(_order(self.seed, epoch, len(self.videos))[position]) if self.shuffle else position
         if index in self.quarantined:
-            candidates = sampler.substitutes(self.seed, epoch, index, len(self.videos))
-            index = next(i for i in candidates if i not in self.quarantined)
+            index = _substitute(self.seed, epoch, index, len(self.videos), self.quarantined)
         return index
 
     def sample(self, step: int, slot: int) -> Sample:
@@ -209,9 +208,9 @@ class EvalPlan:
     @property
     def num_valid(self) -> int:
         """Videos that this rank scores."""
-        positions = np.arange(len(self.videos))
-        mine = positions // self.batch_size % self.world == self.rank
-        return int(mine.sum()) - sum(bool(mine[index]) for index in self.quarantined)
+        rounds, left = divmod(len(self.videos), self.world * self.batch_size)
+        mine = rounds * self.batch_size + min(max(left - self.rank * self.batch_size, 0), self.batch_size)
+        return mine - sum(index // self.batch_size % self.world == self.rank for index in self.quarantined)
 
     def is_valid(self, step: int, slot: int) -> bool:
         """Says whether this slot holds a video that counts; the others are padding."""
@@ -259,6 +258,11 @@ class EvalPlan:
         return (step % self.steps * self.world + self.rank) * self.batch_size + slot
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)  # an epoch's and the next one's: every process holds its own, 80 MB of ten million videos
 def _order(seed: int, epoch: int, num_videos: int) -> NDArray[np.int64]:
     return sampler.epoch_order(seed, epoch, num_videos)
+
+
+@lru_cache(maxsize=1024)  # drawing one takes as long as an epoch's order, and a slot is asked for more than once
+def _substitute(seed: int, epoch: int, index: int, num_videos: int, quarantined: frozenset[int]) -> int:
+    return next(i for i in sampler.substitutes(seed, epoch, index, num_videos) if i not in quarantined)

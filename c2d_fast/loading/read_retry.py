@@ -62,7 +62,7 @@ class ReadRetry:
         if self._tries > 1:
             self._wait.pause(*next(iter(suspects.items())))
         too_often = self._tries > MOST_TRIES
-        left = wait_for(suspects, lambda: map(listed.file, range(len(listed))), self._wait, count_readable=too_often)
+        left = wait_for(suspects, listed.some_files, self._wait, count_readable=too_often)
         if left:  # the storage is there, but for these files
             self._tries = 0
             self._new_wait()

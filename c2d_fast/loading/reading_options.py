@@ -24,6 +24,8 @@ from c2d_fast.video.crops import SCALED_ABOVE, can_scale, why_no_opencv
 from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY, WaitPolicy
 
 DECODERS = ("auto", "nvdec", "dali", "ffmpeg", "hybrid")
+_LOOKED_AT = 2**18  # videos at a time
+_MOST_LOOKED_AT = 1024  # of the largest: more than there may be workers
 _DECODED_BYTES = 512 * 2**20  # of a batch of videos; DALI and the workers' shared memory hold about five
 
 
@@ -85,13 +87,14 @@ def complete(
     videos = bad.manifest.videos()
     if asked.cache[0] and not videos.has_remote:
         print(f"note: --cache {asked.cache[0]}: is not used, all videos are on this machine's disks")
+    largest, mean = _pixels(videos, _MOST_LOOKED_AT)
     workers = num_workers(decoder, cpus, has_table=bool(videos.packet_table))
-    if decoder in ("ffmpeg", "hybrid") and (fitting := workers_in_memory(videos.width * videos.height, workers)) < workers:
+    if decoder in ("ffmpeg", "hybrid") and (fitting := workers_in_memory(largest, workers)) < workers:
         workers = fitting
         if not asked.workers:
             print(f"note: {workers} workers: the frames of so large videos that more would decode at once take too much memory")
     clips = sampling.num_clips if not isinstance(sampling, Clip) else 1
-    clip_bytes = int(clips * sampling.num_frames * 3 * (videos.width * videos.height).mean())
+    clip_bytes = int(clips * sampling.num_frames * 3 * mean)
     together = asked.decode_batch
     if not together and asked.device.type == "cuda":
         together = decode_batch_size(decoder, batch_size, clip_bytes)
@@ -176,11 +179,28 @@ def videos_at_a_time(
         decoder: with ffmpeg the workers scale the frames of large videos before any is held.
         short_side: that these are scaled to, in pixels.
     """
-    frames, pixels = np.minimum(videos.num_frames, frames_wanted), videos.width * videos.height
-    if decoder == "ffmpeg" and short_side and can_scale():
-        scaled = pixels * (short_side / np.minimum(videos.width, videos.height)) ** 2
-        pixels = np.where(3 * frames * pixels > SCALED_ABOVE, np.minimum(pixels, scaled), pixels)
-    return max(int(_DECODED_BYTES // (frames * np.maximum(pixels, crop_pixels) * 3).max()), 1)
+    most = 1.0
+    for first in range(0, len(videos), _LOOKED_AT):
+        part = slice(first, first + _LOOKED_AT)
+        frames = np.minimum(videos.num_frames[part].astype(np.int64), frames_wanted)
+        width, height = videos.width[part].astype(np.int64), videos.height[part]
+        pixels = width * height
+        if decoder == "ffmpeg" and short_side and can_scale():
+            scaled = pixels * (short_side / np.minimum(width, height)) ** 2
+            pixels = np.where(3 * frames * pixels > SCALED_ABOVE, np.minimum(pixels, scaled), pixels)
+        most = max(most, (frames * np.maximum(pixels, crop_pixels) * 3).max())
+    return max(int(_DECODED_BYTES // most), 1)
+
+
+def _pixels(videos: Videos, count: int) -> tuple[list[int], float]:
+    """Returns the pixels of a frame of the largest so many of the videos, and the mean of all."""
+    largest, total = np.zeros(0, np.int64), 0
+    for first in range(0, len(videos), _LOOKED_AT):
+        part = slice(first, first + _LOOKED_AT)
+        pixels = videos.width[part].astype(np.int64) * videos.height[part]
+        total += int(pixels.sum())
+        largest = np.sort(np.concatenate([largest, pixels]))[-count:]
+    return largest.tolist(), total / len(videos)
 
 
 def scored_at_a_time(plan: EvalPlan, decoder: str) -> int:

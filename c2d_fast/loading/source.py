@@ -182,7 +182,7 @@ class ClipSource:
         index, videos = np.array(sample.index, np.int64), self.plan.videos
         if self.cuts_crops:
             return *(read.images if self.num_clips > 1 else (read.images,)), index, problem
-        orientation = int(videos.stored["orientation"][sample.index])
+        orientation = int(videos.stored["orientation"][videos.row(sample.index)])
         is_transposed = bool(orientation & TRANSPOSED)
         size = (videos.width, videos.height) if is_transposed else (videos.height, videos.width)
         return (
@@ -243,7 +243,7 @@ class ClipSource:
     def _nearby_files(self, index: int) -> list[str]:
         """Returns some of the list's files that lie near a video."""
         videos = self.plan.videos
-        return storage.nearby_files(videos.file(index), map(videos.file, range(len(videos))))
+        return storage.nearby_files(videos.file(index), videos.some_files())
 
     def _no_images(self) -> NDArray[np.uint8]:
         """Returns images of the right number of dimensions, and nothing in them."""
@@ -268,7 +268,7 @@ class _Read:
 
 def stored_of(videos: Videos, index: int, *, whole_files: bool = False) -> Stored:
     """Returns what is known of how a video is stored: nothing, where files are to be read whole."""
-    row = videos.stored[index]
+    row = videos.stored[videos.row(index)]
     if whole_files:
         return replace(WHOLE, orientation=int(row["orientation"]))
     stored = Stored(
@@ -284,7 +284,7 @@ def stored_of(videos: Videos, index: int, *, whole_files: bool = False) -> Store
     )
     if not videos.packet_table:
         return stored
-    table, number = _open_table(videos.packet_table, videos.table_identity), int(videos.table_indices[index])
+    table, number = _open_table(videos.packet_table, videos.table_identity), videos.table_index(index)
     if table is None:
         return stored
     try:

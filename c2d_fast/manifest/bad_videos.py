@@ -116,22 +116,26 @@ class BadVideos:
 
         The order of samples depends on it. Videos that have broken since are in kept_but_broken(), and must be replaced.
         """
-        rows = np.arange(len(self.manifest.listing))
-        self.manifest = dataclasses.replace(self.manifest, kept=rows[~np.isin(rows, excluded_rows)])
+        count = len(self.manifest.listing)
+        self.manifest = dataclasses.replace(self.manifest, kept=np.flatnonzero(~_marked(excluded_rows, count)))
 
     def kept_but_broken(self) -> list[int]:
         """Returns the videos that are broken though they are kept, by their index in the plan."""
-        return [index for index, row in enumerate(self.manifest.kept.tolist()) if row in self.manifest.broken]
+        indices: list[int] = self._indices(list(self.manifest.broken)).tolist()
+        return indices
 
     def excluded_rows(self) -> list[int]:
         """Returns the rows of the list that are not kept."""
-        rows = np.arange(len(self.manifest.listing))
-        return [int(row) for row in rows[~np.isin(rows, self.manifest.kept)]]
+        excluded: list[int] = np.flatnonzero(~_marked(self.manifest.kept, len(self.manifest.listing))).tolist()
+        return excluded
 
     def indices_of(self, paths: Set[str]) -> NDArray[np.int64]:
         """Returns the usable videos with these paths, as they stand in the list, by their index in the plan."""
-        videos = self.manifest.listing.videos
-        return np.array([index for index, row in enumerate(self.manifest.kept.tolist()) if videos[row] in paths], np.int64)
+        return self._indices([row for row, video in enumerate(self.manifest.listing.videos) if video in paths] if paths else [])
+
+    def _indices(self, rows: list[int]) -> NDArray[np.int64]:
+        """Returns the usable videos that stand in some rows of the list, by their index in the plan."""
+        return np.flatnonzero(_marked(rows, len(self.manifest.listing))[self.manifest.kept])
 
     def check(self) -> None:
         """Compares with the limit.
@@ -160,3 +164,10 @@ class BadVideos:
         if self._counted > (figure * len(self.manifest.listing) / 100 if per_cent else figure):
             shown = f"{figure:g}%" if per_cent else f"{figure:g}"
             raise UserError(f"{message}; the limit is {shown}: {self.remedy}")
+
+
+def _marked(rows: list[int] | NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """Says of each of so many rows whether it is among some: bool [count]."""
+    marked, rows = np.zeros(count, bool), np.asarray(rows, np.int64)
+    marked[rows[(rows >= 0) & (rows < count)]] = True
+    return marked

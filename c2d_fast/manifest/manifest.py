@@ -1,10 +1,12 @@
 """Knows every video's frames, size and codec before a run starts: from a scan, or read once and kept in a cache folder."""
 
+import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,14 @@ from tqdm import tqdm
 
 from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
-from c2d_fast.formats.manifest_file import MISSING
+from c2d_fast.formats.manifest_file import MISSING, ManifestFile
 from c2d_fast.formats.packet_table import open_table
+from c2d_fast.formats.texts import Texts, are_empty, chosen
 from c2d_fast.lists.listing import Listing
 from c2d_fast.manifest.cache import Cache as _Cache
 from c2d_fast.manifest.videos import Videos, pack_paths
 from c2d_fast.processes.children import LostItem
+from c2d_fast.processes.shared_arrays import SharedArrays
 from c2d_fast.processes.watched_threads import heartbeat, run_in_threads
 from c2d_fast.remote.remote_path import UNKNOWN, FileState, Location, RemotePath, pinned
 from c2d_fast.video.examine import examine
@@ -30,6 +34,8 @@ from c2d_fast.video.reader import DecodeError
 from c2d_fast.video.storage import is_storage_error, nearby_files, storage_problem
 from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY, WaitPolicy, read_in_rounds
 
+_LONG = 2**17  # videos of a list that is shared with workers at once
+_LONG = 2**17  # videos of a list that is shared with workers at once
 _SAVE_EVERY_S = 60.0
 _TIME_LIMIT_S = 60.0
 _STORED = (
@@ -54,7 +60,8 @@ class Manifest:
     kept: NDArray[np.int64]
     """Indices in the list of the videos that can be used."""
     facts: NDArray[Any]
-    """Of facts.reading_columns, by index in the list, as size and mtime_ns are; zeros of a video that cannot be used."""
+    """Of facts.reading_columns, or in narrower types, by index in the list, as size and mtime_ns are; zeros of a video that
+    cannot be used."""
     size: NDArray[np.int64]
     mtime_ns: NDArray[np.int64]
     """When the file was written last, as it was examined; -1 where that says nothing, because the files were moved."""
@@ -62,11 +69,19 @@ class Manifest:
     """Index in the list -> why it cannot be used (missing files included)."""
     packet_table: tuple[Path, str] | None = None
     """As in Listing, once it has been looked into."""
-    etags: tuple[str, ...] = ()
+    etags: Sequence[str] = ()
     """Of remote videos, by index in the list; none of a list without."""
+    shared: dict[str, SharedArrays] = field(default_factory=dict)
+    """Which of a long list's arrays are in memory that workers share, by their names in Videos."""
 
     def videos(self) -> Videos:
-        """Returns what plans and decoders need, for the usable videos only."""
+        """Returns what plans and decoders need, for the usable videos only; the same object each time."""
+        return self._videos
+
+    @cached_property
+    def _videos(self) -> Videos:
+        if isinstance(self.listing.videos, Texts):
+            return self._rows_of_all(self.listing.videos)
         table, identity = self.packet_table or ("", "")
         paths, path_ends = pack_paths(map(self.listing.videos.__getitem__, self.kept.tolist()))
         etags, etag_ends = pack_paths(map(self.etags.__getitem__, self.kept.tolist() if self.etags else ()))
@@ -86,6 +101,29 @@ class Manifest:
             table_indices=self.kept,
             etags=etags,
             etag_ends=etag_ends,
+        )
+
+    def _rows_of_all(self, videos: Texts) -> Videos:
+        """Returns the usable videos without a copy of what is known of all: there may be very many."""
+        table, identity = self.packet_table or ("", "")
+        etags = self.etags if isinstance(self.etags, Texts) else Texts.of(self.etags)
+        return Videos(
+            root=str(self.listing.root),
+            paths=videos.data,
+            path_ends=videos.ends,
+            num_frames=self.facts["frames"][self.kept],
+            width=self.facts["width"][self.kept],
+            height=self.facts["height"][self.kept],
+            labels=np.asarray(self.listing.labels)[self.kept],
+            stored=self.facts,
+            size=self.size,
+            mtime_ns=self.mtime_ns,
+            packet_table=str(table),
+            table_identity=identity,
+            etags=etags.data,
+            etag_ends=etags.ends,
+            rows=self.kept,
+            shared=self.shared,
         )
 
     def location(self, index: int) -> str:
@@ -140,15 +178,33 @@ def read_manifest(
 def _from_scan(listing: Listing) -> Manifest:
     scanned = listing.scanned
     assert scanned is not None
-    broken = {i: reason for i, reason in enumerate(scanned.reasons) if reason}
-    kept = np.array([i for i in range(len(listing)) if i not in broken], np.int64)
+    packet_table = _packet_table(listing)
+    shared = _share(scanned) if len(listing) >= _LONG else {}
+    is_good = are_empty(scanned.reasons)
+    rows, kept = np.flatnonzero(~is_good), np.flatnonzero(is_good)
+    broken = dict(zip(rows.tolist(), chosen(scanned.reasons, rows), strict=True))
     mtime_ns, etags = scanned.mtime_ns, scanned.etags
     if not _is_same_root(listing.root, scanned.root):
         print(
             f"note: {listing.path} was scanned below {scanned.root}: of the files below {listing.root} sizes are compared only"
         )
-        mtime_ns, etags = np.full_like(mtime_ns, -1), ()
-    return Manifest(listing, kept, scanned.facts, scanned.size, mtime_ns, broken, _packet_table(listing), etags)
+        mtime_ns, etags = np.broadcast_to(np.int64(-1), len(mtime_ns)), ()
+        shared.pop("mtime_ns", None)
+    return Manifest(listing, kept, scanned.facts, scanned.size, mtime_ns, broken, packet_table, etags, shared)
+
+
+def _share(scanned: ManifestFile) -> dict[str, SharedArrays]:
+    """Moves what there is one of for each video into memory that workers share: one array after another, never all twice."""
+    shared: dict[str, SharedArrays] = {}
+    places: dict[str, tuple[Any, str]] = {"size": (scanned, "size"), "mtime_ns": (scanned, "mtime_ns")}
+    places["stored"] = (scanned, "facts")
+    if isinstance(scanned.videos, Texts):
+        places |= {"paths": (scanned.videos, "data"), "path_ends": (scanned.videos, "ends")}
+    with contextlib.suppress(OSError):  # no memory files here: each worker gets its copy
+        for name, (owner, attribute) in places.items():
+            shared[name] = SharedArrays({name: getattr(owner, attribute)})
+            object.__setattr__(owner, attribute, shared[name].arrays[name])  # the same numbers
+    return shared
 
 
 def _is_same_root(root: Location, scanned: str) -> bool:

@@ -9,6 +9,8 @@ share.py            `--part I/N`: which videos of a list one of several machines
 merge.py            `prepare merge`: joins the parts to what one machine would have made
 merge_parts.py      these parts, found and compared
 show.py             `prepare show`: a manifest as tables
+tallies.py          what its videos are, counted
+show_plots.py       the same as one picture
 transcode.py        `prepare transcode`: rewrites and checks every video
 transcode_job.py    what one command of it works on
 transcode_report.py  what it says

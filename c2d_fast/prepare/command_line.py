@@ -171,6 +171,7 @@ def _add_show(commands: Any) -> None:
     )
     show.add_argument("manifest", type=cli.path, metavar="MANIFEST", help="made by prepare scan or prepare transcode")
     show.add_argument("--csv", type=cli.path, metavar="FILE", help="also write a table, one line for each video")
+    show.add_argument("--png", type=cli.path, metavar="FILE", help="also draw classes, lengths, sizes and bit rates")
 
 
 def main() -> None:

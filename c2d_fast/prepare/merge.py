@@ -16,6 +16,7 @@ from c2d_fast.files import check_writable, remove_partials
 from c2d_fast.formats.journal import Journal
 from c2d_fast.formats.manifest_file import ManifestFile, table_path
 from c2d_fast.formats.packet_table import TableError, open_table, write_table
+from c2d_fast.formats.texts import joined
 from c2d_fast.lists.fetched import fetched
 from c2d_fast.prepare.merge_parts import Piece, parts_beside, read_pieces
 from c2d_fast.prepare.results_folder import ResultsFolder, results_folder, write_results
@@ -85,17 +86,10 @@ def _join(pieces: Sequence[Piece], owner: NDArray[np.int64]) -> ManifestFile:
     place[np.concatenate([piece.part.rows for piece in pieces])] = np.arange(len(owner))
     manifests = [piece.manifest for piece in pieces]
     columns = {name: np.concatenate([getattr(one, name) for one in manifests])[place] for name in _COLUMNS}
-    places = place.tolist()
-    has_etags = any(one.etags for one in manifests)
-    texts = {name: _texts([getattr(one, name) for one in manifests], places) for name in ("videos", "reasons")}
-    etags = [one.etags or ("",) * len(one.videos) for one in manifests]
-    changed: dict[str, Any] = columns | texts | {"etags": _texts(etags, places) if has_etags else (), "part": None}
+    texts = {name: joined([getattr(one, name) for one in manifests], place) for name in ("videos", "reasons")}
+    etags = [one.etags or ("",) * len(one.videos) for one in manifests] if any(one.etags for one in manifests) else []
+    changed: dict[str, Any] = columns | texts | {"etags": joined(etags, place) if etags else (), "part": None}
     return replace(manifests[0], **changed)
-
-
-def _texts(columns: Sequence[Sequence[str]], places: Sequence[int]) -> tuple[str, ...]:
-    texts = [text for column in columns for text in column]
-    return tuple(map(texts.__getitem__, places))
 
 
 def _write_table(target: Path, manifest: ManifestFile, pieces: Sequence[Piece], owner: NDArray[np.int64]) -> None:

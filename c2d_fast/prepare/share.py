@@ -1,6 +1,6 @@
 """`--part I/N`: which videos of a list one of several machines works on, and where it puts what it finds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from c2d_fast.formats.manifest_file import ManifestFile
 from c2d_fast.formats.manifest_part import Part, part_path
+from c2d_fast.formats.texts import chosen
 from c2d_fast.lists.listing import Listing
 from c2d_fast.remote.remote_path import Location, below
 from c2d_fast.video.file_states import file_states
@@ -62,7 +63,7 @@ def open_share(listing: Listing, wanted: tuple[int, int] | None, manifest: Path,
     return Share(listing, _select(listing, rows), part, part_path(manifest, number, count), manifest)
 
 
-def rows_of_part(videos: tuple[str, ...], scanned: ManifestFile | None, number: int, count: int) -> NDArray[np.int64]:
+def rows_of_part(videos: Sequence[str], scanned: ManifestFile | None, number: int, count: int) -> NDArray[np.int64]:
     """Returns the rows of a list that are one part of it, ascending: a function of the list alone, the same on all machines.
 
     Parts have about as many bytes each where the list says how large files are, and as many videos otherwise. Rows of the same
@@ -88,14 +89,13 @@ def rows_of_part(videos: tuple[str, ...], scanned: ManifestFile | None, number: 
 
 def _select(listing: Listing, rows: NDArray[np.int64]) -> Listing:
     """Returns a listing of some rows."""
-    picked = rows.tolist()
     scanned = listing.scanned
     if scanned:
         scanned = replace(
             scanned,
-            videos=tuple(map(scanned.videos.__getitem__, picked)),
-            reasons=tuple(map(scanned.reasons.__getitem__, picked)),
-            etags=tuple(map(scanned.etags.__getitem__, picked if scanned.etags else ())),
+            videos=chosen(scanned.videos, rows),
+            reasons=chosen(scanned.reasons, rows),
+            etags=chosen(scanned.etags, rows if scanned.etags else rows[:0]),
             labels=scanned.labels[rows],
             size=scanned.size[rows],
             mtime_ns=scanned.mtime_ns[rows],
@@ -104,9 +104,9 @@ def _select(listing: Listing, rows: NDArray[np.int64]) -> Listing:
         )
     return replace(
         listing,
-        videos=tuple(map(listing.videos.__getitem__, picked)),
-        labels=tuple(map(listing.labels.__getitem__, picked)),
-        lines=tuple(map(listing.lines.__getitem__, picked)),
+        videos=tuple(chosen(listing.videos, rows)),
+        labels=tuple(map(listing.labels.__getitem__, rows.tolist())),
+        lines=tuple(map(listing.lines.__getitem__, rows.tolist())),
         scanned=scanned,
         packet_table=None,
     )

@@ -2,29 +2,30 @@
 
 import argparse
 import csv
+import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from c2d_fast import console
 from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.files import atomic_write, check_writable
-from c2d_fast.formats.manifest_file import ManifestFile, read_manifest_file, table_path
+from c2d_fast.formats.manifest_file import ManifestFile, read_narrow, table_path
 from c2d_fast.formats.packet_table import REMEDY, TableError, open_table
+from c2d_fast.formats.texts import are_empty, chosen
+from c2d_fast.prepare.show_plots import write_plots
+from c2d_fast.prepare.tallies import Tallies, class_name, count
 from c2d_fast.tables import csv_cell
 from c2d_fast.video.facts import DEPTHS, DTYPE
 
 _ROWS = 8  # of a table; the rest is summed up
-_GOPS = ((1, "1 (all-intra)"), (16, "2 to 16"), (64, "17 to 64"), (256, "65 to 256"))
 _CLIP = (8, 8)  # frames, interval: what the figures about speed are worked out for
-_SAMPLE, _FIRSTS = 500, 20_000  # videos, and of each first frames, that stand for all
-_NAMED = 5  # files with several video streams
+_FIRSTS = 20_000  # first frames of a video that stand for all
+_NAMED = 5  # files with several video streams, and classes without a video
 
 
 def run_show(args: argparse.Namespace) -> None:
@@ -33,7 +34,7 @@ def run_show(args: argparse.Namespace) -> None:
     Raises:
         UserError: anything that the user can mend.
     """
-    manifest = read_manifest_file(args.manifest)
+    manifest, identity = read_narrow(args.manifest, with_identity=table_path(args.manifest).exists())
     console.result("\n".join(report(manifest, named=len(manifest.videos))))
     if args.csv:
         check_writable(args.csv, "--csv")
@@ -42,8 +43,15 @@ def run_show(args: argparse.Namespace) -> None:
         except OSError as error:
             raise UserError(f"--csv {args.csv}: cannot be written ({error.strerror}); give another file") from error
         print(f"{len(manifest.videos)} videos written to {args.csv}")
-    if table_path(args.manifest).exists():
-        console.result(_table_state(manifest, table_path(args.manifest)))
+    if args.png:
+        check_writable(args.png, "--png")
+        try:
+            write_plots(manifest, args.png)
+        except OSError as error:
+            raise UserError(f"--png {args.png}: cannot be written ({error.strerror}); give another file") from error
+        print(f"plots written to {args.png}")
+    if identity:
+        console.result(_table_state(manifest, identity, table_path(args.manifest)))
 
 
 def report(manifest: ManifestFile, named: int = 20) -> list[str]:
@@ -53,30 +61,48 @@ def report(manifest: ManifestFile, named: int = 20) -> list[str]:
         manifest: what was found.
         named: broken videos to name.
     """
-    good = np.array([not reason for reason in manifest.reasons], bool)
-    facts = manifest.facts[good]
+    good = are_empty(manifest.reasons)
+    tallies = count(manifest, good)
     by_depth = np.bincount(manifest.depth, minlength=len(DEPTHS))
-    depths = ", ".join(f"{count} {name}" for name, count in zip(DEPTHS, by_depth, strict=True) if count)
+    depths = ", ".join(f"{number} {name}" for name, number in zip(DEPTHS, by_depth, strict=True) if number)
     lines = [
         f"{f'{manifest.part} of ' if manifest.part else ''}list {manifest.list_path}, sha256 {manifest.list_sha256}",
         f"{len(good)} videos (depth: {depths}): {good.sum()} can be used, {(~good).sum()} cannot",
     ]
-    if len(facts):
-        sizes = [f"{width}x{height}" for width, height in zip(facts["width"].tolist(), facts["height"].tolist(), strict=True)]
-        lines += _table("codec, pixel format", _joined(facts, "codec", "pix_fmt"))
-        lines += _table("container", _joined(facts, "container"))
-        lines += _table("width x height", sizes)
-        lines += _table("longest GOP", [_gop(length) for length in facts["longest_gop"].tolist()])
-        lines += _table("notable", _notable(facts), rows=20)
-        lines += _several_streams(np.array(manifest.videos, object)[good], facts)
-    broken = [(video, reason) for video, reason in zip(manifest.videos, manifest.reasons, strict=True) if reason]
-    if broken:
-        lines += _table("cannot be used", [re.sub(r"\d+", "N", reason) for _, reason in broken], rows=50)
-        lines += [f"  {video}: {reason}" for video, reason in broken[:named]]
+    if tallies.videos:
+        lines += ["", *_balance(manifest, tallies.classes)]
+        lines += _table("codec, pixel format", tallies.codecs)
+        lines += _table("container", tallies.containers)
+        lines += _table("width x height", tallies.size_names())
+        lines += _table("longest GOP", tallies.gops)
+        lines += _table("notable", tallies.notable, rows=20)
+        lines += _several_streams(manifest, tallies.several_streams)
+    broken = np.flatnonzero(~good)
+    if len(broken):
+        reasons = chosen(manifest.reasons, broken)
+        lines += _table("cannot be used", Counter(re.sub(r"\d+", "N", reason) for reason in reasons), rows=50)
+        lines += [f"  {manifest.videos[row]}: {reasons[i]}" for i, row in enumerate(broken[:named].tolist())]
         if len(broken) > named:
             lines.append(f"  and {len(broken) - named} more: python -m c2d_fast.prepare show names them all")
     lines = list(map(on_one_line, lines))
-    return lines + (["", "what it means for speed:", *_meaning(facts)] if len(facts) else [])
+    return lines + (["", "what it means for speed:", *_meaning(manifest, tallies)] if tallies.videos else [])
+
+
+def _balance(manifest: ManifestFile, classes: dict[int, int]) -> list[str]:
+    """Says how evenly the usable videos are spread over the classes."""
+    most, least = (choose(classes.items(), key=lambda item: (item[1], -item[0])) for choose in (max, min))
+    known = len(manifest.classes) if manifest.classes else max(classes) + 1
+    names = [class_name(manifest, label) for label in (most[0], least[0])]
+    lines = [
+        f"{len(classes)} classes have videos: most {names[0]} ({most[1]}), fewest {names[1]} ({least[1]}), "
+        f"{most[1] / least[1]:.1f} to 1"
+    ]
+    if known > len(classes):
+        some = list(itertools.islice((label for label in range(known) if label not in classes), _NAMED))
+        more = ", ..." if known - len(classes) > _NAMED else ""
+        listed = ", ".join(class_name(manifest, label) for label in some)
+        lines.append(f"{known - len(classes)} classes have no video that can be used: {listed}{more}")
+    return lines
 
 
 def frames_to_decode(num_frames: int, gop: float, clip_frames: int, interval: int, disposable: float = 0.0) -> float:
@@ -99,10 +125,10 @@ def frames_to_decode(num_frames: int, gop: float, clip_frames: int, interval: in
     return passed - max(passed - clip_frames, 0.0) * disposable
 
 
-def _table_state(manifest: ManifestFile, path: Path) -> str:
+def _table_state(manifest: ManifestFile, identity: str, path: Path) -> str:
     """Reads all of a packet table, and says whether it is what was written."""
     try:
-        table = open_table(path, manifest.identity(), manifest.facts["packets"])
+        table = open_table(path, identity, manifest.facts["packets"])
     except UserError as error:
         return f"warning: {error}"
     damaged = []
@@ -116,9 +142,9 @@ def _table_state(manifest: ManifestFile, path: Path) -> str:
     return f"packet table {path}: sound"
 
 
-def _meaning(facts: NDArray[Any]) -> list[str]:
-    sample = facts[:: max(len(facts) // _SAMPLE, 1)]
-    frames = np.maximum(sample["frames"], 1)
+def _meaning(manifest: ManifestFile, tallies: Tallies) -> list[str]:
+    sample = manifest.facts[tallies.sample]
+    frames = np.maximum(sample["frames"].astype(np.int64), 1)
     disposable = np.where(sample["entries"] > 0, np.maximum(sample["disposable"], 0) / frames, 0)
     gops = frames / np.maximum(sample["entries"], 1)
     each = [frames_to_decode(int(n), g, *_CLIP, d) for n, g, d in zip(frames, gops, disposable, strict=True)]
@@ -126,71 +152,25 @@ def _meaning(facts: NDArray[Any]) -> list[str]:
         f"- a clip of {_CLIP[0]} frames, {_CLIP[1]} apart, takes {np.mean(each):.0f} decoded frames on average, "
         f"{_CLIP[0]} at best: it is decoding that training from video waits for, and `prepare transcode` lowers it"
     ]
-    whole = int((facts["entries"] == 0).sum())
-    if whole:
-        lines.append(
-            f"- {whole} videos are read whole and decoded from their beginning: interlaced, or their packets do not tell which "
-            "frames they become"
-        )
-    from_start = int(((facts["entries"] == 1) & (facts["key_frames"] > 1)).sum())
-    if from_start:
-        lines.append(f"- {from_start} videos are decoded from their beginning: their key frames are no safe place to start")
-    off = int(((facts["coded_width"] != facts["width"]) | (facts["coded_height"] != facts["height"])).sum())
-    if off:
-        lines.append(
-            f"- {off} videos are coded in a larger size than shown: DALI, by its source, makes a new NVDEC session each time"
-        )
-    distinct = len(np.unique(facts[["width", "height"]]))
-    if distinct > 20:
-        lines.append(
-            f"- {distinct} different sizes: NVDEC's sessions can be used again for the same size only; transcoding leaves a few"
-        )
-    large = int((np.minimum(facts["width"], facts["height"]) > 320).sum())
-    if large:
-        lines.append(f"- {large} videos have a short side above 320: more pixels are decoded than any recipe here uses")
-    unfit = int((~np.isin(facts["pix_fmt"], [b"yuv420p", b"yuvj420p"])).sum())
-    if unfit:
-        lines.append(f"- {unfit} videos are not 8 bits 4:2:0: with them in the list, NVDEC is not used")
-    disordered = int((~facts["in_order"]).sum())
-    if disordered:
-        lines.append(f"- {disordered} videos would be numbered differently by DALI: with them in the list, NVDEC is not used")
-    return lines
+    return lines + [f"- {number} {text}" for text, number in tallies.costly() if number]
 
 
-def _notable(facts: NDArray[Any]) -> list[str]:
-    masks = {
-        "B-frames": facts["reordered"],
-        "with audio": facts["audio"],
-        "variable frame rate": ~facts["constant_rate"],
-        "turned by their container": facts["orientation"] != 0,
-        "interlaced": facts["interlaced"],
-        "pixels that are not square (read as if they were)": (facts["pixel_aspect"] != 0) & (facts["pixel_aspect"] != 1),
-        "several video streams (FFmpeg's choice is read)": facts["video_streams"] > 1,
-        "full range": facts["full_range"],
-        "tagged BT.709": facts["matrix"] == 1,
-        "other number of frames than the header says": (facts["promised_frames"] > 0)
-        & (facts["promised_frames"] != facts["frames"]),
-    }
-    return [name for name, mask in masks.items() for _ in range(int(mask.sum()))]
-
-
-def _several_streams(videos: NDArray[Any], facts: NDArray[Any]) -> list[str]:
+def _several_streams(manifest: ManifestFile, rows: list[int]) -> list[str]:
     """Names the first files with a choice of streams: what is taken is FFmpeg's best, and need not be what its maker meant."""
-    indices = np.flatnonzero(facts["video_streams"] > 1).tolist()
+    shown = [(row, manifest.facts[row]) for row in rows[:_NAMED]]
     lines = [
-        f"  {videos[i]}: stream {facts['stream_index'][i]} is read, {facts['width'][i]}x{facts['height'][i]}, one of its "
-        f"{facts['video_streams'][i]} video streams"
-        for i in indices[:_NAMED]
+        f"  {manifest.videos[row]}: stream {facts['stream_index']} is read, {facts['width']}x{facts['height']}, one of its "
+        f"{facts['video_streams']} video streams"
+        for row, facts in shown
     ]
     return (
         [""] * bool(lines)
         + lines
-        + ([f"  and {len(indices) - _NAMED} more with several video streams"] if len(indices) > _NAMED else [])
+        + ([f"  and {len(rows) - _NAMED} more with several video streams"] if len(rows) > _NAMED else [])
     )
 
 
-def _table(title: str, values: Iterable[str], rows: int = _ROWS) -> list[str]:
-    counts = Counter(values)
+def _table(title: str, counts: Mapping[str, int], rows: int = _ROWS) -> list[str]:
     if not counts:
         return []
     common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -200,24 +180,16 @@ def _table(title: str, values: Iterable[str], rows: int = _ROWS) -> list[str]:
     return ["", f"  {title:<52} videos", *(f"  {name:<52} {count:>6}" for name, count in shown)]
 
 
-def _joined(facts: NDArray[Any], *names: str) -> list[str]:
-    return [", ".join(value.decode() for value in row) for row in zip(*(facts[name].tolist() for name in names), strict=True)]
-
-
-def _gop(length: int) -> str:
-    return next((text for limit, text in _GOPS if length <= limit), "above 256")
-
-
 def _write_csv(manifest: ManifestFile, path: Path) -> None:
     names = list(DTYPE.names or ())
     with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file)
         table.writerow(["path", "label", "class", "size", "mtime_ns", "depth", "reason", *names])
-        for i, video in enumerate(manifest.videos):
+        for i, (video, reason) in enumerate(zip(manifest.videos, manifest.reasons, strict=True)):
             label = int(manifest.labels[i])
             values = [value.decode() if isinstance(value, bytes) else value for value in manifest.facts[i].item()]
             row = [
                 video, label, manifest.classes[label] if manifest.classes else "", manifest.size[i], manifest.mtime_ns[i],
-                DEPTHS[manifest.depth[i]], manifest.reasons[i], *([""] * len(names) if manifest.reasons[i] else values),
+                DEPTHS[manifest.depth[i]], reason, *([""] * len(names) if reason else values),
             ]  # fmt: skip
             table.writerow(map(csv_cell, row))

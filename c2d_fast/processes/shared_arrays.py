@@ -3,6 +3,7 @@
 import math
 import os
 import weakref
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,11 @@ class SharedArrays:
                 file.write(np.ascontiguousarray(array).data)
             file.truncate(at)
         self.handle: Handle = (path, parts)
+
+    @cached_property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Returns the copies, read-only."""
+        return map_arrays(self.handle)
 
 
 def _packed(array: NDArray[Any]) -> NDArray[Any]:

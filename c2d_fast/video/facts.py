@@ -82,10 +82,11 @@ DTYPE = np.dtype([(field.name, _KINDS[field.type]) for field in dataclasses.fiel
 """One element of a table of facts; names of codecs and formats are ASCII."""
 
 
-_READING = (
+READING = (
     *("frames", "packets", "width", "height", "coded_width", "coded_height", "codec", "container", "pix_fmt", "full_range"),
     *("matrix", "orientation", "interlaced", "closed_gops", "in_order", "entries"),
 )
+"""Columns that reading videos needs."""
 
 
 def is_cropped(table: NDArray[Any]) -> NDArray[np.bool_]:
@@ -99,7 +100,7 @@ def is_cropped(table: NDArray[Any]) -> NDArray[np.bool_]:
 
 def reading_columns(table: NDArray[Any]) -> NDArray[Any]:
     """Returns the columns of a table of facts that reading videos needs: a third of it."""
-    return np.asarray(recfunctions.repack_fields(table[list(_READING)]))  # type: ignore[no-untyped-call]
+    return np.asarray(recfunctions.repack_fields(table[list(READING)]))  # type: ignore[no-untyped-call]
 
 
 def to_table(facts: list[Facts]) -> NDArray[Any]:
