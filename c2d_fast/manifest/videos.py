@@ -1,5 +1,6 @@
 """A list's usable videos as arrays: what plans, decoders and workers need to know of them. Numpy only."""
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from c2d_fast.remote.remote_path import FileState, Location, is_url, join, locat
 
 _CHUNK = 2**16  # videos that are hashed at a time
 _ASKED = 2**17  # files, about
-_SHARED_BYTES = 2**20  # from here on arrays are shared with the workers
+_SHARED_BYTES = 2**19  # from here on arrays are shared with the workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,13 +127,12 @@ class Videos:
     def __getstate__(self) -> dict[str, Any]:
         arrays = self._own_arrays()
         texts: dict[str, Any] = {name: value for name, value in self.__dict__.items() if isinstance(value, str)}
-        texts |= {"handles": [self.shared[name].handle for name in self.shared if name not in arrays]}
-        if sum(array.nbytes for array in arrays.values()) < _SHARED_BYTES:
-            return arrays | texts
-        try:
-            return texts | {"handles": [*texts["handles"], self._shared.handle]}
-        except OSError:  # no memory files here: each worker gets its copy
-            return arrays | texts
+        handles = [self.shared[name].handle for name in self.shared if name not in arrays]
+        if sum(array.nbytes for array in arrays.values()) >= _SHARED_BYTES:
+            # Where there are no memory files each worker gets its copy.
+            with contextlib.suppress(OSError):
+                handles, arrays = [*handles, self._shared.handle], {}
+        return arrays | texts | ({"shared": handles} if handles else {})
 
     def _own_arrays(self) -> dict[str, NDArray[Any]]:
         arrays = {name: value for name, value in self.__dict__.items() if isinstance(value, np.ndarray)}
@@ -140,7 +140,7 @@ class Videos:
         return {name: value for name, value in arrays.items() if value is not shared.get(name)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        for handle in state.pop("handles"):
+        for handle in state.pop("shared", ()):
             state |= map_arrays(handle)
         self.__dict__.update(state | {"shared": {}})
 
