@@ -10,7 +10,8 @@ import struct
 import weakref
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ _MEMBERS = {
 }
 _INDEX = ("starts", "extradata_starts", "checksums")
 _MOST_EXTRADATA = 2**28  # FFmpeg's own limit
+_VIDEOS_AT_ONCE, _PACKETS_AT_ONCE = 2**14, 2**20
 
 
 class TableError(Exception):
@@ -147,6 +149,30 @@ class PacketTable:
                 raise TableError(f"cannot be: {problem}")
             self._is_checked[video] = file_size is not None
         return rows, extradata
+
+    def each(self) -> Iterator[NDArray[Any] | None]:
+        """Yields the packets of each video in turn, DTYPE [packets], much quicker than one by one; None of a damaged one.
+
+        They are compared with their checksums, and not looked into further.
+
+        Raises:
+            TableError: the table cannot be read.
+        """
+        for first in range(0, len(self), _VIDEOS_AT_ONCE):
+            count = min(_VIDEOS_AT_ONCE, len(self) - first)
+            starts, extra_starts = (self._part(name, first, count + 1) for name in ("starts", "extradata_starts"))
+            expected = self._part("checksums", first, count).tolist()
+            at = 0
+            while at < count:  # a part of so many packets, or of one video that has more
+                to = max(int(np.searchsorted(starts, starts[at] + _PACKETS_AT_ONCE, "right")) - 1, at + 1)
+                rows = self._part("packets", int(starts[at]), int(starts[to] - starts[at]))
+                extradata = self._part("extradata", int(extra_starts[at]), int(extra_starts[to] - extra_starts[at])).tobytes()
+                ends, extra_ends = (part[at : to + 1] - part[at] for part in (starts, extra_starts))
+                for i, (start, end) in enumerate(pairwise(ends.tolist())):
+                    found = rows[start:end]
+                    extra = extradata[extra_ends[i] : extra_ends[i + 1]]
+                    yield found if checksum(found.tobytes(), extra) == expected[at + i] else None
+                at = to
 
     def __len__(self) -> int:
         return self._members["checksums"].shape[0]
