@@ -99,7 +99,7 @@ def slides(number: int, frames: int) -> Iterator[Image]:
     ink = 255 - ground
     for k in range(frames):
         if k % 25 == 0:
-            image = np.full((HEIGHT, WIDTH, 3), ground, np.float32)
+            image = np.full((HEIGHT, WIDTH, 3), ground).astype(np.uint8)
             left = int(rng.uniform(8, 60))
             for line in range(int(rng.integers(3, 10))):
                 words = "".join(rng.choice(list("abcdefgh iklmnop rstuvw "), int(rng.integers(6, 24))))

@@ -15,6 +15,7 @@ def make_parser() -> cli.Parser:
     _add_list(commands)
     _add_scan(commands)
     _add_show(commands)
+    _add_check(commands)
     _add_transcode(commands)
     _add_demo(commands)
     return parser
@@ -146,6 +147,36 @@ def _add_show(commands: Any) -> None:
     show.add_argument("--csv", type=cli.path, metavar="FILE", help="also write a table, one line for each video")
 
 
+def _add_check(commands: Any) -> None:
+    check = cli.add_subcommand(
+        commands,
+        "check",
+        example="python -m c2d_fast.prepare check --train train.npz --val val.npz --csv copies.csv",
+        summary="find videos that stand in two lists, or twice in one",
+        description="Finds copies by what is in the videos, whatever the files are called: the same packets, also in another\n"
+        "container (nothing is decoded), and videos whose frames look alike (encoded anew, scaled, another frame rate).\n"
+        "It only reads. What is hashed is kept; the same command goes on, and later reads only what is new or has changed.",
+        exit_codes="; 1 videos stand in both lists",
+    )
+    what = "of prepare scan, with its packet table beside it"
+    check.add_argument("--train", type=cli.location, required=True, metavar="MANIFEST", help=what)
+    check.add_argument("--val", type=cli.location, metavar="MANIFEST", help="compared with it, too")
+    root = "folder that the videos are in now (default: where they were scanned)"
+    check.add_argument("--data-root", type=cli.location, metavar="DIR", help=root)
+    check.add_argument("--val-root", type=cli.location, metavar="DIR", help="that of --val (default: --data-root)")
+    near = "also decode frames, and find those that look alike; needs c2d-fast[check] (default: on)"
+    check.add_argument("--near", action=argparse.BooleanOptionalAction, default=True, help=near)
+    threshold = "of 64 bits that frames may differ in on average, 0 to 15 (default 7)"
+    check.add_argument("--threshold", type=cli.not_negative, default=7, metavar="BITS", help=threshold)
+    check.add_argument("--csv", type=cli.path, metavar="FILE", help="write a table, one line for each pair")
+    check.add_argument("--png", type=cli.path, metavar="FILE", help="draw the first pairs side by side")
+    clean = "write the training list without what stands in --val, too"
+    check.add_argument("--write-train", type=cli.path, metavar="FILE", help=clean)
+    kept = "where hashes are kept (default: --train's name with .hashes)"
+    check.add_argument("--hashes", type=cli.path, metavar="FILE", help=kept)
+    _add_children(check)
+
+
 def main() -> None:
     """Runs the command."""
     args = parse()
@@ -165,6 +196,11 @@ def main() -> None:
 
         cli.imports_done()
         run_scan(args)
+    elif args.command == "check":
+        from c2d_fast.prepare.check import run_check
+
+        cli.imports_done()
+        run_check(args)
     elif args.command == "transcode":
         from c2d_fast.prepare.transcode import run_transcode
 

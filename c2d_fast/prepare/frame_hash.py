@@ -22,7 +22,7 @@ from c2d_fast.video.reader import DecodeError, decode_images, open_video, video_
 NUM_FRAMES = 5
 """Of each video, at the middles of so many equal parts of it."""
 FORMAT = "c2d_fast.hashes/1: blake2b of packets; phash 8x8 of 5 frames"
-LEAST_CONTRAST = 6.0
+LEAST_CONTRAST = 3.0
 """Standard deviation of a frame's grey values, of 255, from which on it is compared: black, fades and blank slates are not."""
 _PACKAGES = ("imagehash", "scipy.fftpack")
 _LONGEST_GROUP = 1000  # frames that are decoded at once, without a sign that there is progress
