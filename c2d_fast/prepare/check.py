@@ -141,9 +141,8 @@ def _add_near(findings: Findings, kept: HashFile, args: argparse.Namespace) -> l
     notes = unread_lines(lists, unread, "and are compared packet by packet only")
     flat = int((has_hash.sum(1) < LEAST_COMMON).sum()) - len(unread)
     if flat > 0:
-        notes.append(
-            f"{flat} videos have fewer than {LEAST_COMMON} of {NUM_FRAMES} frames with contrast: they are compared packet by packet only"
-        )
+        few = f"fewer than {LEAST_COMMON} of {NUM_FRAMES} frames with contrast"
+        notes.append(f"{flat} videos have {few}, and are compared packet by packet only")
     try:
         pairs, distances = near_pairs(hashes, has_hash, args.threshold)
     except TooManyError as error:

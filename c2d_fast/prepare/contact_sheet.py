@@ -44,7 +44,8 @@ def read_pictures(video: CheckedVideo, tick: Callable[[], object]) -> Pictures:
         images.extend(read_images(video, numbers, tick, _scaled))
         return ()
 
-    return Pictures(tuple(images), hashed_or_why_not(video, make).reason)
+    why_not = hashed_or_why_not(video, make).reason
+    return Pictures(() if why_not else tuple(images), why_not)
 
 
 def write_sheet(findings: Findings, args: argparse.Namespace) -> str:
@@ -55,7 +56,11 @@ def write_sheet(findings: Findings, args: argparse.Namespace) -> str:
     """
     pairs = findings.ordered()
     exact, near = [pair for pair in pairs if pair.kind != "near"], [pair for pair in pairs if pair.kind == "near"]
-    shown = [*exact[: max(_MOST_EXACT, _MOST_PAIRS - len(near))], *near][:_MOST_PAIRS]
+    chosen = {
+        *exact[: max(_MOST_EXACT, _MOST_PAIRS - len(near))],
+        *near[: max(_MOST_PAIRS - _MOST_EXACT, _MOST_PAIRS - len(exact))],
+    }
+    shown = [pair for pair in pairs if pair in chosen]
     if not shown:
         return f"there are no pairs to be shown: {args.png} is not written"
     videos = [findings.lists.video(number) for number in sorted({n for pair in shown for n in (pair.first, pair.second)})]
