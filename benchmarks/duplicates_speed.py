@@ -70,7 +70,8 @@ def speed(folder: Path, count: int, packets: int, hashes: Any, threshold: int) -
     table_path(path).unlink()
     return {
         "videos": count, "packets": packets, "exact_s": round(exact_s, 1), "exact_more_mb": round(rss_exact),
-        "near_s": round(near_s, 1), "near_pairs": len(pairs), "peak_mb": round(_peak_mb()), "hashed_per_core_s": _hashing(folder),
+        "near_s": round(near_s, 1), "near_pairs": len(pairs), "peak_mb": round(_peak_mb()),
+        "hashed_per_core_s": _hashing(folder),
     }  # fmt: skip
 
 
