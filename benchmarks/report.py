@@ -55,7 +55,7 @@ def main() -> None:
             print(f"drawn: {path}")
     if args.readme and not args.results:
         write_several_clips()
-        write_remote()
+        write_pages()
     for document in DOCUMENTS if args.readme else ():
         before = text = document.read_text()
         for name, result in results.items():
@@ -73,15 +73,17 @@ def write_several_clips() -> None:
     guide.write_text(between_marks(guide.read_text(), "repeated-augmentation", table(json.loads(RESULT.read_text()))))
 
 
-def write_remote() -> None:
-    """Puts what reading from a server takes into its page."""
+def write_pages() -> None:
+    """Puts into their pages what reading from a server takes, and what prepare check finds."""
+    import duplicates
     import remote
 
-    page, result = HERE.parent / "docs" / "remote.md", json.loads(remote.RESULT.read_text())
-    text = page.read_text()
-    for mark, table in {"remote": remote.table, "remote-gaps": remote.gaps_table, "remote-costs": remote.costs_table}.items():
-        text = between_marks(text, mark, table(result))
-    page.write_text(text)
+    for name, benchmark in {"remote": remote, "duplicates": duplicates}.items():
+        page, result = HERE.parent / "docs" / f"{name}.md", json.loads(benchmark.RESULT.read_text())
+        text = page.read_text()
+        for mark, table in benchmark.TABLES.items():
+            text = between_marks(text, mark, table(result))
+        page.write_text(text)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def _add_check(commands: Any) -> None:
         description="Finds copies by what is in the videos, whatever the files are called: the same packets, also in another\n"
         "container (nothing is decoded), and videos whose frames look alike (encoded anew, scaled, another frame rate).\n"
         "It only reads. What is hashed is kept; the same command goes on, and later reads only what is new or has changed.",
-        exit_codes="; 1 videos stand in both lists",
+        exit_codes="; 3 videos stand in both lists",
     )
     what = "of prepare scan, with its packet table beside it"
     check.add_argument("--train", type=cli.location, required=True, metavar="MANIFEST", help=what)

@@ -20,7 +20,7 @@ from c2d_fast.formats import packet_table
 from c2d_fast.formats.manifest_file import read_manifest_file, table_path
 from c2d_fast.formats.packet_table import open_table
 from c2d_fast.prepare import parse
-from c2d_fast.prepare.check import run_check
+from c2d_fast.prepare.check import EXIT_FOUND, run_check
 from c2d_fast.prepare.frame_hash import _PACKAGES
 from c2d_fast.prepare.near_pairs import distances, near_pairs
 from c2d_fast.video.packets import DTYPE
@@ -114,7 +114,7 @@ def test_copies_in_other_containers_are_found_without_a_decoder_or_a_library(pla
     (tmp_path / "imagehash.py").write_text("raise ImportError('blocked')\n")
     kept = ["--hashes", tmp_path / "h"]
     done, pairs = check(run_command, *planted, "--no-near", *kept, env={"PYTHONPATH": str(tmp_path)})
-    one_line(done, 1, "4 of the 9 videos of val.npz have a copy in train.npz")
+    one_line(done, EXIT_FOUND, "4 of the 9 videos of val.npz have a copy in train.npz")
     assert set(pairs) == EXACT
     row = pairs["exact", "b.mp4", "remuxed.mkv"]
     assert (row["list_a"], row["row_a"], row["label_a"]) == ("train", "2", "1")
@@ -127,7 +127,7 @@ def test_copies_in_other_containers_are_found_without_a_decoder_or_a_library(pla
 def test_near_copies_are_found_shown_and_left_out(planted, tmp_path, run_command):
     outs = ["--png", tmp_path / "pairs.png", "--write-train", tmp_path / "clean.txt", "--hashes", tmp_path / "h"]
     done, pairs = check(run_command, *planted, *outs)
-    one_line(done, 1, "6 of the 9 videos of val.npz have a copy in train.npz")
+    one_line(done, EXIT_FOUND, "6 of the 9 videos of val.npz have a copy in train.npz")
     assert set(pairs) == EXACT | NEAR
     assert all(0 <= float(row["distance"]) <= 7 for row in pairs.values())
     assert "3 videos have fewer than 3 of 5 frames with contrast" in done.stdout
@@ -150,7 +150,7 @@ def test_near_copies_are_found_shown_and_left_out(planted, tmp_path, run_command
         for path, (content, mtime_ns) in sound.items():
             path.write_bytes(content)
             os.utime(path, ns=(mtime_ns, mtime_ns))
-    assert (again.returncode, same) == (1, pairs)
+    assert (again.returncode, same) == (EXIT_FOUND, pairs)
     assert (tmp_path / "h").read_bytes() == lines
 
 
@@ -178,7 +178,7 @@ def test_broken_videos_are_named_and_the_others_compared(tmp_path, run_command):
     encode(tmp_path / "train" / "changed.mp4", scene(3, 11))
     (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
     done, pairs = check(run_command, train, val, "--time-limit", 1, env={"PYTHONPATH": str(tmp_path)})
-    one_line(done, 1, "1 of the 1 videos of val.npz")
+    one_line(done, EXIT_FOUND, "1 of the 1 videos of val.npz")
     assert set(pairs) == {("near", "x.mp4", "y.mp4")}
     assert "1 of them are broken, and not compared" in done.stdout
     assert "3 videos cannot be read, and are compared packet by packet only:" in done.stdout
@@ -192,7 +192,7 @@ def test_copies_behind_a_url_are_found(planted, tmp_path, run_command, http_serv
     done = scan(run_command, tmp_path / "val.txt", tmp_path / "val.npz", "--data-root", server.url, "--jobs", 1)
     assert done.returncode == 0, done.stderr
     done, pairs = check(run_command, planted[0], tmp_path / "val.npz", "--hashes", tmp_path / "h")
-    one_line(done, 1, "6 of the 9 videos")
+    one_line(done, EXIT_FOUND, "6 of the 9 videos")
     assert set(pairs) == EXACT | NEAR
 
 
