@@ -58,7 +58,7 @@ def table(result: dict[str, Any]) -> str:
             *lines,
             "",
             f"Measured on {result['date']} on {machine['cpu']}, {machine['cpus']} CPUs, with PyAV {machine['av']} and "
-            f"ImageHash {machine['ImageHash']}.",
+            f"ImageHash {machine['ImageHash']}. {result['real']} of the {result['pairs']} sources are real clips.",
         ]
     )
 
@@ -79,9 +79,7 @@ def speed_table(result: dict[str, Any]) -> str:
     many = f"{speed['videos']:,} videos"
     lines = ["| what | takes |", "|---|---|"]
     what = f"the packet table of {many} of {speed['packets']} packets (just written: it is in memory)"
-    lines.append(
-        f"| `exact`: reading and hashing {what} | {speed['exact_s']:.1f} s; {speed['exact_peak_mb']} MB at most |"
-    )
+    lines.append(f"| `exact`: reading and hashing {what} | {speed['exact_s']:.1f} s; {speed['exact_peak_mb']} MB at most |")
     lines.append(
         f"| `near`: the search among the hashes of {many} (the benchmark's, with bits changed) | {speed['near_s']:.1f} s; "
         f"{speed['near_peak_mb']} MB |"
