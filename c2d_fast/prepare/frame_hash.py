@@ -21,9 +21,9 @@ from c2d_fast.video.reader import DecodeError, decode_images, open_video, video_
 
 NUM_FRAMES = 5
 """Of each video, at the middles of so many equal parts of it."""
-FORMAT = "c2d_fast.hashes/1: blake2b of packets; phash 8x8 of 5 frames"
 LEAST_CONTRAST = 3.0
 """Standard deviation of a frame's grey values, of 255, from which on it is compared: black, fades and blank slates are not."""
+FORMAT = f"c2d_fast.hashes/1: blake2b of packets; phash 8x8 of {NUM_FRAMES} frames with contrast {LEAST_CONTRAST:g}"
 _PACKAGES = ("imagehash", "scipy.fftpack")
 _LONGEST_GROUP = 1000  # frames that are decoded at once, without a sign that there is progress
 _GREY_PX = 32

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from c2d_fast.formats.packet_table import TableError
 from c2d_fast.prepare.checked_lists import CheckedList, CheckedVideo
-from c2d_fast.remote.remote_path import RemotePath
 from c2d_fast.video.file_states import check_unchanged, local_file
 from c2d_fast.video.packets import read_rows
 from c2d_fast.video.reader import DecodeError, open_video, reason, video_stream
@@ -106,8 +105,3 @@ def _hash_packets(video: CheckedVideo, tick: Callable[[], object]) -> str:
             if packet.size:
                 digest.update(bytes(packet))
     return digest.hexdigest()
-
-
-def is_remote(video: CheckedVideo) -> bool:
-    """Says whether a video is behind a URL."""
-    return isinstance(video.path, RemotePath)
