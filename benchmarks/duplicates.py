@@ -37,6 +37,8 @@ HERE = Path(__file__).parent
 RESULT = HERE / "results" / "duplicates-cpu.json"
 """What docs/duplicates.md shows."""
 DEFAULT = 7
+FIRST = 5000
+"""Number of the first video that is drawn. Threshold, contrast and number of frames were chosen on videos 0 to 127."""
 FLAT = 16
 REAL = "real"
 
@@ -115,11 +117,12 @@ def main() -> None:
             "pairs": args.count,
             "real": sum(name.startswith(REAL) for name in names),
             "frames": NUM_FRAMES,
+            "first": FIRST,
             **near(folder, names),
             "exact": exact(folder, names),
         }
-        with multiprocessing.get_context("spawn").Pool(1) as pool:  # whose memory is of nothing else
-            result["speed"] = pool.apply(speed, (folder, args.videos, args.packets, result.pop("hashes"), DEFAULT))
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # whose memory is of nothing else
+            result["speed"] = pool.submit(speed, folder, args.videos, args.packets, result.pop("hashes"), DEFAULT).result()
     write_result(args.out, result)
     print(*(made(result) for made in TABLES.values()), sep="\n\n")
 
@@ -151,7 +154,7 @@ def make_data(folder: Path, count: int, clips: Path) -> list[str]:
 
 def _make(folder: Path, number: int, name: str, clips: Path) -> None:
     kind, rest = name.split(" ", 1)
-    images = real_images(clips / rest) if kind == REAL else list(KINDS[kind](number, 3 * LENGTH))
+    images = real_images(clips / rest) if kind == REAL else list(KINDS[kind](FIRST + number, 3 * LENGTH))
     first, other = images[:LENGTH], images[-LENGTH:]
     how = list(COPIES.values())[number // len(KINDS) % len(COPIES)]
     todo = {"source": (first, SOURCE), "copy": (first, how), "other": (other, SOURCE)}
@@ -165,7 +168,7 @@ def _make(folder: Path, number: int, name: str, clips: Path) -> None:
 def _make_flat(folder: Path, number: int) -> None:
     path = folder / "flat" / f"flat {number:03d}.mp4"
     if not path.exists():
-        write_video(path, list(flat(number)), SOURCE)
+        write_video(path, list(flat(FIRST + number)), SOURCE)
 
 
 def _pairs(folder: Path, train: str, val: str, *flags: Any) -> list[tuple[str, str, str]]:
