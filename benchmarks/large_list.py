@@ -71,6 +71,9 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"Measured on {result['date']} on {machine['cpu']}, {machine['cpus']} CPUs. {size}{shared}"])
 
 
+TABLES = {"large-list": table}
+
+
 def main() -> None:
     """Measures and writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

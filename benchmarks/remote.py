@@ -106,6 +106,10 @@ def costs_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", text])
 
 
+TABLES = {"remote": table, "remote-gaps": gaps_table, "remote-costs": costs_table}
+"""Marks of docs/remote.md -> what stands between them."""
+
+
 @contextlib.contextmanager
 def served(folder: Path, delay_s: float) -> Iterator[tuple[str, str, str]]:
     """Gives the addresses of a server of a folder, and of one that answers so much later, and what holds its answers back."""

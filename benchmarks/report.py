@@ -55,8 +55,7 @@ def main() -> None:
             print(f"drawn: {path}")
     if args.readme and not args.results:
         write_several_clips()
-        write_remote()
-        write_large_list()
+        write_pages()
     for document in DOCUMENTS if args.readme else ():
         before = text = document.read_text()
         for name, result in results.items():
@@ -74,23 +73,20 @@ def write_several_clips() -> None:
     guide.write_text(between_marks(guide.read_text(), "repeated-augmentation", table(json.loads(RESULT.read_text()))))
 
 
-def write_remote() -> None:
-    """Puts what reading from a server takes into its page."""
+def write_pages() -> None:
+    """Puts into their pages what the other benchmarks have measured."""
+    import duplicates
+    import large_list
+    import many_machines
     import remote
 
-    page, result = HERE.parent / "docs" / "remote.md", json.loads(remote.RESULT.read_text())
-    text = page.read_text()
-    for mark, table in {"remote": remote.table, "remote-gaps": remote.gaps_table, "remote-costs": remote.costs_table}.items():
-        text = between_marks(text, mark, table(result))
-    page.write_text(text)
-
-
-def write_large_list() -> None:
-    """Puts what a manifest of ten million videos takes into the page on lists."""
-    from large_list import RESULT, table
-
-    page = HERE.parent / "docs" / "lists.md"
-    page.write_text(between_marks(page.read_text(), "large-list", table(json.loads(RESULT.read_text()))))
+    pages = {"remote": remote, "duplicates": duplicates, "many-machines": many_machines, "lists": large_list}
+    for name, benchmark in pages.items():
+        page, result = HERE.parent / "docs" / f"{name}.md", json.loads(benchmark.RESULT.read_text())
+        text = page.read_text()
+        for mark, table in benchmark.TABLES.items():
+            text = between_marks(text, mark, table(result))
+        page.write_text(text)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -85,11 +85,10 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="show results and errors only")
 
 
-def add_subcommand(commands: Any, name: str, *, summary: str, description: str, example: str) -> Parser:
+def add_subcommand(commands: Any, name: str, *, summary: str, description: str, example: str, exit_codes: str = "") -> Parser:
     """Returns the parser of a subcommand: of `python -m c2d_fast.prepare NAME`."""
-    parser: Parser = commands.add_parser(
-        name, help=summary, description=description, epilog=f"example: {example}\n{_EXIT_CODES}", formatter_class=_Help
-    )
+    epilog = f"example: {example}\n{_EXIT_CODES}{exit_codes}"
+    parser: Parser = commands.add_parser(name, help=summary, description=description, epilog=epilog, formatter_class=_Help)
     add_quiet(parser)
     return parser
 

@@ -243,7 +243,7 @@ def flags_named(path):
 
 
 def flags_of(command, capsys):
-    words = [[]] if "." not in command else [[name] for name in ("demo", "list", "scan", "show", "transcode")]
+    words = [[]] if "." not in command else [[name] for name in ("check", "demo", "list", "scan", "show", "transcode")]
     for some in words:
         with pytest.raises(SystemExit):
             importlib.import_module(f"c2d_fast.{command}").parse([*some, "--help"])

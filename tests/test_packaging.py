@@ -56,7 +56,7 @@ def test_the_archives_hold_what_they_must_and_no_more(archives):
     needs = re.findall(r"^Requires-Dist: (\S+?)[><=;\s].*?(?:extra == [\"'](\w+)[\"'])?$", metadata, re.MULTILINE)
     assert {extra for name, extra in needs if name.startswith("onnx")} == {"export"}
     extras = set(re.findall(r"^Provides-Extra: (\w+)$", metadata, re.MULTILINE))
-    assert {"bench", "docs", "examples", "export", "test"} <= extras
+    assert {"bench", "check", "docs", "examples", "export", "test"} <= extras
 
 
 @pytest.mark.parametrize(

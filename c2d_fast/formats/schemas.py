@@ -233,6 +233,17 @@ def scan_entry(value: Any) -> Any:
     return _facts_or_reason(convert(value, shape), facts=4, reason=5)
 
 
+def hash_entry(value: Any) -> Any:
+    """Returns an entry of the file of hashes: (place, size, mtime_ns, what is hashed, hashes in hexadecimal).
+
+    Raises:
+        ShapeError: it is none.
+    """
+    digits = Annotated[str, Meta(pattern=r"^([0-9a-f]{16,64})?\Z")]
+    shape: Any = tuple[str, _Int64, _Int64, Literal["packets", "frames"], tuple[digits, ...]]  # type: ignore[valid-type]
+    return convert(value, shape)
+
+
 def transcode_entry(value: Any) -> Any:
     """Returns an entry of transcoding's journal: (video, target, its state, that of the target, facts, reason, location).
 

@@ -1,4 +1,4 @@
-"""`python -m c2d_fast.prepare`: lists, scans, transcodes, makes the demo data. No torch, no DALI.
+"""`python -m c2d_fast.prepare`: lists, scans, checks, transcodes, makes the demo data. No torch, no DALI.
 
 May import: lists, formats, video, remote, processes; its command line also cli.
 
@@ -11,6 +11,14 @@ merge_parts.py      these parts, found and compared
 show.py             `prepare show`: a manifest as tables
 tallies.py          what its videos are, counted
 show_plots.py       the same as one picture
+check.py            `prepare check`: finds videos that stand in two lists, or twice in one
+checked_lists.py    the lists that it compares
+packet_hash.py      copies packet by packet, without decoding
+frame_hash.py       perceptual hashes of a few frames
+near_pairs.py       which of very many hashes are alike
+hash_file.py        hashes, kept for the next time
+duplicates.py       what it has found: pairs, summary, CSV
+contact_sheet.py    a picture of pairs
 transcode.py        `prepare transcode`: rewrites and checks every video
 transcode_job.py    what one command of it works on
 transcode_report.py  what it says

@@ -14,6 +14,7 @@ def make_parser() -> cli.Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_list(commands)
     _add_scan(commands)
+    _add_check(commands)
     _add_transcode(commands)
     _add_merge(commands)
     _add_show(commands)
@@ -90,14 +91,18 @@ def _add_scan(commands: Any) -> None:
     scan.add_argument("--depth", choices=DEPTHS, default="full", help="how thoroughly (default: full)")
     table = "write where every packet lies, for reading only what a clip needs: FILE's name with .packets.npz (default: on)"
     scan.add_argument("--packets", action=argparse.BooleanOptionalAction, default=True, help=table)
-    _add_part(scan)
     _add_children(scan)
+    _add_machines(scan)
     scan.add_argument("--retry-broken", action="store_true", help="read files again that were found broken before")
 
 
-def _add_part(command: argparse.ArgumentParser) -> None:
+def _add_machines(command: argparse.ArgumentParser) -> None:
     what = "do part I of N only, as one of N machines; prepare merge joins what they leave (docs/many-machines.md)"
     command.add_argument("--part", type=cli.part, metavar="I/N", help=what)
+    what = "work on the nodes of a Ray cluster: at ADDRESS, or this machine's (docs/many-machines.md)"
+    command.add_argument("--ray", nargs="?", const="", metavar="ADDRESS", help=what)
+    what = "of a Ray node, for each task: so many processes (default 1)"
+    command.add_argument("--cpus-per-task", type=cli.positive, default=1, metavar="N", help=what)
 
 
 def _add_children(command: argparse.ArgumentParser) -> None:
@@ -105,10 +110,6 @@ def _add_children(command: argparse.ArgumentParser) -> None:
     command.add_argument("--jobs", type=cli.positive, default=cpus, metavar="N", help=f"processes (default: CPUs, {cpus})")
     limit = "give a video up whose decoder gets no further for so long (default 60 seconds)"
     command.add_argument("--time-limit", type=cli.seconds, default=60.0, metavar="S", help=limit)
-    what = "work on the nodes of a Ray cluster: at ADDRESS, or this machine's (docs/many-machines.md)"
-    command.add_argument("--ray", nargs="?", const="", metavar="ADDRESS", help=what)
-    what = "of a Ray node, for each task: so many processes (default 1)"
-    command.add_argument("--cpus-per-task", type=cli.positive, default=1, metavar="N", help=what)
 
 
 def _add_transcode(commands: Any) -> None:
@@ -140,8 +141,8 @@ def _add_transcode(commands: Any) -> None:
     transcode.add_argument("--crf", type=cli.crf, metavar="N", help="quality, 0 to 51, lower is better (default 20; hevc 23)")
     presets = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
     transcode.add_argument("--preset", choices=presets, default="medium", help="of the encoder (default: medium)")
-    _add_part(transcode)
     _add_children(transcode)
+    _add_machines(transcode)
     transcode.add_argument("--retry-failed", action="store_true", help="try videos again that failed before")
     transcode.add_argument("--no-space-check", action="store_true", help="go on though the disk seems too small")
 
@@ -174,6 +175,37 @@ def _add_show(commands: Any) -> None:
     show.add_argument("--png", type=cli.path, metavar="FILE", help="also draw classes, lengths, sizes and bit rates")
 
 
+def _add_check(commands: Any) -> None:
+    check = cli.add_subcommand(
+        commands,
+        "check",
+        example="python -m c2d_fast.prepare check --train train.npz --val val.npz --csv copies.csv",
+        summary="find videos that stand in two lists, or twice in one",
+        description="Finds copies by what is in the videos, whatever the files are called: the same packets, also in another\n"
+        "container (nothing is decoded), and videos whose frames look alike (encoded anew, scaled, another frame rate).\n"
+        "It only reads. What is hashed is kept; the same command goes on, and later reads only what is new or has changed.",
+        exit_codes="; 3 videos stand in both lists",
+    )
+    what = "of prepare scan, with its packet table beside it"
+    check.add_argument("--train", type=cli.location, required=True, metavar="MANIFEST", help=what)
+    check.add_argument("--val", type=cli.location, metavar="MANIFEST", help="compared with it, too")
+    root = "folder that the videos are in now (default: where they were scanned)"
+    check.add_argument("--data-root", type=cli.location, metavar="DIR", help=root)
+    check.add_argument("--val-root", type=cli.location, metavar="DIR", help="that of --val (default: --data-root)")
+    near = "also decode frames, and find those that look alike; needs c2d-fast[check] (default: on)"
+    check.add_argument("--near", action=argparse.BooleanOptionalAction, default=True, help=near)
+    threshold = "of 64 bits that frames may differ in on average, 0 to 15 (default 10)"
+    check.add_argument("--threshold", type=cli.not_negative, default=10, metavar="BITS", help=threshold)
+    check.add_argument("--csv", type=cli.path, metavar="FILE", help="write a table, one line for each pair")
+    check.add_argument("--png", type=cli.path, metavar="FILE", help="draw the first pairs side by side")
+    clean = "write the training list without what stands in --val, too"
+    check.add_argument("--write-train", type=cli.path, metavar="FILE", help=clean)
+    kept = "where hashes are kept (default: --train's name with .hashes)"
+    check.add_argument("--hashes", type=cli.path, metavar="FILE", help=kept)
+    _add_children(check)
+    check.set_defaults(ray=None)  # what is read is far less than a scan reads
+
+
 def main() -> None:
     """Runs the command."""
     args = parse()
@@ -193,6 +225,11 @@ def main() -> None:
 
         cli.imports_done()
         run_scan(args)
+    elif args.command == "check":
+        from c2d_fast.prepare.check import run_check
+
+        cli.imports_done()
+        run_check(args)
     elif args.command == "transcode":
         from c2d_fast.prepare.transcode import run_transcode
 

@@ -106,12 +106,14 @@ def _write_table(target: Path, manifest: ManifestFile, pieces: Sequence[Piece], 
         counts[piece.part.rows] = table.counts()
 
     def videos() -> Iterator[tuple[bytes, bytes]]:
-        readers = [table.read_all() for table in tables]
+        readers = [table.each() for table in tables]
         for number in owner.tolist():
             try:
-                yield next(readers[number])
+                if (found := next(readers[number])) is None:
+                    raise TableError("does not match its checksum")
             except TableError as error:
                 raise UserError(f"{paths[number]}: {error}; run the command of {pieces[number].part} again") from error
+            yield found[0].tobytes(), found[1]
 
     write_table(table_path(target), manifest.identity(), videos(), counts)
 

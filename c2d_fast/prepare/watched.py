@@ -10,7 +10,12 @@ from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY, read_in_rounds
 
 
 def in_watched_rounds(
-    work: Work, items: Sequence[Any], args: argparse.Namespace, path: Callable[[Any], Location], *, seen: Sequence[Location]
+    work: Work,
+    items: Sequence[Any],
+    args: argparse.Namespace,
+    path: Callable[[Any], Location],
+    *,
+    seen: Sequence[Location] = (),
 ) -> Iterator[tuple[Any, Any]]:
     """Yields (item, result) of work in children, as --jobs, --time-limit and --ray say; what fails by the storage later.
 

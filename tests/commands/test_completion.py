@@ -124,7 +124,7 @@ COMPLETED = {
     "c2d-fast train --batch-size ": {"auto"},
     "c2d-fast test --views ": {"10x3", "1x1"},
     "c2d-fast predict a": {"a.txt"},
-    "c2d-fast prepare ": {"demo", "list", "merge", "scan", "show", "transcode"},
+    "c2d-fast prepare ": {"check", "demo", "list", "merge", "scan", "show", "transcode"},
     "c2d-fast prepare transcode --codec h": {"h264", "hevc"},
     "c2d-fast prepare scan --no": {"--no-packets"},
     "c2d-fast completion ": {"bash", "zsh"},

@@ -11,7 +11,9 @@ COMMANDS = ("train", "test", "predict", "browse", "analyze", "export", "info", "
 
 
 def test_help_ends_with_an_example(run_command):
-    words = [[name] for name in COMMANDS] + [["prepare", name] for name in ("demo", "list", "scan", "transcode", "show")]
+    words = [[name] for name in COMMANDS] + [
+        ["prepare", name] for name in ("demo", "list", "scan", "check", "transcode", "show")
+    ]
     for command in words:
         done = run_command(*command, "--help", env={"COLUMNS": "120"})
         assert (done.returncode, done.stderr) == (0, "")
