@@ -16,6 +16,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from large_list_start import plan_of, take_first_samples
 from machine import describe_host
-from made_up_list import CLASSES, made_up, make_table
+from made_up_list import made_up, make_parts, make_table
 from manifest_start import train
 from result_file import write_result
 from subprocesses import run_python
@@ -49,6 +51,7 @@ STEPS = {
     "worker": "a worker, to its first sample",
     "show": "`prepare show`",
     "show_png": "`prepare show --png`",
+    "merge": "`prepare merge` of four parts, with packet tables",
     "train_start": "`python -m c2d_fast.train`, to its first step",
 }
 """What is measured, as the table calls it."""
@@ -156,43 +159,9 @@ def _read(args: argparse.Namespace) -> None:
     read_manifest_file(args.folder / "train.npz")
 
 
-def _plan(path: Path, *, train: bool, resumes: bool = False) -> Any:
-    """Does what the train command does with a list, up to its plan."""
-    from c2d_fast.lists.listing import read_list
-    from c2d_fast.loading.plan import EvalPlan, TrainPlan
-    from c2d_fast.manifest.bad_videos import BadVideos
-    from c2d_fast.manifest.manifest import read_manifest
-    from c2d_fast.recipe import Clip, Crop
-
-    bad = BadVideos(read_manifest(read_list(path, None, CLASSES), allow_missing=True, jobs=1), (2.0, True), "")
-    bad.add_from_manifest(count_missing=False)
-    if resumes:
-        bad.exclude_only(bad.excluded_rows())
-        assert not bad.kept_but_broken()
-        assert not len(bad.indices_of(set()))
-    bad.manifest.listing.facts()
-    bad.excluded_rows()
-    what: dict[str, Any] = {"videos": bad.manifest.videos(), "clip": Clip(num_frames=8, interval=8), "crop": Crop()}
-    plan: TrainPlan | EvalPlan
-    plan = TrainPlan(**what, seed=0, batch_size=32) if train else EvalPlan(**what, batch_size=32, num_clips=10)
-    return bad, plan
-
-
 def _start(args: argparse.Namespace) -> None:
-    _, plan = _plan(args.folder / "train.npz", train=True)
-    _first_samples(plan, 0)
-
-
-def _first_samples(plan: Any, step: int) -> None:
-    from c2d_fast.loading.source import ClipSource
-
-    source = ClipSource(plan=plan, decoder="ffmpeg", device="cpu", decoder_threads=1)
-    assert not source.scales_first or not source.all_scaled
-    pickle.dumps(source)  # what the workers are given
-    for slot in range(plan.batch_size):
-        sample = plan.sample(step, slot)
-        plan.videos.location(sample.index)
-        source.stored(sample.index)
+    _, plan = plan_of(args.folder / "train.npz", train=True)
+    take_first_samples(plan, 0)
 
 
 def _start_with_table(args: argparse.Namespace) -> dict[str, float]:
@@ -200,9 +169,9 @@ def _start_with_table(args: argparse.Namespace) -> dict[str, float]:
     if not packets.exists():
         run_python(__file__, "--folder", args.folder, "--rows", args.rows, "--step", "make_table")
     started_s = time.perf_counter()
-    _, plan = _plan(args.folder / "train.npz", train=True)
+    _, plan = plan_of(args.folder / "train.npz", train=True)
     assert plan.videos.packet_table
-    _first_samples(plan, 0)
+    take_first_samples(plan, 0)
     packets.rename(args.folder / "aside.npz")
     return {"seconds": time.perf_counter() - started_s}
 
@@ -212,27 +181,27 @@ def _make_table(args: argparse.Namespace) -> None:
 
 
 def _epoch_change(args: argparse.Namespace) -> dict[str, float]:
-    _, plan = _plan(args.folder / "train.npz", train=True)
-    _first_samples(plan, 0)
+    _, plan = plan_of(args.folder / "train.npz", train=True)
+    take_first_samples(plan, 0)
     started_s = time.perf_counter()
-    _first_samples(plan, plan.steps_per_epoch)
+    take_first_samples(plan, plan.steps_per_epoch)
     return {"seconds": time.perf_counter() - started_s}
 
 
 def _resume(args: argparse.Namespace) -> None:
-    _, plan = _plan(args.folder / "train.npz", train=True, resumes=True)
-    _first_samples(plan, 3 * plan.steps_per_epoch + plan.steps_per_epoch // 2)
+    _, plan = plan_of(args.folder / "train.npz", train=True, resumes=True)
+    take_first_samples(plan, 3 * plan.steps_per_epoch + plan.steps_per_epoch // 2)
 
 
 def _score_start(args: argparse.Namespace) -> None:
-    _, plan = _plan(args.folder / "val.npz", train=False)
+    _, plan = plan_of(args.folder / "val.npz", train=False)
     assert plan.num_valid == len(plan.videos)
-    _first_samples(plan, 0)
+    take_first_samples(plan, 0)
 
 
 def _worker(args: argparse.Namespace) -> dict[str, float]:
     """Measures a process that is given a plan, as a loader's worker is."""
-    _, plan = _plan(args.folder / "train.npz", train=True)
+    _, plan = plan_of(args.folder / "train.npz", train=True)
     done = subprocess.run([sys.executable, "-c", _WORKER], input=pickle.dumps(plan), stdout=subprocess.PIPE, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
@@ -256,15 +225,35 @@ print(json.dumps({"seconds": seconds, "peak_mb": peak, "private_mb": sum(held.va
 
 
 def _show(args: argparse.Namespace, *words: str) -> None:
+    _prepare("show", str(args.folder / "train.npz"), *words)
+
+
+def _prepare(*words: str) -> None:
     from c2d_fast.prepare.command_line import main as prepare
 
-    sys.argv = ["prepare", "show", str(args.folder / "train.npz"), *words]
+    sys.argv = ["prepare", *words]
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         prepare()
 
 
 def _show_png(args: argparse.Namespace) -> None:
     _show(args, "--png", str(args.folder / "show.png"))
+
+
+def _merge(args: argparse.Namespace) -> dict[str, float]:
+    merged = args.folder / "merged" / "train.npz"
+    run_python(__file__, "--folder", args.folder, "--rows", args.rows, "--step", "make_parts")
+    started_s = time.perf_counter()
+    _prepare("merge", "--out", str(merged))
+    seconds = time.perf_counter() - started_s
+    assert merged.read_bytes() == (args.folder / "train.npz").read_bytes()
+    shutil.rmtree(merged.parent)
+    return {"seconds": seconds}
+
+
+def _make_parts(args: argparse.Namespace) -> None:
+    (args.folder / "merged").mkdir()
+    make_parts(read_manifest_file(args.folder / "train.npz"), args.folder / "merged" / "train.npz", 4)
 
 
 def _train_start(manifest: Path, folder: Path) -> dict[str, float]:
@@ -283,7 +272,9 @@ _CALLS: dict[str, Callable[[argparse.Namespace], dict[str, float] | None]] = {
     "worker": _worker,
     "show": _show,
     "show_png": _show_png,
+    "merge": _merge,
     "make": _make,
+    "make_parts": _make_parts,
     "make_table": _make_table,
 }
 

@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast.formats import packet_table
-from c2d_fast.formats.manifest_file import FORMAT, ManifestFile
+from c2d_fast.formats.manifest_file import FORMAT, ManifestFile, table_path
+from c2d_fast.formats.manifest_part import Part, part_path
+from c2d_fast.formats.texts import chosen
 from c2d_fast.video.facts import DTYPE, Facts, to_table
 from c2d_fast.video.packets import DTYPE as PACKETS
 
@@ -90,6 +93,18 @@ def make_table(manifest: ManifestFile, path: Path) -> None:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def make_parts(manifest: ManifestFile, target: Path, count: int) -> None:
+    """Writes a manifest in parts, each with its packet table, as scans with --part leave them beside target."""
+    for number in range(1, count + 1):
+        rows = np.arange(number - 1, len(manifest.labels), count)
+        settings = {"command": "scan", "depth": "full", "packets": "True"}
+        columns = {name: getattr(manifest, name)[rows] for name in ("labels", "size", "mtime_ns", "depth", "facts")}
+        texts = {name: chosen(getattr(manifest, name), rows) for name in ("videos", "reasons")}
+        part = replace(manifest, part=Part(number, count, len(manifest.labels), settings, rows), **columns, **texts)
+        part.write(part_path(target, number, count))
+        make_table(part, table_path(part_path(target, number, count)))
 
 
 def _packets(count: int) -> NDArray[Any]:
