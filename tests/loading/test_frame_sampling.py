@@ -25,7 +25,8 @@ def tsn_training(n, k, rng):
     average = n // k
     if average > 0:
         return np.array([i * average for i in range(k)]) + rng.integers(average, size=k)
-    return np.minimum(np.around([i * n / k for i in range(k)]).astype(int), n - 1)
+    ratio = n / k  # rounded before it is multiplied, as MMAction2 has it: 11 * 15 / 22 is another number
+    return np.minimum(np.around([i * ratio for i in range(k)]).astype(int), n - 1)
 
 
 def tsn_testing(n, k):
