@@ -181,3 +181,35 @@ def test_results_of_transcoding_there_are_those_of_here(data, tmp_path, run_comm
     for out, listed in zip(outs, (tmp_path / "out" / "list.npz", f"{there}/list.npz"), strict=True):
         assert train(*flags(listed, out, epochs=1), monkeypatch=monkeypatch) == 0
     assert same_weights(*map(last, outs))
+
+
+def test_parts_that_are_made_there_are_joined_there(data, tmp_path, run_command):
+    source, there = data.url("http", "set/list.txt"), data.url("s3", "parts")
+    more = ["--preset", "ultrafast", "--short-side", 32]
+    assert transcode(run_command, source, there, *more).returncode == 0
+    store = data.s3.store()
+
+    def made(name):
+        return bytes(obstore.get(store, f"parts/{name}").bytes())
+
+    whole = {name: made(name) for name in ("list.txt", "list.npz", "list.packets.npz")}
+    obstore.delete(store, [f"parts/{name}" for name in whole])
+    for number in (1, 2):  # on machines that share nothing but the server
+        done = transcode(
+            run_command, source, there, *more, "--part", f"{number}/2", env={"XDG_CACHE_HOME": str(tmp_path / str(number))}
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    merge = ["prepare", "merge", "--out", f"{there}/list.npz"]
+    done = run_command(*merge, env={"XDG_CACHE_HOME": str(tmp_path / "3")})
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    manifests = [tmp_path / f"{name}.npz" for name in ("one", "other")]
+    for path, content in zip(manifests, (whole["list.npz"], made("list.npz")), strict=True):
+        path.write_bytes(content)
+    assert made("list.txt") == whole["list.txt"]
+    one, other = map(read_manifest_file, manifests)
+    assert (one.videos, one.reasons, one.etags) == (other.videos, other.reasons, other.etags)
+    assert one.facts.tolist() == other.facts.tolist()
+    obstore.delete(store, ["parts/list.part-2-of-2.npz"])
+    done = run_command(*merge)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "of its 2 parts 2 is missing" in done.stderr
