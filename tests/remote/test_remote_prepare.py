@@ -183,6 +183,7 @@ def test_results_of_transcoding_there_are_those_of_here(data, tmp_path, run_comm
     assert same_weights(*map(last, outs))
 
 
+@pytest.mark.slow
 def test_parts_that_are_made_there_are_joined_there(data, tmp_path, run_command):
     source, there = data.url("http", "set/list.txt"), data.url("s3", "parts")
     more = ["--preset", "ultrafast", "--short-side", 32]
