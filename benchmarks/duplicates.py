@@ -38,8 +38,8 @@ RESULT = HERE / "results" / "duplicates-cpu.json"
 """What docs/duplicates.md shows."""
 DEFAULT = 10
 FIRST = 9000
-"""Number of the first video that is drawn. Threshold, contrast and number of frames were chosen on videos 0 to 127; the threshold
-was then raised, after a look at 5000 to 5199."""
+"""Number of the first video that is drawn. Threshold, contrast and number of frames were chosen on videos 0 to 127; then the
+threshold was raised, after a look at 5000 to 5199."""
 FLAT = 16
 REAL = "real"
 

@@ -108,25 +108,45 @@ def test_parts_of_transcoding_are_joined_to_what_one_command_writes(videos, tmp_
     assert "8 of 9 videos are done" in transcode(run_command, videos, out, *flags).stdout
 
 
+def run_killed(run_command, moments, words):
+    """Runs a command that is killed four times at random moments, and then to its end."""
+    command = [sys.executable, "-m", "c2d_fast.prepare", *map(str, words)]
+    limit_s, killed = 0.5, 0
+    while killed < 4:
+        process = fork_server.start(command, fork_server.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        time.sleep(moments.uniform(0.02, limit_s))
+        process.kill()
+        process.communicate(timeout=60)
+        killed += process.returncode == -signal.SIGKILL
+        if not process.returncode:  # done already: sooner next time
+            limit_s *= 0.7
+        assert process.returncode in (0, -signal.SIGKILL)
+    done = run_command("prepare", *words)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_part_or_a_merge_that_is_killed_is_done_again_to_the_same_end(videos, scanned, tmp_path, run_command):
-    out = tmp_path / "m.npz"
-    moments = random.Random(0)
-    commands = [["scan", "--list", videos, "--jobs", 1, "--part", f"{number}/2"] for number in (1, 2)] + [["merge"]]
-    for words in commands:
-        command = [sys.executable, "-m", "c2d_fast.prepare", *map(str, words), "--out", str(out)]
-        limit_s, killed = 0.5, 0
-        while killed < 4:
-            process = fork_server.start(command, fork_server.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-            time.sleep(moments.uniform(0.02, limit_s))
-            process.kill()
-            process.communicate(timeout=60)
-            killed += process.returncode == -signal.SIGKILL
-            if not process.returncode:  # done already: sooner next time
-                limit_s *= 0.7
-            assert process.returncode in (0, -signal.SIGKILL)
-        assert run_command("prepare", *words, "--out", out).returncode == 0
+    out, moments = tmp_path / "m.npz", random.Random(0)
+    for number in (1, 2):
+        run_killed(run_command, moments, ["scan", "--list", videos, "--jobs", 1, "--part", f"{number}/2", "--out", out])
+    run_killed(run_command, moments, ["merge", "--out", out])
     after = contents(tmp_path)
     assert {name: after[name] for name in scanned} == scanned
+    assert not [name for name in after if "partial" in name], "what the killed have left goes away"
+
+
+@pytest.mark.slow
+def test_so_are_those_of_transcoding(videos, tmp_path, run_command):
+    out, moments = tmp_path / "out", random.Random(1)
+    words = ["transcode", "--list", videos, "--out", out]
+    assert run_command("prepare", *words).returncode == 0
+    whole = contents(out)
+    shutil.rmtree(out)
+    for number in (1, 2):
+        run_killed(run_command, moments, [*words, "--part", f"{number}/2"])
+    run_killed(run_command, moments, ["merge", "--out", out / "list.npz"])
+    after = contents(out)
+    assert {name: after[name] for name in whole} == whole
     assert not [name for name in after if "partial" in name], "what the killed have left goes away"
 
 
