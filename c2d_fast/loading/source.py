@@ -288,7 +288,7 @@ def stored_of(videos: Videos, index: int, *, whole_files: bool = False) -> Store
     if table is None:
         return stored
     try:
-        rows, extradata = table.read(number, int(videos.size[index]))
+        rows, extradata = table.read(number, videos.state(index)[0])
     except TableError as error:  # not the video's fault: it is read through, as videos without a table are
         worker_notes.tell(
             videos.packet_table,

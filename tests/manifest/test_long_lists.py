@@ -9,11 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from made_up import ROOT, made
+from media import make_video
 from numpy.lib import recfunctions
+from scans import scan, write_list
 
 from c2d_fast.formats.manifest_file import read_manifest_file, read_narrow
 from c2d_fast.lists.listing import read_list
 from c2d_fast.loading.plan import EvalPlan, TrainPlan
+from c2d_fast.loading.source import stored_of
 from c2d_fast.manifest import manifest as module
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.manifest.manifest import read_manifest
@@ -98,16 +101,28 @@ def test_each_rank_scores_its_own(tmp_path, videos, batch, world):
         assert plan.num_valid == valid
 
 
+def test_packets_are_those_of_the_video_also_behind_a_broken_one(tmp_path, run_command):
+    """The table is asked with each file's own size: of another's, packets would seem to lie outside the file."""
+    for number, frames in enumerate((40, 9, 20)):
+        make_video(tmp_path / f"{number}.mp4", num_frames=frames)
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    path = write_list(tmp_path, ["broken.mp4", "1.mp4", "0.mp4", "2.mp4"])
+    assert scan(run_command, path, tmp_path / "m.npz").returncode == 0
+    videos = opened(tmp_path / "m.npz").videos()
+    assert [videos.state(i)[0] for i in range(3)] == [(tmp_path / f"{name}.mp4").stat().st_size for name in (1, 0, 2)]
+    assert [len(stored_of(videos, i, whole_files=False).rows) for i in range(3)] == [9, 40, 20]
+
+
 _START = """
 import json, re, sys, pickle
 sys.path.insert(0, "benchmarks")
 from pathlib import Path
 import contextlib, io
-from large_list import _first_samples, _plan
+from large_list_start import plan_of, take_first_samples
 before = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 with contextlib.redirect_stdout(io.StringIO()):
-    _, plan = _plan(Path(sys.argv[1]), train=True)
-    _first_samples(plan, 0)
+    _, plan = plan_of(Path(sys.argv[1]), train=True)
+    take_first_samples(plan, 0)
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 print(json.dumps((peak - before) * 1024 / 1e6))
 """
