@@ -191,7 +191,6 @@ class Records:
 
     def close(self, *, finished: bool = False) -> None:
         """Writes out everything; of a finished run it says what recording has cost."""
-        steps, elapsed_ms = self._step - self._first_step, 1000 * (time.monotonic() - self._started_s)
         with self._timed():
             self._bar.close()
             self._try(lambda: self._writer.close(finished=finished))
@@ -200,6 +199,7 @@ class Records:
             if self._gauges:
                 self._gauges.close()
         if finished:
+            steps, elapsed_ms = self._step - self._first_step, 1000 * (time.monotonic() - self._started_s)
             each = f": {1000 * self._spent_s / steps:.2f} ms for each step of {elapsed_ms / steps:.0f} ms" if steps else ""
             self.say(f"recording took {self.overhead_percent():.2f} % of the time{each}, validation and pictures included")
 

@@ -128,7 +128,7 @@ def test_recording_keeps_account_of_itself(whole_run, eight_videos, tmp_path):
     done = run(*flags(eight_videos, tmp_path / "r", epochs=1))
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("recording took ")]
     per_cent, spent_ms, step_ms = map(float, re.findall(r"[\d.]+", line)[:3])
-    assert per_cent == pytest.approx(100 * spent_ms / step_ms, abs=1)
+    assert per_cent == pytest.approx(100 * spent_ms / step_ms, rel=0.05)  # the line rounds
     lines = [json.loads(line) for line in (whole_run / "machine.jsonl").read_text().splitlines()]
     assert all(0 <= line["recording_percent"] < 100 for line in lines)
 
