@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,16 +21,6 @@ _MOST_BYTES = 2**16
 @dataclass(frozen=True)
 class _Head:
     number: int
-    count: int
-    total: int
-    settings: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Part:
-    """Which rows of its list a manifest has, if not all."""
-
-    number: int
     """From 1."""
     count: int
     """Parts that the list is in."""
@@ -38,6 +28,12 @@ class Part:
     """Rows of the list."""
     settings: dict[str, str]
     """What the parts that belong together have in common: the command, and its flags that decide about the result."""
+
+
+@dataclass(frozen=True)
+class Part(_Head):
+    """Which rows of its list a manifest has, if not all."""
+
     rows: NDArray[np.int64]
     """Ascending, [rows of the part]."""
 
@@ -46,7 +42,7 @@ class Part:
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Returns what a manifest's file has of it."""
-        head = {name: getattr(self, name) for name in ("number", "count", "total", "settings")}
+        head = {field.name: getattr(self, field.name) for field in fields(_Head)}
         return {"part": np.frombuffer(json.dumps(head).encode(), np.uint8), "rows": self.rows}
 
 
@@ -64,7 +60,7 @@ def read_part(part: NDArray[np.uint8], rows: NDArray[np.int64]) -> Part:
     is_within = 1 <= head.number <= head.count and head.total < 2**40
     if not is_within or (len(rows) and (rows[0] < 0 or rows[-1] >= head.total or (np.diff(rows) <= 0).any())):
         raise ShapeError("its rows are not those of a part")
-    return Part(head.number, head.count, head.total, head.settings, rows)
+    return Part(**vars(head), rows=rows)
 
 
 def part_path(manifest: LocationT, number: int, count: int) -> LocationT:

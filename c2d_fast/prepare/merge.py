@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from c2d_fast import console
 from c2d_fast.errors import UserError
-from c2d_fast.files import check_writable, remove_partials
+from c2d_fast.files import atomic_write, check_writable, remove_partials
 from c2d_fast.formats.journal import Journal
 from c2d_fast.formats.manifest_file import ManifestFile, table_path
 from c2d_fast.formats.packet_table import TableError, open_table, write_table
@@ -144,4 +144,5 @@ def _join_journals(pieces: Sequence[Piece], folder: ResultsFolder, stem: str) ->
         lines.append(journal.read_bytes().splitlines(keepends=True))
     if len({one[0] for one in lines if one}) == 1 and all(lines):
         whole = lines[0][0] + b"".join(b"".join(one[1:]) for one in lines)
-        (folder.local / f"{stem}.journal").write_bytes(whole)
+        with atomic_write(folder.local / f"{stem}.journal") as partial:
+            partial.write_bytes(whole)

@@ -63,9 +63,12 @@ def run_on_ray(
                 numbers = running.pop(ref)
                 try:
                     found: ChunkResult = ray.get(ref)
+                except ray.exceptions.RayTaskError as error:  # do_chunk raises nothing: it, or an item, could not be unpickled
+                    problem = _first_line(error.cause or error)
+                    raise UserError(f"--ray: a node cannot run the task ({problem}); install c2d-fast on all nodes") from error
                 except ray.exceptions.RayError as error:
                     if not chunks.split(numbers):
-                        yield items[numbers[0]], _lost(error)
+                        yield items[numbers[0]], _lost(ray, error)
                     continue
                 _check(found)
                 chunks.took(len(numbers), found.seconds)
@@ -130,9 +133,9 @@ def _connect(args: argparse.Namespace) -> Any:
         _check_address(args.ray)
         ray.init(address=args.ray or "auto", **quiet)
     except (OSError, ValueError, RuntimeError) as error:
-        if args.ray:
+        if args.ray or not isinstance(error, ConnectionError):
             remedy = "start one with `ray start --head`, or correct the address"
-            raise UserError(f"--ray {args.ray}: there is no Ray cluster ({_first_line(error)}); {remedy}") from error
+            raise UserError(f"--ray {args.ray or 'auto'}: there is no Ray cluster ({_first_line(error)}); {remedy}") from error
         ray.init(address="local", num_cpus=max(args.jobs, args.cpus_per_task), include_dashboard=False, **quiet)
     # It prints tens of lines of its log where a node is lost, for which there is no switch; run_on_ray says it in one.
     if hasattr(ray._private.worker, "print_to_stdstream"):
@@ -176,7 +179,10 @@ def _check(found: ChunkResult) -> None:
         raise found.error
 
 
-def _lost(error: Exception) -> LostItem:
+def _lost(ray: Any, error: Exception) -> LostItem:
+    """Returns what becomes of an item that was tried alone; raises a UserError where the cluster is to blame."""
+    if not isinstance(error, (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)):
+        raise UserError(f"--ray: the cluster has failed ({_first_line(error)}); the same command goes on") from error
     return LostItem(f"ends its Ray worker ({_first_line(error)})")
 
 

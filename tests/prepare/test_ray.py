@@ -128,6 +128,30 @@ def test_without_a_cluster_one_is_started(videos, tmp_path):
     assert "Ray: 2 CPUs of 1 node, 1 for each task" in done.stdout
 
 
+@pytest.mark.slow
+def test_a_node_that_cannot_import_the_work_blames_no_video(tmp_path):
+    pytest.importorskip("ray")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "only_here.py").write_text("def work(item, tick):\n    return item\n")
+    (tmp_path / "driver.py").write_text(
+        "import argparse, sys\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "import only_here\n"
+        "from c2d_fast.errors import UserError\n"
+        "from c2d_fast.prepare.ray_driver import run_on_ray\n"
+        "args = argparse.Namespace(ray='', jobs=1, cpus_per_task=1, time_limit=30)\n"
+        "try:\n"
+        "    print(list(run_on_ray(only_here.work, [1, 2], args, lambda item: sys.argv[1], [])))\n"
+        "except UserError as error:\n"
+        "    print(error)\n"
+    )
+    command = [sys.executable, str(tmp_path / "driver.py"), str(tmp_path / "elsewhere")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert "--ray: a node cannot run the task (" in done.stdout, done.stdout + done.stderr
+    assert "No module named 'only_here'); install c2d-fast on all nodes" in done.stdout
+
+
 def test_a_wrong_address_is_one_line(videos, tmp_path, run_command):
     pytest.importorskip("ray")
     for address in ("127.0.0.1:1", "ray://127.0.0.1:1"):
