@@ -1,5 +1,7 @@
-"""Which packages are installed, in which version; nothing is imported for it."""
+"""Which packages are installed, in which version, and which of them import."""
 
+import importlib
+from collections.abc import Iterable
 from importlib import metadata
 
 DALI_PACKAGES = ("nvidia-dali-cuda120", "nvidia-dali-cuda130", "nvidia-dali-cuda110")
@@ -14,6 +16,17 @@ def version_of(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def failed_imports(modules: Iterable[str]) -> str:
+    """Imports modules; returns which of them do not, each as "name (why)", "" if all do."""
+    failed = []
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            failed.append(f"{name} ({error!s:.100})")
+    return ", ".join(failed)
 
 
 def installed_dali() -> dict[str, str]:

@@ -1,7 +1,6 @@
 """ONNX files of a model: written, and believed only once another runtime computes the same from them."""
 
 import contextlib
-import importlib
 import logging
 import os
 import warnings
@@ -20,6 +19,7 @@ from c2d_fast.files import atomic_write
 from c2d_fast.formats.schemas import encode
 from c2d_fast.model.c2d import C2D
 from c2d_fast.model.model_file import CARD_FORMAT
+from c2d_fast.versions import failed_imports
 
 CARD_KEY = "c2d_fast.card"
 """Key of the metadata under which the card is."""
@@ -62,14 +62,7 @@ def check_packages(what: str) -> None:
     Raises:
         UserError: one does not import.
     """
-    missing = {}
-    for name in _PACKAGES:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            missing[name] = str(error)
-    if missing:
-        reasons = ", ".join(f"{name} ({reason:.100})" for name, reason in missing.items())
+    if reasons := failed_imports(_PACKAGES):
         raise UserError(f"{what}: ONNX needs packages that do not import: {reasons}; pip install 'c2d-fast[export]'")
 
 

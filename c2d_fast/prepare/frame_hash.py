@@ -4,7 +4,6 @@ Two encodings have different key frames, so that frames at the same share of the
 `phash`: of a frame, scaled to 32x32 grey pixels, which of the 64 lowest frequencies are above their median.
 """
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from c2d_fast.errors import UserError
 from c2d_fast.prepare.checked_lists import CheckedVideo
 from c2d_fast.prepare.packet_hash import Hashed, hashed_or_why_not
+from c2d_fast.versions import failed_imports
 from c2d_fast.video.file_states import local_file
 from c2d_fast.video.frame_converter import FrameConverter
 from c2d_fast.video.packets import Stored
@@ -35,14 +35,7 @@ def check_packages(what: str) -> None:
     Raises:
         UserError: one does not import.
     """
-    missing = {}
-    for name in _PACKAGES:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            missing[name] = str(error)
-    if missing:
-        reasons = ", ".join(f"{name} ({reason:.100})" for name, reason in missing.items())
+    if reasons := failed_imports(_PACKAGES):
         raise UserError(
             f"{what}: near copies need packages that do not import: {reasons}; pip install 'c2d-fast[check]', or give --no-near"
         )
