@@ -4,135 +4,47 @@ import dataclasses
 import importlib.util
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from c2d_fast.errors import UserError
+from c2d_fast.recipe_model import (
+    _BLOCKS,  # noqa: F401 (a pipe file of one's own may add a depth)
+    CROP_KINDS,
+    CROP_VIEWS,
+    MOST_CLASSES,
+    Clip,
+    Crop,
+    Model,
+)
+from c2d_fast.recipe_training import Augment, Distill, Labels, Training
 
-_BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-"""Depth of the ResNet -> blocks of layer1..layer4."""
-CROP_KINDS = ("multi_scale", "random_resized", "short_side_jitter", "centre")
-CROP_VIEWS = ("published", "centre", "three")
-_MEANT_BEFORE = {
-    "crop": {
-        "scale_before_crop": False,
-        "kind": "multi_scale",
-        "area": [0.08, 1.0],
-        "ratio": [3 / 4, 4 / 3],
-        "short_sides": [256, 320],
-        "flip": 0.5,
-        "views": "published",
-    }
-}
-"""What recipes meant before they had these fields."""
-MOST_CLASSES = 1_000_000
-"""More are not believed of any file or flag."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """The network: a ResNet trunk over single frames, and how the frames are brought together."""
-
-    depth: int
-    """18, 50 or 101: the torchvision ResNet whose trunk is used."""
-    temporal_pool: bool
-    """True: halve the frames after the first stage, max pool of the stem without padding, average probabilities over
-    views. False: the plain trunk, average features over views."""
-    dropout: float
-    num_classes: int
-    nonlocal_after: tuple[tuple[int, int], ...] = ()
-    """(stage, block) that a non-local block follows: stages are layer1..layer4 of the ResNet, blocks count from 0."""
-    nonlocal_affinity: str = "embedded_gaussian"
-    """embedded_gaussian (softmax) or dot_product."""
-
-    def __post_init__(self) -> None:
-        if self.nonlocal_affinity not in ("embedded_gaussian", "dot_product"):
-            raise ValueError(f"nonlocal_affinity ({self.nonlocal_affinity}) must be embedded_gaussian or dot_product")
-        if self.depth not in _BLOCKS:
-            raise ValueError(f"depth ({self.depth}) must be 18, 50 or 101")
-        if not 1 <= self.num_classes <= MOST_CLASSES:
-            raise ValueError(f"num_classes ({self.num_classes}) must be 1 to {MOST_CLASSES}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout ({self.dropout}) must be 0 or more, and below 1")
-        blocks = _BLOCKS[self.depth]
-        for stage, block in self.nonlocal_after:
-            if not 1 <= stage <= len(blocks) or not 0 <= block < blocks[stage - 1]:
-                raise ValueError(f"nonlocal_after ({stage}, {block}): ResNet-{self.depth} has no such block")
+__all__ = [
+    "CROP_KINDS",
+    "CROP_VIEWS",
+    "MOST_CLASSES",
+    "Augment",
+    "Clip",
+    "Crop",
+    "Distill",
+    "Labels",
+    "Model",
+    "PipeFile",
+    "Published",
+    "Recipe",
+    "Training",
+    "find_pipe",
+    "load_pipe",
+    "shipped_pipes",
+    "stored_part",
+]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Clip:
-    """Which frames make a clip: num_frames of them, from a first one on that is drawn."""
-
-    num_frames: int
-    interval: int
-    """Every interval-th decoded frame is taken."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Crop:
-    """Sizes in pixels: what is cut out of a frame, once its short side has been scaled."""
-
-    size: int = 224
-    """Side of the square that the model is fed."""
-    train_short_side: int = 256
-    """Short side before the crop in training and in validation."""
-    test_short_side: int = 224
-    scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
-    """Training crops are these parts of the short side."""
-    scale_before_crop: bool = True
-    """How training crops are made. True: the frame is scaled to train_short_side, and the box cut out of that is resized to
-    size, as published. False: the box of the frame as it is is resized once: cheaper, and sharper than the published models
-    saw, but for frames that have train_short_side anyway (docs/benchmarks.md has both)."""
-    kind: str = "multi_scale"
-    """The box of training: "multi_scale", as published; "random_resized", of an area and a ratio that are drawn (Inception);
-    "short_side_jitter", a square of size anywhere in a frame whose short side is drawn (PySlowFast); "centre"."""
-    area: tuple[float, float] = (0.08, 1.0)
-    """Of random_resized: least and largest part of the frame's area."""
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Likewise: of width to height."""
-    short_sides: tuple[int, int] = (256, 320)
-    """Of short_side_jitter: least and largest short side."""
-    flip: float = 0.5
-    """How likely a training clip is mirrored."""
-    views: str = "published"
-    """What evaluation cuts out: "centre", "three" along the long side, or as published: three of videos that are seen in
-    several clips, otherwise the centre."""
-
-    def __post_init__(self) -> None:
-        if self.kind not in CROP_KINDS:
-            raise ValueError(f"crop kind ({self.kind!r}) must be one of {', '.join(CROP_KINDS)}")
-        if self.views not in CROP_VIEWS:
-            raise ValueError(f"crop views ({self.views!r}) must be one of {', '.join(CROP_VIEWS)}")
-        if not 0 < self.area[0] <= self.area[1] <= 1 or not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ValueError(f"crop area ({self.area}) and ratio ({self.ratio}) must be two rising figures, areas 1 at most")
-        if self.short_sides[0] > self.short_sides[1]:
-            raise ValueError(f"crop short_sides ({self.short_sides}) must be two rising numbers of pixels")
-        if self.kind == "short_side_jitter" and (self.short_sides[0] < self.size or not self.scale_before_crop):
-            raise ValueError(f"crop short_sides ({self.short_sides}) must be {self.size} at least, and scale_before_crop True")
-        if not 0 <= self.flip <= 1:
-            raise ValueError(f"crop flip ({self.flip}) must be 0 to 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """SGD with momentum, and a rate that falls in steps."""
-
-    lr: float
-    """Learning rate for a global batch of lr_batch clips; other batches scale it linearly."""
-    lr_batch: int
-    clips_per_gpu: int
-    """Default batch on each GPU."""
-    epochs: int
-    milestones: tuple[int, ...]
-    """Epochs after which the rate is multiplied by gamma."""
-    gamma: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    clip_grad_norm: float = 40.0
-    weights: str = "imagenet"
-    """Where the trunk starts: "imagenet" (torchvision's IMAGENET1K_V2) or "none"."""
+def _defaults(part: type) -> dict[str, Any]:
+    """Returns the fields that a part of a recipe need not have, with their defaults in plain values."""
+    fields = dataclasses.fields(part)
+    return {item.name: _plain(item.default) for item in fields if item.default is not dataclasses.MISSING}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +66,10 @@ class Recipe:
     clip: Clip
     crop: Crop
     training: Training
+    augment: Augment = field(default_factory=Augment)
+    labels: Labels = field(default_factory=Labels)
+    distill: Distill | None = None
+    """How a teacher is learnt from, which train's --teacher gives."""
     published: Published | None = None
     expected_top1: float | None = None
     """Where the model zoo has nothing: validation's top-1, per cent, as measured by this project on the recipe's own data."""
@@ -167,6 +83,8 @@ class Recipe:
         least = 5 if self.model.temporal_pool else 1  # whose stem pools three pixels of every second one, without padding
         if self.crop.size < least:
             raise ValueError(f"crop size ({self.crop.size}) must be {least} pixels at least")
+        if self.distill and self.labels.kind == "several":
+            raise ValueError("distill must be None with labels of kind several: a teacher's scores are shares of classes")
 
     @property
     def reference(self) -> dict[str, float]:
@@ -248,7 +166,7 @@ def load_pipe(given: str | Path) -> PipeFile:
 
 def stored_part(recipe: dict[str, Any], part: str) -> Any:
     """Returns a part of a recipe in plain values, from a checkpoint of any age: a field that it lacks as it was meant then."""
-    fields = recipe.get(part)
+    fields = recipe.get(part, {} if part in ("augment", "labels") else None)
     return _MEANT_BEFORE.get(part, {}) | fields if isinstance(fields, dict) else fields
 
 
@@ -258,3 +176,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
+
+
+_PARTS = {"model": Model, "clip": Clip, "crop": Crop, "training": Training, "augment": Augment, "labels": Labels}
+_MEANT_BEFORE = {name: _defaults(part) for name, part in _PARTS.items()}
+_MEANT_BEFORE["crop"]["scale_before_crop"] = False
+"""What recipes meant before they had these fields: mostly what the defaults are."""

@@ -35,7 +35,7 @@ BELOW = {
 }
 BELOW["commands"] = set(BELOW)
 """Room -> the rooms, or files of them, that it may import, beside BASE and itself. An earlier room imports no later one."""
-BASE = {"errors", "console", "tables", "files", "recipe", "versions"}
+BASE = {"errors", "console", "tables", "files", "recipe", "recipe_model", "recipe_training", "versions"}
 """Files that stand in c2d_fast/ because every room may import them."""
 COMMANDS = ("train", "test", "predict", "browse", "analyze", "export", "info")
 DOORS = {"cli", "program", "completion", "__main__", "__init__", "decode", "sampler", *COMMANDS}

@@ -190,4 +190,6 @@ class Frames:
 
 def sampling_of(clip: Clip | Sampling) -> Sampling:
     """Returns the strategy that a recipe's clip stands for; a strategy itself."""
-    return Dense(clip.num_frames, clip.interval) if isinstance(clip, Clip) else clip
+    if not isinstance(clip, Clip):
+        return clip
+    return Uniform(clip.num_frames) if clip.sampling == "uniform" else Dense(clip.num_frames, clip.interval)
