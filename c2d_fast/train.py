@@ -41,6 +41,7 @@ def make_parser() -> cli.Parser:
     run.add_argument("--auto-scale-lr", action=argparse.BooleanOptionalAction, default=True,
                      help="scale the recipe's learning rate to the batch (default: on)")  # fmt: skip
     run.add_argument("--weights", metavar="imagenet|none|FILE", help="where the model starts (default: the recipe's)")
+    run.add_argument("--teacher", metavar="FILE", help="learn from it, too: a checkpoint, or scores of the training list")
     run.add_argument("--new-head", action="store_true", help="start with a new classifier, whatever --weights has")
     run.add_argument(
         "--seed", type=cli.not_negative, default=0, metavar="N", help="decides order, sampling and dropout (default 0)"

@@ -11,11 +11,15 @@ from c2d_fast.processes.signals import StopSignals
 from c2d_fast.recipe import Model, Training
 from c2d_fast.reporting.records import NoRecords, Records
 from c2d_fast.reporting.scores import Scores
+from c2d_fast.training.averaged_weights import AveragedWeights
 from c2d_fast.training.checkpoints import Checkpoints
 from c2d_fast.training.distributed import Group
+from c2d_fast.training.objective import Objective
+from c2d_fast.training.parameter_groups import freeze
+from c2d_fast.training.progress import Progress
 from c2d_fast.training.schedule import make_optimizer
 from c2d_fast.training.train_step import TrainStep
-from c2d_fast.training.trainer import Progress, Trainer
+from c2d_fast.training.trainer import Trainer
 
 TRAINING = Training(lr=0.05, lr_batch=4, clips_per_gpu=4, epochs=3, milestones=(2,))
 
@@ -41,10 +45,11 @@ class Toy:
 
 def make_trainer(folder, *, depth=DEPTH, top1s=(), precision="fp32", start_step=0, training=TRAINING, temporal_pool=True,
                  dropout=0.5, source=None, compiled="", seed=0, group=None, accumulate=1, forward=None,
-                 **checkpoints):  # fmt: skip
+                 objective=None, mixing=None, teacher=None, **checkpoints):  # fmt: skip
     folder.mkdir(exist_ok=True)
     torch.manual_seed(seed)
     model = C2D(Model(depth=depth, temporal_pool=temporal_pool, dropout=dropout, num_classes=3))
+    freeze(model, training)
     source, group = source or Toy(), group or Group()
     rounds = iter(top1s)
 
@@ -67,6 +72,10 @@ def make_trainer(folder, *, depth=DEPTH, top1s=(), precision="fp32", start_step=
             seed=seed,
             group=group,
             accumulate=accumulate,
+            objective=objective or Objective(3),
+            mixing=mixing,
+            teacher=teacher,
+            averaged=AveragedWeights(model, training.ema) if training.ema else None,
         ),
         training=training,
         base_lr=training.lr,

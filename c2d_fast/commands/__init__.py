@@ -5,6 +5,8 @@ May import: all rooms.
 run_train.py      `train`, top to bottom
 run_data.py       of it: what is read, where is written
 run_loaders.py    of it: loaders and validation
+learning.py       of it: the model, the loss and the optimizer's step
+teachers.py       of it: what it learns from beside the labels
 quarantine.py     of it: broken videos that the run has found, on all ranks
 resume.py         of it: what is gone on from, and what differs
 run_test.py       `test`

@@ -19,7 +19,7 @@ from c2d_fast.reporting.gallery import Gallery
 from c2d_fast.reporting.scores import Scores
 from c2d_fast.training.distributed import Group
 from c2d_fast.training.evaluate import evaluate
-from c2d_fast.training.trainer import Progress
+from c2d_fast.training.progress import Progress
 from c2d_fast.training.watchdog import Watchdog
 
 

@@ -2,27 +2,25 @@
 
 import argparse
 import hashlib
-import inspect
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from c2d_fast import console
 from c2d_fast.commands.dataset import choose_device, loader_options
+from c2d_fast.commands.learning import base_lr, check_recipe, make_model, make_step
 from c2d_fast.commands.quarantine import Quarantine
 from c2d_fast.commands.resume import note_changes, restore
 from c2d_fast.commands.run_data import RunData, prepare_data
 from c2d_fast.commands.run_loaders import heartbeat_or_end, make_scorer, make_train_loader, make_val_loader, videos_being_read
+from c2d_fast.commands.teachers import check_teacher
 from c2d_fast.errors import EndedError, UserError
 from c2d_fast.loading.clip_loader import ClipLoader
 from c2d_fast.loading.pipelines import LoaderOptions
-from c2d_fast.model.c2d import C2D, compile_model
-from c2d_fast.model.model_file import of_checkpoint
+from c2d_fast.model.c2d import compile_model
 from c2d_fast.model.precision import Precision
-from c2d_fast.model.weights import load_checkpoint, load_weights
 from c2d_fast.processes.early_signals import exit_message
 from c2d_fast.processes.signals import StopSignals, exit_code
 from c2d_fast.recipe import Recipe
@@ -35,11 +33,10 @@ from c2d_fast.training.batch_norm import check_batch_size
 from c2d_fast.training.checkpoints import Checkpoints
 from c2d_fast.training.determinism import make_deterministic, tune_kernels
 from c2d_fast.training.distributed import Group, group_of_environment
+from c2d_fast.training.progress import Progress, StoppedError
 from c2d_fast.training.run_folder import describe_run, write_config
-from c2d_fast.training.schedule import make_optimizer, scaled_lr
 from c2d_fast.training.step_profile import STEPS, StepProfile
-from c2d_fast.training.train_step import TrainStep
-from c2d_fast.training.trainer import Progress, StoppedError, Trainer
+from c2d_fast.training.trainer import Trainer
 from c2d_fast.training.watchdog import Watchdog
 
 
@@ -59,7 +56,7 @@ def _train(args: argparse.Namespace, data: RunData, group: Group) -> None:
     tune_kernels(device)
     if args.deterministic:
         print(make_deterministic(device))
-    group.run_on_all(lambda: _check_flags(args, device, group))
+    group.run_on_all(lambda: _check_flags(args, recipe, device, group))
     precision = Precision.choose(args.precision, device)
     batch_size = group.run_on_first(lambda: _batch_size(args, data, device, precision, group))
     quarantine = Quarantine(data.folder, group, data.train, data.val, forget=args.forget_quarantine and not data.restarted)
@@ -68,12 +65,12 @@ def _train(args: argparse.Namespace, data: RunData, group: Group) -> None:
     )
     source = group.run_on_all(lambda: make_train_loader(args, data, batch_size, options, quarantine.known, group))
     val_options = _val_options(args, data, device, batch_size, group)
-    model = group.run_leaders_first(lambda: _make_model(args, data)).to(device)
+    model = group.run_leaders_first(lambda: make_model(args, data)).to(device)
     if args.sync_bn:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
     compiled = compile_model(model, args.compile, device)
     val_source = make_val_loader(data, data.val, batch_size, val_options, group) if data.val and val_options else None
-    lr = _base_lr(args, recipe, source.clips_per_step)
+    lr = base_lr(args, recipe, source.clips_per_step)
     epochs = args.epochs or recipe.training.epochs
     config = describe_run(
         vars(args),
@@ -114,17 +111,7 @@ def _train(args: argparse.Namespace, data: RunData, group: Group) -> None:
     progress = Progress(**content["progress"]) if content else Progress()
     signals = StopSignals()
     trainer = Trainer(
-        step=TrainStep(
-            model=model,
-            forward=_averaging(compiled, device, group),
-            optimizer=make_optimizer(model, recipe.training, lr),
-            scaler=precision.scaler(device),
-            precision=precision,
-            clip_grad_norm=recipe.training.clip_grad_norm,
-            seed=args.seed,
-            group=group,
-            accumulate=args.accumulate,
-        ),
+        step=make_step(args, data, model, compiled, precision, lr, group),
         training=recipe.training,
         base_lr=lr,
         source=BatchLog(source, data.folder, group.rank, args.accumulate) if args.log_batches else source,
@@ -144,14 +131,16 @@ def _train(args: argparse.Namespace, data: RunData, group: Group) -> None:
         group.run_on_all(lambda: restore(trainer, content))
     watchdog = _watchdog(args, data, trainer, source, val_source)
     if val_source and data.val:
+        scored = _scored_model(args, trainer, compiled)
         trainer.val_name = val_source.name
-        trainer.validate = make_scorer(val_source, recipe, data.val, compiled, precision, group, watchdog)
+        trainer.validate = make_scorer(val_source, recipe, data.val, scored, precision, group, watchdog)
     with watchdog:
         _run(trainer, epochs, quarantine)
     _finish(trainer, data)
 
 
-def _check_flags(args: argparse.Namespace, device: torch.device, group: Group) -> None:
+def _check_flags(args: argparse.Namespace, recipe: Recipe, device: torch.device, group: Group) -> None:
+    check_teacher(args.teacher, recipe.distill, recipe.name)
     if args.sync_bn and (device.type != "cuda" or group.world == 1):
         raise UserError("--sync-bn: needs several GPUs, and a rank for each; leave it out")
 
@@ -159,12 +148,13 @@ def _check_flags(args: argparse.Namespace, device: torch.device, group: Group) -
 def _batch_size(args: argparse.Namespace, data: RunData, device: torch.device, precision: Precision, group: Group) -> int:
     if args.batch_size != "auto":
         size = args.batch_size or data.recipe.training.clips_per_gpu
-        return check_batch_size(data.recipe, size, group.world if args.sync_bn else 1)
-    if before := _before(data, "batch_size"):
+    elif before := _before(data, "batch_size"):
         print(f"batch size auto: {before:g}, as the run had it before")
-        return int(before)
-    size, line = find_batch_size(data.recipe, device, precision, len(data.train.manifest.kept))
-    print(line)
+        size = int(before)
+    else:
+        size, line = find_batch_size(data.recipe, device, precision, len(data.train.manifest.kept))
+        print(line)
+    check_recipe(args, data.recipe, size)
     return check_batch_size(data.recipe, size, group.world if args.sync_bn else 1)
 
 
@@ -184,28 +174,10 @@ def _val_options(
     return loader_options(data.val, args, device, data.recipe, batch_size=batch_size, group=group, known_share=share)
 
 
-def _make_model(args: argparse.Namespace, data: RunData) -> C2D:
-    torch.manual_seed(args.seed)  # the classifier, and the trunk where it starts at random
-    model, recipe, content = C2D(data.recipe.model), data.recipe, data.resumed
-    if content:
-        load_checkpoint(model, of_checkpoint(content, content["path"]), recipe, f"--resume {content['path']}")
-        if args.weights or args.new_head:
-            print("note: --weights and --new-head are left aside, the run goes on with its own weights")
-    else:
-        print(load_weights(model, args.weights or recipe.training.weights, recipe.model.depth, new_head=args.new_head))
-    return model
-
-
-def _averaging(model: nn.Module, device: torch.device, group: Group) -> nn.Module:
-    """Returns the model as it is trained: with several ranks its gradients are averaged over them."""
-    if group.world == 1:
-        return model
-    # Each rank has running statistics of its own, which the trainer averages once an epoch. The switch has two names: torch is
-    # about to drop the older one.
-    names = inspect.signature(DistributedDataParallel).parameters
-    sync = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
-    devices = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True, **{sync: False})  # type: ignore[arg-type]
+def _scored_model(args: argparse.Namespace, trainer: Trainer, compiled: nn.Module) -> nn.Module:
+    """Returns what is validated: the averaged weights, where there are any."""
+    averaged = trainer.step.averaged
+    return compile_model(averaged.model, args.compile, trainer.step.device) if averaged else compiled
 
 
 def _watchdog(
@@ -223,16 +195,6 @@ def _watchdog(
     for loader in (source, val_source) if val_source else (source,):
         loader.set_heartbeat(heartbeat_or_end(watchdog.heartbeat, trainer.signals))
     return watchdog
-
-
-def _base_lr(args: argparse.Namespace, recipe: Recipe, global_batch: int) -> float:
-    training = recipe.training
-    if not args.auto_scale_lr:
-        print(f"learning rate {training.lr:g}, as in the recipe (--no-auto-scale-lr)")
-        return training.lr
-    lr = scaled_lr(training, global_batch)
-    print(f"learning rate {lr:.6g} = {training.lr:g} x {global_batch} / {training.lr_batch} (scaled to the global batch)")
-    return lr
 
 
 def _pipe_text(data: RunData) -> dict[str, str]:

@@ -40,6 +40,8 @@ class Batch:
     """The videos' files, N of them."""
     num_valid: int = 0
     """Rows that are valid, as the host knows it: they stand first."""
+    targets: Tensor | None = None
+    """Shares of the classes, float32 [N, num_classes], on the clip's device, where a list has several labels a video."""
 
     def as_NCTHW(  # noqa: N802 (the layout's name)
         self, dtype: torch.dtype | None = None, normalize: Literal[False, True] | Normalization = False

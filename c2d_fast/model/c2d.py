@@ -111,7 +111,7 @@ def halve_frames(x: Tensor, num_frames: int) -> Tensor:
     return torch.maximum(clips[:, 0 : 2 * pairs : 2], clips[:, 1 : 2 * pairs : 2]).flatten(0, 1)
 
 
-def compile_model(model: C2D, requested: bool | None, device: torch.device) -> nn.Module:
+def compile_model(model: nn.Module, requested: bool | None, device: torch.device) -> nn.Module:
     """Returns the model as it is computed: compiled where asked for, by default on a GPU. The parameters are shared."""
     if requested if requested is not None else device.type == "cuda":
         return cast(nn.Module, torch.compile(model, dynamic=False))

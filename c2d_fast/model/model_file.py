@@ -24,7 +24,7 @@ from c2d_fast.recipe import Model
 CARD_FORMAT = "c2d_fast.card/1"
 _CARD_KEY = "c2d_fast.card"
 _ORDINARY = 0o666  # of a new file, as far as the user's mask allows
-_NOT_ON_CARD = ("format", "model", "optimizer", "scaler", "statistics", "tally")
+_NOT_ON_CARD = ("format", "model", "optimizer", "scaler", "statistics", "tally", "averaged")
 _FORMS = "a checkpoint of ours (.pt, .safetensors), a published one, or a torchvision ResNet's state dict"
 
 
@@ -45,6 +45,8 @@ class ModelFile:
     """Our name -> the name in the file, where that is another."""
     prefix: str = ""
     """Before all names of the file, because of what it was saved from."""
+    is_averaged: bool = False
+    """Whether these are a run's averaged weights (Training.ema)."""
 
     def key_in_file(self, key: str) -> str:
         """Returns what a parameter of ours is called in the file, or would be called."""
@@ -115,9 +117,18 @@ def read_model_file(path: Path, what: str) -> ModelFile:
     return replace(file, backbone=backbone_of(path)) if file.form == "published" else file
 
 
-def of_checkpoint(content: dict[str, Any], path: Path) -> ModelFile:
-    """Returns the model part of what a checkpoint of ours holds."""
-    return ModelFile(path, "ours", content["model"], {key: content[key] for key in content if key not in _NOT_ON_CARD})
+def of_checkpoint(content: dict[str, Any], path: Path, *, averaged: bool = True) -> ModelFile:
+    """Returns the model part of what a checkpoint of ours holds.
+
+    Args:
+        content: of the checkpoint.
+        path: where it is from.
+        averaged: take the averaged weights, where the run had them: these are what was validated.
+    """
+    card = {key: content[key] for key in content if key not in _NOT_ON_CARD}
+    found = content.get("averaged") if averaged else None
+    state = found["model"] if isinstance(found, dict) and isinstance(found.get("model"), dict) else content["model"]
+    return ModelFile(path, "ours", state, card, is_averaged=state is not content["model"])
 
 
 def write_safetensors(state: dict[str, Tensor], card: dict[str, Any], path: Path) -> None:

@@ -191,7 +191,7 @@ def _check_head(model: C2D, file: ModelFile, what: str, optional: AbstractSet[st
 
 def _form(file: ModelFile) -> str:
     if file.form == "ours":
-        return f"trained with {file.recipe.get('name', 'c2d_fast')}"
+        return f"trained with {file.recipe.get('name', 'c2d_fast')}" + (", averaged weights" if file.is_averaged else "")
     return {"published": "in the published names", "torchvision": "in torchvision's names"}[file.form]
 
 

@@ -4,6 +4,12 @@ May import: reporting, model, loading.batch, formats, processes.
 
 trainer.py        the loop
 train_step.py     one optimizer step, applied or not
+progress.py       how far a run has come, and what ends it
+objective.py      the loss: of labels of any kind, and of a teacher
+mixing.py         mixup and cutmix
+teacher.py        what a teacher says of a batch
+averaged_weights.py  the exponential moving average of the weights
+parameter_groups.py  which parameters are learnt, and how fast
 schedule.py       optimizer and learning rate
 batch_norm.py     running statistics over ranks
 metrics.py        counts losses and hits on the device

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from c2d_fast.reporting.scores import hits
 from c2d_fast.training.distributed import Group
 
 
@@ -47,17 +46,20 @@ class RunningMetrics:
         }
 
 
-def batch_sums(loss: Tensor, logits: Tensor, label: Tensor) -> Tensor:
+def batch_sums(loss: Tensor, logits: Tensor, label: Tensor, targets: Tensor | None = None) -> Tensor:
     """Returns [sum of losses, top-1 hits, top-5 hits, clips] of a batch, float64.
 
     Args:
         loss: its mean.
         logits: float [N, K].
-        label: int64 [N].
+        label: int64 [N]; below 0 where there is none: such clips count in no hits.
+        targets: float32 [N, K], where a clip may have several labels: any of them is a hit.
     """
-    count = torch.full_like(loss, len(label), dtype=torch.float64)
-    right = [hits(logits.detach(), label, k).sum().double() for k in (1, 5)]
-    return torch.stack([loss.detach().double() * len(label), *right, count])
+    guesses = logits.detach().topk(min(5, logits.shape[1])).indices
+    right = guesses == label[:, None] if targets is None else targets.gather(1, guesses) > 0
+    hits = [right[:, :k].any(1).sum().double() for k in (1, 5)]
+    count = (label >= 0).sum().double() if targets is None else torch.full_like(loss, len(label), dtype=torch.float64)
+    return torch.stack([loss.detach().double() * count, *hits, count])
 
 
 def _ratio(total: float, count: float) -> float:

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from c2d_fast.errors import UserError
@@ -16,9 +15,13 @@ from c2d_fast.loading.batch import Batch
 from c2d_fast.model.precision import Precision
 from c2d_fast.reporting.gallery import Gallery
 from c2d_fast.reporting.host_copy import to_host
+from c2d_fast.training.averaged_weights import AveragedWeights
 from c2d_fast.training.batch_norm import RunningStatistics
 from c2d_fast.training.distributed import Group
 from c2d_fast.training.metrics import RunningMetrics, batch_sums
+from c2d_fast.training.mixing import Mix, Mixing
+from c2d_fast.training.objective import Objective
+from c2d_fast.training.teacher import Teacher
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc")
 
@@ -52,6 +55,11 @@ class TrainStep:
     group: Group
     accumulate: int = 1
     """Batches that a step takes; their gradients are averaged."""
+    objective: Objective = field(default_factory=lambda: Objective(0))
+    """The loss; by default the cross entropy of single labels."""
+    mixing: Mixing | None = None
+    teacher: Teacher | None = None
+    averaged: AveragedWeights | None = None
     gallery: Gallery | None = None
     """Is shown what the model is fed, while there is one."""
     statistics_before: Tensor | None = None
@@ -68,6 +76,11 @@ class TrainStep:
     def device(self) -> torch.device:
         """Returns where the model is."""
         return next(self.model.parameters()).device
+
+    def average_statistics(self) -> None:
+        """Gives all ranks the mean of their running statistics."""
+        for statistics in (self.statistics, self.averaged.statistics) if self.averaged else (self.statistics,):
+            statistics.average(self.group)
 
     def __call__(self, batches: Iterator[Batch], step: int, metrics: RunningMetrics) -> StepResult:
         """Takes a step; nothing in it waits for a GPU.
@@ -100,17 +113,23 @@ class TrainStep:
             assert batch is not None, "the source gave fewer batches than its epoch has steps"
             taken.append(batch)
             self.phase = "computing"
-            self._seed_dropout(step, micro_step)
+            # A function of the step and of the batch's place in it: a resumed run drops and mixes what an uninterrupted one
+            # does, and one rank that accumulates what several do.
+            part = micro_step * self.group.world + self.group.rank
+            mix = self.mixing.draw(step, part, *batch.clip.shape[2:4]) if self.mixing else Mix()
+            clip, targets = mix.clips(batch.clip) if self.mixing else batch.clip, self.objective.targets(batch, mix)
+            taught = self.teacher(batch, clip, mix) if self.teacher else None
+            self._seed_dropout(step, part)
             with self._without_sync(last=micro_step == self.accumulate - 1):
                 with self.precision.autocast(self.device):
-                    logits = self.forward(batch.clip)
-                loss = F.cross_entropy(logits, batch.label)
+                    logits = self.forward(clip)
+                loss = self.objective(logits, targets, taught)
                 # With several ranks the last backward also averages the gradients over them.
                 self.scaler.scale(loss / self.accumulate).backward()
             if self.gallery:
-                self.gallery.update(batch, logits)
+                self.gallery.update(replace(batch, clip=clip.byte()) if self.mixing else batch, logits)
             losses.append(loss.detach())
-            sums += batch_sums(loss, logits, batch.label)
+            sums += batch_sums(loss, logits, batch.label, batch.targets)
         self.scaler.unscale_(self.optimizer)
         # The same on every rank, whichever had the bad batch: the gradients have been averaged. A loss that is not finite shows
         # in them, too.
@@ -119,6 +138,8 @@ class TrainStep:
         self.phase = "updating"
         self._apply(good)
         self.statistics.restore_unless(good, before)
+        if self.averaged:  # with the weights of the step before, where this one was not applied
+            self.averaged.update(self.model)
         metrics.add(torch.where(good, sums, 0), torch.where(good, norm, 0), good)
         return StepResult(step, to_host(good), torch.stack(losses), [batch.index for batch in taken])
 
@@ -127,16 +148,13 @@ class TrainStep:
             # It looks at the gradients itself, and on a GPU the fused optimizer skips a bad step on the device.
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        elif self.device.type == "cuda":
+        elif self.optimizer.defaults.get("fused"):
             self.optimizer.found_inf = (~good).float()  # type: ignore[attr-defined]  # read by the fused optimizer's kernel
             self.optimizer.step()
-        elif good:
+        elif good:  # waits for a GPU, which has no such kernel for this optimizer
             self.optimizer.step()
 
-    def _seed_dropout(self, step: int, micro_step: int) -> None:
-        # A function of the step and of the batch's place in it: a resumed run drops what an uninterrupted one does, and one
-        # rank that accumulates what several do.
-        part = micro_step * self.group.world + self.group.rank
+    def _seed_dropout(self, step: int, part: int) -> None:
         torch.manual_seed(int(np.random.SeedSequence([self.seed, step, part]).generate_state(1)[0]))
 
     def _without_sync(self, *, last: bool) -> AbstractContextManager[None]:

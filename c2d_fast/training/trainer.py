@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +17,9 @@ from c2d_fast.reporting.scores import Scores
 from c2d_fast.training.checkpoints import Checkpoints
 from c2d_fast.training.distributed import Group, Votes
 from c2d_fast.training.metrics import RunningMetrics
-from c2d_fast.training.schedule import load_moments, lr_at
+from c2d_fast.training.parameter_groups import set_training_mode
+from c2d_fast.training.progress import Problems, Progress, StoppedError
+from c2d_fast.training.schedule import load_moments, lr_at, set_lr
 from c2d_fast.training.step_profile import StepProfile
 from c2d_fast.training.throughput import InFlightSteps, ThroughputMeter
 from c2d_fast.training.train_step import StepResult, TrainStep
@@ -26,44 +28,6 @@ _RECORD_EVERY_STEPS = 20
 _MOST_SKIPPED_IN_A_ROW = 3
 _LEAST_SCALE = 1.0
 _SHOWN = 16  # clips of a picture
-
-
-class StoppedError(Exception):
-    """A signal has asked for an end, and all is saved."""
-
-    def __init__(self, number: int):
-        super().__init__(f"signal {number}")
-        self.number = number
-
-
-class Problems(Protocol):
-    """What a rank has found broken and the others do not know yet."""
-
-    @property
-    def has_pending(self) -> bool:
-        """Says whether there is any."""
-        ...
-
-    def exchange(self) -> None:
-        """Tells all; every rank calls it after the same step."""
-        ...
-
-
-@dataclass
-class Progress:
-    """How far a run has come: all that a resumed run needs beside weights and optimizer."""
-
-    step: int = 0
-    """Optimizer steps taken, also those that were skipped."""
-    epoch: int = 0
-    """Epochs finished, with their validation."""
-    clips: int = 0
-    """Clips of the epoch under way that all ranks have used. It need not be a step's end for another global batch."""
-    best_top1: float = -1.0
-    """Best validation top-1 so far, per cent; -1 before the first."""
-    best_epoch: int = 0
-    skipped: int = 0
-    """Steps that were not applied because a gradient was not finite."""
 
 
 @dataclass(kw_only=True)
@@ -112,11 +76,11 @@ class Trainer:
             # A run stopped before its first checkpoint is due can be resumed, too; and the folder has both from the start on.
             self._save(best=not has_best)
         self.records.start()
-        while self.progress.epoch < epochs:
+        while self.progress.epoch < epochs and not self._has_stalled():
             pictured = self.records.begin_epoch(self.progress.epoch + 1)
             if self._steps_taken() < self.source.steps_per_epoch:
                 stop = self._train_epoch(epochs, Gallery(_SHOWN, batches=1) if pictured else None)
-                self.step.statistics.average(self.group)
+                self.step.average_statistics()
                 if self.validate or stop:
                     self._save()  # whatever happens in validation, the epoch is not lost
                 if stop:
@@ -139,6 +103,8 @@ class Trainer:
         rows = content.get("statistics")
         if rows is not None and len(rows) == self.group.world:  # otherwise all go on from the mean, which the model has
             self.step.statistics.set(rows[self.group.rank].to(self.step.device))
+        if self.step.averaged and content.get("averaged"):
+            self.step.averaged.load(content["averaged"], self.group)
         if not self.group.broadcast(self.checkpoints.best.exists()):  # resumed into another folder: its best is still to come
             self.progress.best_top1, self.progress.best_epoch = -1.0, 0
 
@@ -148,12 +114,20 @@ class Trainer:
             return "the first rank saves"
         if self.step.phase == "updating":
             return "nothing could be saved, it hangs in the midst of an update"
-        content = self._content(self._metrics.sums(Group()))
+        content = self._content(self._metrics.sums(Group()), Group())
         if self.step.phase == "computing" and self.step.statistics_before is not None:
             content["model"] = self.step.statistics.put_into(content["model"], self.step.statistics_before)
         if not self.checkpoints.save(content, best=False, wait=False):
             return "nothing could be saved, it hangs while a checkpoint is written"
         return f"{self.checkpoints.last} holds step {self.progress.step}"
+
+    def _has_stalled(self) -> bool:
+        """Says whether validation has not become better for too long; the same on all ranks."""
+        progress, patience = self.progress, self.training.patience
+        stalled = bool(patience) and progress.best_top1 >= 0 and progress.epoch - progress.best_epoch >= patience
+        if stalled:
+            self.records.say(f"no better validation for {patience} epochs (training patience): the run is finished")
+        return stalled
 
     def _steps_taken(self) -> int:
         return self.progress.clips // self.source.clips_per_step
@@ -162,14 +136,14 @@ class Trainer:
         """Returns the signal that came with the epoch's last step, 0 without."""
         progress, epoch, per_epoch = self.progress, self.progress.epoch, self.source.steps_per_epoch
         throughput, in_flight = ThroughputMeter(), InFlightSteps(self.step.device)
-        lr = lr_at(epoch, self.base_lr, self.training)
-        for group in self.step.optimizer.param_groups:
-            group["lr"] = lr
         self.step.forward.train()
+        set_training_mode(self.model, self.training)
         self.step.gallery = gallery
         first = self._steps_taken()
         batches = throughput.timed(self.source.epoch(epoch, first), self.heartbeat)
         for step_in_epoch in range(first + 1, per_epoch + 1):
+            lr = lr_at(epoch + (step_in_epoch - 1) / per_epoch, self.base_lr, self.training, epochs)
+            set_lr(self.step.optimizer, lr)
             result = self.step(batches, progress.step + 1, self._metrics)
             progress.step, progress.clips = progress.step + 1, step_in_epoch * self.source.clips_per_step
             self.step.phase = "idle"
@@ -268,7 +242,7 @@ class Trainer:
         """Every rank calls it after the same step; the first one writes."""
         self.heartbeat("while a checkpoint was written")
         rows = self.group.all_gather(self.step.statistics.vector())
-        content = self._content(self._metrics.sums(self.group))
+        content = self._content(self._metrics.sums(self.group), self.group)
         if self.group.world > 1:
             # Each rank's own, to go on exactly; the model gets their mean, as at an epoch's end.
             content["statistics"] = rows
@@ -278,12 +252,14 @@ class Trainer:
         if self.problems:  # also what was found in the last steps before an end
             self.problems.exchange()
 
-    def _content(self, metric_sums: list[float]) -> dict[str, Any]:
+    def _content(self, metric_sums: list[float], group: Group) -> dict[str, Any]:
+        averaged = {"averaged": self.step.averaged.state(group)} if self.step.averaged else {}
         return {
             "model": self.model.state_dict(),
             "optimizer": self.step.optimizer.state_dict(),
             "scaler": self.step.scaler.state_dict(),
             "progress": vars(self.progress).copy(),
             "tally": metric_sums,
+            **averaged,
             **self.identity,
         }

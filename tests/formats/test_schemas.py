@@ -28,8 +28,8 @@ from c2d_fast.model.model_file import read_model_file
 from c2d_fast.prepare.show import report
 from c2d_fast.reporting.history import read_history
 from c2d_fast.reporting.metrics_file import open_without_later_steps
+from c2d_fast.training.progress import Progress
 from c2d_fast.training.schedule import load_moments
-from c2d_fast.training.trainer import Progress
 
 
 def test_a_checksum_is_a_member_more_and_holds_every_byte():

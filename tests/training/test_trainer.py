@@ -10,8 +10,8 @@ from c2d_fast.errors import UserError
 from c2d_fast.model import checkpoint
 from c2d_fast.recipe import Training
 from c2d_fast.training.metrics import RunningMetrics
+from c2d_fast.training.progress import Progress
 from c2d_fast.training.schedule import lr_at, make_optimizer, scaled_lr
-from c2d_fast.training.trainer import Progress
 
 
 def weights(path):
