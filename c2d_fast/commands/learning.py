@@ -55,6 +55,8 @@ def make_model(args: argparse.Namespace, data: RunData) -> C2D:
     else:
         print(load_weights(model, args.weights or recipe.training.weights, recipe.model.depth, new_head=args.new_head))
     freeze(model, recipe.training)
+    if args.sync_bn:
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return model
 
 

@@ -88,8 +88,8 @@ def note_changes(content: dict[str, Any], identity: dict[str, Any]) -> None:
     if _hashes(content) != _hashes(identity):
         print("note: it was trained or validated on other lists than these")
     before, now = (item if isinstance(item, dict) else {} for item in (content.get("used"), identity["used"]))
-    for name in ("global_batch", "precision", "decoder", "hybrid_share", "base_lr"):
-        if (before.get(name) or None) != (now[name] or None):
+    for name in ("global_batch", "precision", "decoder", "hybrid_share", "base_lr", "teacher"):
+        if (before.get(name) or None) != (now.get(name) or None):
             note = f"note: it was trained with {name.replace('_', ' ')} {before.get(name)}, and goes on with {now[name]}"
             print(on_one_line(note))
     for part, values in identity["recipe"].items():

@@ -15,7 +15,7 @@ from c2d_fast.commands.quarantine import Quarantine
 from c2d_fast.commands.resume import note_changes, restore
 from c2d_fast.commands.run_data import RunData, prepare_data
 from c2d_fast.commands.run_loaders import heartbeat_or_end, make_scorer, make_train_loader, make_val_loader, videos_being_read
-from c2d_fast.commands.teachers import check_teacher
+from c2d_fast.commands.teachers import check_teacher, sha256_of
 from c2d_fast.errors import EndedError, UserError
 from c2d_fast.loading.clip_loader import ClipLoader
 from c2d_fast.loading.pipelines import LoaderOptions
@@ -66,11 +66,10 @@ def _train(args: argparse.Namespace, data: RunData, group: Group) -> None:
     source = group.run_on_all(lambda: make_train_loader(args, data, batch_size, options, quarantine.known, group))
     val_options = _val_options(args, data, device, batch_size, group)
     model = group.run_leaders_first(lambda: make_model(args, data)).to(device)
-    if args.sync_bn:
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)
     compiled = compile_model(model, args.compile, device)
     val_source = make_val_loader(data, data.val, batch_size, val_options, group) if data.val and val_options else None
     lr = base_lr(args, recipe, source.clips_per_step)
+    step = make_step(args, data, model, compiled, precision, lr, group)
     epochs = args.epochs or recipe.training.epochs
     config = describe_run(
         vars(args),
@@ -97,6 +96,7 @@ def _train(args: argparse.Namespace, data: RunData, group: Group) -> None:
             "sync_bn": args.sync_bn,
             "epochs": epochs,
             "base_lr": lr,
+            "teacher": sha256_of(args.teacher) if args.teacher else None,
         },
         left_out=data.train.found + (data.val.found if data.val else []),
     )
@@ -111,7 +111,7 @@ def _train(args: argparse.Namespace, data: RunData, group: Group) -> None:
     progress = Progress(**content["progress"]) if content else Progress()
     signals = StopSignals()
     trainer = Trainer(
-        step=make_step(args, data, model, compiled, precision, lr, group),
+        step=step,
         training=recipe.training,
         base_lr=lr,
         source=BatchLog(source, data.folder, group.rank, args.accumulate) if args.log_batches else source,

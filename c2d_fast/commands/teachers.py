@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,12 @@ def check_teacher(given: str | None, distill: Distill | None, recipe_name: str) 
             f"--teacher is missing: {recipe_name} learns from one; give its checkpoint, or what test --dump wrote of the "
             "training list (or --set distill=none)"
         )
+
+
+def sha256_of(path: str) -> str:
+    """Returns the hash of a teacher's file, by which runs tell it, wherever it lies."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def make_teacher(args: argparse.Namespace, data: RunData, device: torch.device, precision: Precision) -> Teacher | None:

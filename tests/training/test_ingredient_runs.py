@@ -1,0 +1,105 @@
+"""Whole commands with a recipe that has about every ingredient: interrupted, on one rank and on two, with either teacher."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from media import make_dataset
+from runs import PIPE, batches, flags, last, metrics, one_line, run, same_weights, train
+
+RICH = Path(__file__).parents[1] / "rich_pipe.py"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("data"), count=8, num_frames=(20, 31), sizes=((160, 96), (96, 160)))
+
+
+@pytest.fixture(scope="module")
+def teachers(data, tmp_path_factory):
+    """A checkpoint, and made-up scores of the same videos as test --dump writes them."""
+    folder = tmp_path_factory.mktemp("teacher")
+    with pytest.MonkeyPatch.context() as patch:
+        assert train(*flags(data, folder / "run", epochs=1), monkeypatch=patch) == 0
+    scores = torch.rand(8, 2, generator=torch.Generator().manual_seed(0)).softmax(1).tolist()
+    lines = [line.rsplit(" ", 1) for line in Path(data).read_text().splitlines()]
+    rows = [{"path": path, "label": int(label), "scores": row} for (path, label), row in zip(lines, scores, strict=True)]
+    (folder / "scores.json").write_text(json.dumps(rows[::-1]))
+    return {"checkpoint": folder / "run" / "best.pt", "scores": folder / "scores.json"}
+
+
+def rich(data, out, teacher, *more):
+    return [str(RICH) if word == str(PIPE) else word for word in flags(data, out, "--teacher", teacher, *more)]
+
+
+def same(one, other):
+    averaged = one["averaged"]["model"].items()
+    assert all(torch.equal(value, other["averaged"]["model"][key]) for key, value in averaged)
+    assert one["averaged"]["steps"] == other["averaged"]["steps"]
+    assert not torch.equal(one["averaged"]["model"]["fc.weight"], one["model"]["fc.weight"])
+    return same_weights(one, other)
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "scores"])
+def test_interrupted_it_ends_as_if_it_had_not_been(data, teachers, kind, tmp_path, monkeypatch):
+    words = rich(data, tmp_path / "whole", teachers[kind])
+    assert train(*words, monkeypatch=monkeypatch) == 0
+    words = [*rich(data, tmp_path / "run", teachers[kind]), "--resume", "auto"]
+    for steps in (1, 4):
+        assert train(*words, stop_after=steps, monkeypatch=monkeypatch) == 143
+    assert train(*words, monkeypatch=monkeypatch) == 0
+    whole, later = tmp_path / "whole", tmp_path / "run"
+    assert same(last(later), last(whole))
+    assert same(last(later, "best.pt"), last(whole, "best.pt"))
+    assert batches(later) == batches(whole)
+    assert len(batches(later)) == 8
+    assert metrics(later) == metrics(whole)
+    rates = [line["lr"] for line in metrics(whole) if line["kind"] == "train"]
+    assert rates[0] > rates[-1] > 0
+    teacher = hashlib.sha256(teachers[kind].read_bytes()).hexdigest()
+    assert last(whole)["used"]["teacher"] == teacher
+
+
+def test_on_two_ranks_it_goes_on_to_the_bit(data, teachers, tmp_path):
+    words = rich(data, tmp_path / "whole", teachers["scores"], "--checkpoint-steps", 1, "--keep", 99)
+    done = run(*words, ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    words = rich(data, tmp_path / "run", teachers["scores"])
+    done = run(*words, "--resume", tmp_path / "whole" / "step-00000003.pt", ranks=2)
+    assert done.returncode == 0, done.stderr
+    one, other = last(tmp_path / "run"), last(tmp_path / "whole")
+    assert same(one | {"progress": 0}, other | {"progress": 0})
+    assert len(one["averaged"]["statistics"]) == 2
+    assert torch.equal(one["averaged"]["statistics"], other["averaged"]["statistics"])
+
+
+def test_what_is_wrong_with_a_teacher_is_said_in_a_line(data, teachers, tmp_path):
+    one_line(run(*rich(data, tmp_path / "a", tmp_path / "none.pt")), 2, "--teacher", "no such file")
+    words = [word for word in rich(data, tmp_path / "b", "x") if word not in ("--teacher", "x")]
+    one_line(run(*words), 2, "--teacher is missing", "rich learns from one", "--set distill=none")
+    one_line(run(*flags(data, tmp_path / "c", "--teacher", teachers["checkpoint"])), 2, "tiny learns from none")
+    rows = json.loads(teachers["scores"].read_text())
+    (tmp_path / "few.json").write_text(json.dumps(rows[1:]))
+    few = run(*rich(data, tmp_path / "d", tmp_path / "few.json"))
+    one_line(few, 2, "has no scores of 1 of the 8 training videos, first", rows[0]["path"])
+    wide = [row | {"scores": [*row["scores"], 0.0]} for row in rows]
+    (tmp_path / "wide.json").write_text(json.dumps(wide))
+    one_line(run(*rich(data, tmp_path / "e", tmp_path / "wide.json")), 2, "has 3 classes, the student 2")
+    assert not any((tmp_path / name).exists() for name in "abcde")
+
+
+def test_what_does_not_fit_the_run_is_said_in_a_line(data, tmp_path):
+    patient = tmp_path / "patient.py"
+    patient.write_text(
+        f"import sys\nsys.path.insert(0, {str(PIPE.parent)!r})\nfrom dataclasses import replace\n"
+        "from c2d_fast.recipe import Augment\nfrom tiny_pipe import RECIPE as TINY, eval_pipe, train_pipe\n"
+        "RECIPE = replace(TINY, training=replace(TINY.training, patience=3), augment=Augment(mixup=0.2))\n"
+    )
+    words = [str(patient) if word == str(PIPE) else word for word in flags(data, tmp_path / "run")]
+    at = words.index("--val-list")
+    one_line(run(*words[:at], *words[at + 2 :]), 2, "training patience (3): needs validation")
+    at = words.index("--batch-size")
+    one_line(run(*words[: at + 1], "1", *words[at + 2 :]), 2, "--batch-size 1: mixup and cutmix mix clips of one batch")
