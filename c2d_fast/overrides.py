@@ -104,7 +104,7 @@ def _with(value: Any, kind: type, given: list[_Set], depth: int) -> Any:
     try:
         return kind(**changes) if value is None else dataclasses.replace(value, **changes)
     except ValueError as error:
-        raise UserError(f"--set {_named_in(str(error), given)}: {error}") from error
+        raise UserError(f"--set {_named_in(str(error), given, depth)}: {error}") from error
 
 
 def _part(before: Any, kind: type, hint: Any, given: list[_Set], depth: int) -> Any:
@@ -154,9 +154,9 @@ def _unknown(one: _Set, kind: type, depth: int) -> str:
     return f"--set {one.word}: a recipe has no part {name}{meant}; its parts: {', '.join(known)}"
 
 
-def _named_in(message: str, given: list[_Set]) -> str:
-    """Returns the words that a broken rule may come from: those of the fields that it names, otherwise all."""
-    named = [one.word for one in given if re.search(rf"\b{re.escape(one.path[-1])}\b", message)]
+def _named_in(message: str, given: list[_Set], depth: int) -> str:
+    """Returns the words that a broken rule may come from: those of the parts or fields that it names, otherwise all."""
+    named = [one.word for one in given if re.search(rf"\b{re.escape(one.path[depth])}\b", message)]
     return " --set ".join(named or [one.word for one in given])
 
 
