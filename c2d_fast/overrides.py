@@ -61,6 +61,15 @@ def apply(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     return changed
 
 
+def settable(kind: type, place: str = "") -> list[str]:
+    """Returns the names of all fields that may be set, from a dataclass on: name, model.depth, ..., distill.teacher.depth."""
+    names = []
+    for field in _fields(kind):
+        part = _part_of(typing.get_type_hints(kind)[field])
+        names += [f"{place}{field}"] if part is None else settable(part, f"{place}{field}.")
+    return names
+
+
 def _parse(word: str) -> _Set:
     name, equals, text = word.partition("=")
     path = tuple(part.strip() for part in name.split("."))

@@ -3,9 +3,10 @@
 **No accuracy is claimed**: this project has not trained it on Kinetics. Each line below says where it comes from. Sources, as
 read:
 
-- PP-TSM, a TSM-ResNet-50 of PaddleVideo. Early versions of docs/en/tutorials/pp-tsm.md say what each change brought there:
+- PP-TSM, a TSM-ResNet-50 of PaddleVideo. Early versions of its guide (en/tutorials/pp-tsm.md) say what each change brought there:
   label smoothing +0.2, learning rate decay +0.15, augmentation +0.3, strategy of the batch normalisation +0.4, weight decay
-  +0.3, batch +0.2, epochs +0.15, ImageNet weights that were distilled +1.3. Its settings:
+  +0.3, batch +0.2, epochs +0.15, ImageNet weights that were distilled +1.3. The guide of PP-TSMv2 says of the augmentation
+  that two videos are mixed, and has +0.3 for it, too. PP-TSM's settings:
   configs/recognition/pptsm/pptsm_k400_frames_dense.yaml and paddlevideo/modeling/backbones/resnet_tweaks_tsm.py.
 - PySlowFast's C2D: configs/Kinetics/C2D_8x8_R50.yaml. MMAction2's SlowOnly: slowonly_r50_video_8x8x1_256e_kinetics700_rgb.py.
 

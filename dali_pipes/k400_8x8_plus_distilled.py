@@ -5,7 +5,7 @@
 - TSN-ResNet-50 with a TSN-Swin as teacher (79.22): 74.12 -> 75.54 (MMAction2, projects/knowledge_distillation/README.md). The
   loss there is DIST, with tau 1 and weight 4 (configs/kd_logits_tsn-swin_tsn-r50_8xb16_k400.py); here it is that of Hinton et
   al. (2015).
-- PP-TSM with dense sampling: 75.69 -> 76.16 (PaddleVideo, docs/en/model_zoo/recognition/pp-tsm.md).
+- PP-TSM with dense sampling: 75.69 -> 76.16 (PaddleVideo, en/model_zoo/recognition/pp-tsm.md).
 
 The teacher is a checkpoint, whose model is computed beside the student's,
 
