@@ -3,7 +3,7 @@
 **No accuracy is claimed**: this project has not trained it on Kinetics. Each line below says where it comes from. Sources, as
 read:
 
-- PP-TSM, a TSM-ResNet-50 of PaddleVideo. Early versions of its guide (en/tutorials/pp-tsm.md) say what each change brought there:
+- PP-TSM, PaddleVideo's TSM-ResNet-50. Early versions of its guide (en/tutorials/pp-tsm.md) say what each change brought:
   label smoothing +0.2, learning rate decay +0.15, augmentation +0.3, strategy of the batch normalisation +0.4, weight decay
   +0.3, batch +0.2, epochs +0.15, ImageNet weights that were distilled +1.3. The guide of PP-TSMv2 says of the augmentation
   that two videos are mixed, and has +0.3 for it, too. PP-TSM's settings:

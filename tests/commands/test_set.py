@@ -143,6 +143,8 @@ REFUSED = {
     "name=../x": "must be the name of a file, without a folder",
     "training.schedule=cosine": "training milestones ((40, 80)) must be () with the schedule cosine, which has none",
     "clip.num_frames=1": "clip (Clip(num_frames=1, interval=8, sampling='dense')) must have 2 frames at least",
+    "crop.scales=": "crop scales (()) must be parts of the short side, one at least, above 0, and 1 at most",
+    "crop.test_short_side=0": "crop train_short_side (256), test_short_side (0) and short_sides ((256, 320)) must be 1 pixel",
     "model.depth=34": "depth (34) must be 18, 50 or 101",
 }
 
