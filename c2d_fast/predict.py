@@ -17,7 +17,7 @@ def make_parser() -> cli.Parser:
         "python -m c2d_fast.predict a.mp4 b.mp4 --pipe dali_pipes/k400_8x8.py --checkpoint runs/R/best.pt",
     )
     parser.add_argument("videos", nargs="+", type=cli.path, metavar="VIDEO", help="files, or folders with videos")
-    parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe that was trained")
+    cli.add_recipe_flags(parser, "the recipe that was trained")
     parser.add_argument(
         "--checkpoint", required=True, type=cli.path, metavar="FILE", help="ours (.pt, .safetensors), a published .pth, ..."
     )

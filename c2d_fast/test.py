@@ -16,7 +16,7 @@ def make_parser() -> cli.Parser:
         "Scores a checkpoint on a list: top-1, top-5 and mean class accuracy of the averaged views, and which list it was.",
         "python -m c2d_fast.test --pipe dali_pipes/k400_8x8.py --checkpoint runs/R/best.pt --data-root DIR --list val.txt",
     )
-    parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe that was trained")
+    cli.add_recipe_flags(parser, "the recipe that was trained")
     parser.add_argument(
         "--checkpoint", required=True, type=cli.path, metavar="FILE", help="ours (.pt, .safetensors), a published .pth, ..."
     )

@@ -15,6 +15,7 @@ run_browse.py     `browse`
 run_analyze.py    `analyze`
 run_export.py     `export`
 run_info.py       `info`
+recipe_text.py    of it: a recipe as a pipe file, and its lines
 machine_facts.py  what this machine can do
 remote_facts.py   what a list's clips take to read from its server
 data_flags.py     from data flags to lists

@@ -35,7 +35,7 @@ def run_browse(args: argparse.Namespace) -> None:
         UserError: anything that the user can mend.
     """
     _check_outputs(args)
-    pipe, names = load_pipe(args.pipe), label_names(args)
+    pipe, names = load_pipe(args.pipe, args.set), label_names(args)
     recipe = with_classes(pipe.recipe, args, names)
     listing = one_list(args, recipe, names, "train" if args.split == "train" else "val")
     for name in _ENDINGS:

@@ -43,7 +43,7 @@ def run_predict(args: argparse.Namespace) -> None:
     """
     paths = _videos(args.videos)
     targets = _targets(args.overlay, paths)
-    pipe, names = load_pipe(args.pipe), label_names(args)
+    pipe, names = load_pipe(args.pipe, args.set), label_names(args)
     file = read_model_file(args.checkpoint, "--checkpoint")
     check_label_map(args, names, file)
     num_classes = args.num_classes or (len(names) if names else None)

@@ -43,7 +43,7 @@ def run_test(args: argparse.Namespace) -> None:
 def _prepare(args: argparse.Namespace) -> tuple[PipeFile, Recipe, C2D, Listing]:
     """Reads what is scored, and on what."""
     _check_dump(args.dump)
-    pipe, names = load_pipe(args.pipe), label_names(args)
+    pipe, names = load_pipe(args.pipe, args.set), label_names(args)
     require_list(args, pipe.recipe)
     file = read_model_file(args.checkpoint, "--checkpoint")
     check_label_map(args, names, file)

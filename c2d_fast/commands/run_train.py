@@ -1,7 +1,6 @@
 """Puts a training run together from the flags: data, model, trainer. Read it top to bottom for the order of events."""
 
 import argparse
-import hashlib
 from contextlib import nullcontext
 from typing import Any
 
@@ -73,8 +72,7 @@ def _train(args: argparse.Namespace, data: RunData, group: Group) -> None:
     epochs = args.epochs or recipe.training.epochs
     config = describe_run(
         vars(args),
-        recipe=recipe.as_dict(),
-        pipe_file=_pipe_text(data),
+        **data.recipe_facts(),
         lists=[item.facts() for item in data.lists],
         videos=data.sha256,
         classes=data.classes,
@@ -100,7 +98,7 @@ def _train(args: argparse.Namespace, data: RunData, group: Group) -> None:
         },
         left_out=data.train.found + (data.val.found if data.val else []),
     )
-    parts = ("recipe", "pipe_file", "versions", "lists", "videos", "classes", "used")
+    parts = ("recipe", "recipe_sha256", "overrides", "pipe_file", "versions", "lists", "videos", "classes", "used")
     identity = {key: config[key] for key in parts} | {"seed": args.seed, "left_out_rows": data.train.excluded_rows()}
     if content:
         note_changes(content, identity)
@@ -195,11 +193,6 @@ def _watchdog(
     for loader in (source, val_source) if val_source else (source,):
         loader.set_heartbeat(heartbeat_or_end(watchdog.heartbeat, trainer.signals))
     return watchdog
-
-
-def _pipe_text(data: RunData) -> dict[str, str]:
-    text = data.pipe.path.read_text()
-    return {"path": data.pipe.recorded_path, "sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text}
 
 
 def _records(
