@@ -19,6 +19,7 @@ from c2d_fast.commands.run_loaders import heartbeat_or_end, make_scorer, make_tr
 from c2d_fast.errors import EndedError, UserError
 from c2d_fast.loading.clip_loader import ClipLoader
 from c2d_fast.loading.pipelines import LoaderOptions
+from c2d_fast.loading.shape_schedule import TrainingLoader
 from c2d_fast.model.c2d import C2D, compile_model
 from c2d_fast.model.model_file import of_checkpoint
 from c2d_fast.model.precision import Precision
@@ -209,7 +210,7 @@ def _averaging(model: nn.Module, device: torch.device, group: Group) -> nn.Modul
 
 
 def _watchdog(
-    args: argparse.Namespace, data: RunData, trainer: Trainer, source: ClipLoader, val_source: ClipLoader | None
+    args: argparse.Namespace, data: RunData, trainer: Trainer, source: TrainingLoader, val_source: ClipLoader | None
 ) -> Watchdog:
     """Returns what ends the run when it gets no further; the trainer tells it that it does."""
     watchdog = Watchdog(
@@ -241,7 +242,7 @@ def _pipe_text(data: RunData) -> dict[str, str]:
 
 
 def _records(
-    data: RunData, config: dict[str, Any], progress: Progress, source: ClipLoader, epochs: int, group: Group
+    data: RunData, config: dict[str, Any], progress: Progress, source: TrainingLoader, epochs: int, group: Group
 ) -> Records:
     if not group.is_first:
         return NoRecords()
