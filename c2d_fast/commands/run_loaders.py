@@ -1,18 +1,20 @@
 """The loaders of a training run, and how it validates."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import nn
 
 from c2d_fast.commands.run_data import RunData
-from c2d_fast.errors import EndedError
+from c2d_fast.errors import EndedError, UserError
 from c2d_fast.loading.clip_loader import ClipLoader
 from c2d_fast.loading.clip_transforms import make_transform
 from c2d_fast.loading.frame_sampling import Multi, Sampling, sampling_of
 from c2d_fast.loading.pipelines import LoaderOptions
 from c2d_fast.loading.shape_schedule import ShapeSchedule, Stage, TrainingLoader, stages_of
 from c2d_fast.manifest.bad_videos import BadVideos
+from c2d_fast.model.c2d import C2D
 from c2d_fast.model.precision import Precision
 from c2d_fast.processes.early_signals import exit_message
 from c2d_fast.processes.signals import StopSignals, exit_code
@@ -54,11 +56,32 @@ def make_train_loader(
         )
 
     stages = stages_of(recipe)
+    _check_stages(recipe, stages[:-1])
     source = ShapeSchedule(stages, open_loader) if len(stages) > 1 else open_loader(stages[0])
     source.exclude(quarantined)
     progress = Progress(**data.resumed["progress"]) if data.resumed else Progress()
     source.start(progress.epoch, progress.clips // source.clips_per_step)
     return source
+
+
+def _check_stages(recipe: Recipe, stages: Sequence[Stage]) -> None:
+    """Asks the model whether it takes the shapes of training.grid, without computing anything.
+
+    Raises:
+        UserError: it does not.
+    """
+    if not stages:
+        return
+    with torch.device("meta"), torch.no_grad():
+        model = C2D(recipe.model).eval()
+        for stage, given in zip(stages, recipe.training.grid, strict=True):
+            try:
+                model(torch.empty((1, stage.clip.num_frames, stage.crop.size, stage.crop.size, 3), dtype=torch.uint8))
+            except RuntimeError as error:
+                raise UserError(
+                    f"the recipe's training.grid {given}: the model does not take {stage.clip.num_frames} frames of "
+                    f"{stage.crop.size} pixels ({str(error).splitlines()[0]}); give larger ones"
+                ) from error
 
 
 def train_sampling(recipe: Recipe, clip: Clip) -> Sampling:
