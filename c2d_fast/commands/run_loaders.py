@@ -27,6 +27,8 @@ from c2d_fast.training.evaluate import evaluate
 from c2d_fast.training.trainer import Progress
 from c2d_fast.training.watchdog import Watchdog
 
+_MOST_SHAPES = 7  # torch compiles a function eight times at most, once of them for validation
+
 
 def make_train_loader(
     args: argparse.Namespace,
@@ -72,6 +74,12 @@ def _check_stages(recipe: Recipe, stages: Sequence[Stage]) -> None:
     """
     if not stages:
         return
+    shapes = {(frames, size) for _, frames, size in recipe.training.grid} | {(recipe.clip.num_frames, recipe.crop.size)}
+    if len(shapes) > _MOST_SHAPES:
+        raise UserError(
+            f"the recipe's training.grid: has {len(shapes)} shapes with the recipe's own, more than torch.compile compiles; "
+            f"give {_MOST_SHAPES} at most"
+        )
     with torch.device("meta"), torch.no_grad():
         model = C2D(recipe.model).eval()
         for stage, given in zip(stages, recipe.training.grid, strict=True):

@@ -45,8 +45,8 @@ def check_batch_size(recipe: Recipe, batch_size: int, ranks: int = 1) -> int:
     if batch_size % clips:
         nearest = max(round(batch_size / clips), 1) * clips
         raise UserError(
-            f"--batch-size {batch_size}: must be a multiple of {clips}, the clips of each video (training.clips_per_video of the "
-            f"recipe); give --batch-size {nearest}"
+            f"--batch-size {batch_size}: must be a multiple of {clips}, the clips of each video (the recipe's "
+            f"training.clips_per_video); give --batch-size {nearest}"
         )
     if fewest_values(recipe, batch_size * ranks) > 1:
         return batch_size
