@@ -80,12 +80,15 @@ class Recipe:
     """True: without data flags, the commands make and use the demo data set."""
 
     def __post_init__(self) -> None:
-        least = 2 if self.model.temporal_pool else 1
-        if self.clip.num_frames < least or self.clip.interval < 1:
-            raise ValueError(f"clip ({self.clip}) must have {least} frames at least, and an interval of 1 at least")
-        least = 5 if self.model.temporal_pool else 1  # whose stem pools three pixels of every second one, without padding
-        if self.crop.size < least:
-            raise ValueError(f"crop size ({self.crop.size}) must be {least} pixels at least")
+        # The stem of one that halves the frames pools three pixels of every second one, without padding.
+        frames, pixels = (2, 5) if self.model.temporal_pool else (1, 1)
+        if self.clip.num_frames < frames or self.clip.interval < 1:
+            raise ValueError(f"clip ({self.clip}) must have {frames} frames at least, and an interval of 1 at least")
+        if self.crop.size < pixels:
+            raise ValueError(f"crop size ({self.crop.size}) must be {pixels} pixels at least")
+        for stage in self.training.grid:
+            if stage[1] < frames or stage[2] < pixels:
+                raise ValueError(f"training grid ({stage}) must have {frames} frames and {pixels} pixels at least")
         if self.distill and self.labels.kind == "several":
             raise ValueError("distill must be None with labels of kind several: a teacher's scores are shares of classes")
 

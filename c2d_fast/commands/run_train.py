@@ -18,6 +18,7 @@ from c2d_fast.commands.teachers import check_teacher, sha256_of
 from c2d_fast.errors import EndedError, UserError
 from c2d_fast.loading.clip_loader import ClipLoader
 from c2d_fast.loading.pipelines import LoaderOptions
+from c2d_fast.loading.shape_schedule import TrainingLoader
 from c2d_fast.model.c2d import compile_model
 from c2d_fast.model.precision import Precision
 from c2d_fast.processes.early_signals import exit_message
@@ -179,7 +180,7 @@ def _scored_model(args: argparse.Namespace, trainer: Trainer, compiled: nn.Modul
 
 
 def _watchdog(
-    args: argparse.Namespace, data: RunData, trainer: Trainer, source: ClipLoader, val_source: ClipLoader | None
+    args: argparse.Namespace, data: RunData, trainer: Trainer, source: TrainingLoader, val_source: ClipLoader | None
 ) -> Watchdog:
     """Returns what ends the run when it gets no further; the trainer tells it that it does."""
     watchdog = Watchdog(
@@ -196,7 +197,7 @@ def _watchdog(
 
 
 def _records(
-    data: RunData, config: dict[str, Any], progress: Progress, source: ClipLoader, epochs: int, group: Group
+    data: RunData, config: dict[str, Any], progress: Progress, source: TrainingLoader, epochs: int, group: Group
 ) -> Records:
     if not group.is_first:
         return NoRecords()
