@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from c2d_fast.loading.batch import EvalSource
 from c2d_fast.model.precision import Precision
 from c2d_fast.reporting.gallery import Gallery
-from c2d_fast.reporting.scores import Scores
+from c2d_fast.reporting.scores import Scores, one_hot
 from c2d_fast.training.distributed import Group
 
 
@@ -20,6 +20,7 @@ def evaluate(
     num_classes: int,
     average_probabilities: bool,
     precision: Precision,
+    kind: str = "single",
     num_listed: int | None = None,
     group: Group | None = None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -31,9 +32,11 @@ def evaluate(
         model: clips uint8 [N, T, H, W, C] -> logits float32 [N, K]; put into eval mode, and back into its mode after.
         source: the views.
         num_classes: K.
-        average_probabilities: True averages the views' softmax (models with temporal pool). False averages their logits,
-            which equals averaging features before the linear layer, and takes the softmax once.
+        average_probabilities: True averages the views' probabilities (models with temporal pool). False averages their
+            logits, which equals averaging features before the linear layer, and makes probabilities of them once.
         precision: of the forward pass.
+        kind: of labels (recipe.Labels.kind). Probabilities are the logits' softmax, of "several" their sigmoid. But for
+            "single" the scores have targets, the batches' own or the labels', one each.
         num_listed: videos in the list, broken ones included (default: the source's).
         group: the ranks that share the list (default: this one has all of it).
         should_stop: called before each batch; once it says so on any rank, the result is None on all.
@@ -46,6 +49,8 @@ def evaluate(
     sums = torch.zeros(source.num_videos, num_classes, device=device)
     views = torch.zeros(source.num_videos, device=device)
     labels = torch.full((source.num_videos,), -1, device=device)
+    targets = torch.zeros_like(sums) if kind != "single" else None
+    probabilities = torch.sigmoid if kind == "several" else _softmax
     # Nothing in this loop waits for the device.
     for batch in source.views():
         if stopped := should_stop():
@@ -54,11 +59,13 @@ def evaluate(
             logits = model(batch.clip).float()
         if gallery:
             gallery.update(batch, logits)
-        scores = logits.softmax(1) if average_probabilities else logits
+        scores = probabilities(logits) if average_probabilities else logits
         counted = batch.valid.to(scores.dtype)
         sums.index_add_(0, batch.index, scores * counted[:, None])
         views.index_add_(0, batch.index, counted)
         labels[batch.index] = batch.label
+        if targets is not None:
+            targets[batch.index] = one_hot(batch.label, num_classes) if batch.targets is None else batch.targets
     model.train(was_training)
     if any(group.all_gather_object(stopped)):
         return None
@@ -66,6 +73,12 @@ def evaluate(
     for sum_ in (sums, views):
         group.sum(sum_)
     group.max(labels)
+    if targets is not None:
+        group.max(targets)
     means = sums / views.clamp_min(1)[:, None]
-    scores = means if average_probabilities else means.softmax(1)
-    return Scores(scores.cpu(), views.cpu() > 0, labels.cpu(), num_listed)
+    scores = means if average_probabilities else probabilities(means)
+    return Scores(scores.cpu(), views.cpu() > 0, labels.cpu(), num_listed, None if targets is None else targets.cpu(), kind)
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    return logits.softmax(1)
