@@ -135,27 +135,22 @@ def class_accuracy_figure(counts: Counts, classes: Sequence[str]) -> "Figure":
     right, videos = confusion.correct.tolist(), confusion.videos.tolist()
     notes = [f"({hits} of {number})" for hits, number in zip(right, videos, strict=True)]
     title = ("Accuracy by class (top-1)", "top-1, %", "videos recognised, %")
-    return class_figure(100 * confusion.accuracy, confusion.videos, notes, classes, title)
+    return class_figure(100 * confusion.accuracy, notes, classes, title)
 
 
 def class_figure(
-    values: NDArray[np.float64],
-    videos: NDArray[np.int64],
-    notes: Sequence[str],
-    classes: Sequence[str],
-    words: tuple[str, str, str],
+    values: NDArray[np.float64], notes: Sequence[str], classes: Sequence[str], words: tuple[str, str, str]
 ) -> "Figure":
     """Draws a figure of each class, the worst first; of more than 40 classes as a curve, with the 20 worst by name.
 
     Args:
         values: per cent, [K], nan for a class without a video.
-        videos: of each class, [K].
         notes: what stands behind each class's figure, K of them.
         classes: K names.
         words: a title, what is drawn, and what the bars show of it.
     """
     order = np.argsort(values, kind="stable")  # classes without a video last
-    seen = order[: int((videos > 0).sum())]
+    seen = order[: int(np.isfinite(values).sum())]
     few = len(classes) <= _NAMED
     shown = order if few else seen[:_WORST]
     names = [display_name(classes[index]) for index in shown]
@@ -169,7 +164,7 @@ def class_figure(
         _class_curve(axes_at(figure, 60, 46, curve - 80, height), values[seen], len(classes), title, words[1])
         axes = axes_at(figure, curve + left, 46, 330, height)
         axes.set_title(f"The {len(shown)} worst classes", fontsize=10, color=INK, loc="left", pad=8)
-    _class_bars(axes, values[shown], videos[shown], [notes[index] for index in shown], names)
+    _class_bars(axes, values[shown], [notes[index] for index in shown], names)
     axes.set_xlabel(words[2], fontsize=9)
     if few and len(seen):
         axes.axvline(float(values[seen].mean()), color=ACCENT, linewidth=1, linestyle="--", zorder=0, alpha=0.6)
@@ -285,14 +280,13 @@ def _class_curve(axes: "Axes", values: NDArray[np.float64], num_classes: int, ti
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _class_bars(
-    axes: "Axes", values: NDArray[np.float64], videos: NDArray[np.int64], notes: Sequence[str], names: Sequence[str]
-) -> None:
+def _class_bars(axes: "Axes", values: NDArray[np.float64], notes: Sequence[str], names: Sequence[str]) -> None:
     indices = np.arange(len(names))
     axes.barh(indices, np.nan_to_num(values), height=0.7, color=BAR)
-    for index, (value, number, note) in enumerate(zip(values.tolist(), videos.tolist(), notes, strict=True)):
-        text = f"{value:.0f} %  {note}" if number else "no video"
-        axes.text((value if number else 0) + 1.5, index, text, va="center", fontsize=8, color=INK if number else FAINT)
+    for index, (value, note) in enumerate(zip(values.tolist(), notes, strict=True)):
+        has_video = not np.isnan(value)
+        text = f"{value:.0f} %  {note}" if has_video else "no video"
+        axes.text((value if has_video else 0) + 1.5, index, text, va="center", fontsize=8, color=INK if has_video else FAINT)
     axes.set_yticks(indices, names, fontsize=8, parse_math=False)
     axes.set_xticks([0, 25, 50, 75, 100])
     axes.set_xlim(0, 100)

@@ -38,4 +38,4 @@ def average_precision_figure(precision: NDArray[np.float64], videos: NDArray[np.
     """
     notes = [f"({number} videos)" if number > 1 else "(1 video)" for number in videos.tolist()]
     words = ("Average precision by class", _PRECISION, _PRECISION)
-    return charts.class_figure(np.where(videos > 0, precision, np.nan), videos, notes, classes, words)
+    return charts.class_figure(np.where(videos > 0, precision, np.nan), notes, classes, words)
