@@ -61,8 +61,9 @@ class Headline(NamedTuple):
 class Scores:
     """What the model says of each video of a list.
 
-    A video counts in the figures if it was scored and has a label: where `labels` is below 0 it has none, whatever the kind.
-    Of kind "soft" a video has none, too, where its targets are all 0; of kind "several" that is an answer: it has no class.
+    A video counts in the figures if it was scored and the list says something of it: where `labels` is below 0 it does not,
+    whatever the kind. Targets that are all 0 say nothing, either, of kind "soft"; of kind "several" they say that the video has
+    none of the classes: it counts in the loss and in average precision, as a negative of all classes, and in no accuracy.
     """
 
     scores: Tensor
@@ -93,12 +94,17 @@ class Scores:
 
     @cached_property
     def counted(self) -> Tensor:
-        """Which videos count in the figures, bool [videos]."""
+        """Which videos count in the loss and in average precision, bool [videos]."""
         counted = self.scored & (self.labels >= 0)
         return counted & (self.targets > 0).any(1) if self.targets is not None and self.kind == "soft" else counted
 
+    @cached_property
+    def has_class(self) -> Tensor:
+        """Which videos count in accuracies, bool [videos]: those that have a class."""
+        return self.counted & (self.targets > 0).any(1) if self.targets is not None else self.counted
+
     def top(self, k: int) -> float:
-        """Returns the share of videos that have any of their labels among the k best classes, in per cent."""
+        """Returns the share of videos with a class that have any of theirs among the k best classes, in per cent."""
         return 100 * float(self._hits(k).double().mean())
 
     def mean_class_accuracy(self) -> float:
@@ -108,10 +114,10 @@ class Scores:
         shares it counts in each by its share.
         """
         if self.targets is None:
-            labels = self.labels[self.counted]
+            labels = self.labels[self.has_class]
             videos, right = torch.bincount(labels), torch.bincount(labels, self._hits(1).double())
         else:
-            targets = self.targets[self.counted]
+            targets = self.targets[self.has_class]
             videos = targets.sum(0, dtype=torch.float64)
             right = targets[self._hits(1)].sum(0, dtype=torch.float64)
         return 100 * float((right[videos > 0] / videos[videos > 0]).mean())
@@ -169,9 +175,9 @@ class Scores:
         return Headline("top-1", "top1", self.top(1))
 
     def guesses(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Returns the best class and the label of each video that counts, int64 both: what a confusion is counted of."""
+        """Returns the best class and the label of each video with one label, int64 both: what a confusion is counted of."""
         # The guesses are picked out, not the scores: those are a row of all classes for each video.
-        return self.scores.argmax(1)[self.counted].numpy(), self.labels[self.counted].numpy()
+        return self.scores.argmax(1)[self.has_class].numpy(), self.labels[self.has_class].numpy()
 
     def videos_of_classes(self) -> NDArray[np.int64]:
         """Returns how many videos that count have each class, int64 [K]."""
@@ -198,4 +204,4 @@ class Scores:
 
     def _hits(self, k: int) -> Tensor:
         of_all = hits(self.scores, self.labels, k) if self.targets is None else target_hits(self.scores, self.targets, k)
-        return of_all[self.counted]
+        return of_all[self.has_class]
