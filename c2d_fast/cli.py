@@ -204,14 +204,6 @@ def share(text: str) -> float:
     return number
 
 
-def probability(text: str) -> float:
-    """Parses a probability, 0 to 1."""
-    number: float = _number(float, text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text} must be 0 to 1")
-    return number
-
-
 def minutes(text: str) -> float:
     """Parses a number of minutes, above 0."""
     return seconds(text)

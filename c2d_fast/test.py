@@ -13,8 +13,8 @@ def make_parser() -> cli.Parser:
     """Returns the parser of the command's flags."""
     parser = cli.command(
         "test",
-        "Scores a checkpoint on a list: top-1, top-5 and mean class accuracy of the averaged views (mAP where videos have several "
-        "labels), and which list it was.",
+        "Scores a checkpoint on a list: top-1, top-5 and mean class accuracy of the averaged views (of several labels a video "
+        "mAP, too), and which list it was.",
         "python -m c2d_fast.test --pipe dali_pipes/k400_8x8.py --checkpoint runs/R/best.pt --data-root DIR --list val.txt",
     )
     parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe that was trained")

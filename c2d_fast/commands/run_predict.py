@@ -221,7 +221,7 @@ def _thresholds(args: argparse.Namespace, recipe: Recipe, classes: Sequence[str]
 def _predictions(
     scores: Sequence[float], classes: Sequence[str], most: int | None, thresholds: Sequence[float] | None
 ) -> list[dict[str, Any]]:
-    """Returns the most probable classes, the first one first: five where nothing else is said, or all that reach a threshold."""
+    """Returns classes, the most probable one first: five where nothing else is said, or all that reach their threshold."""
     labels = sorted(range(len(scores)), key=lambda label: (-scores[label], label))
     if thresholds is None:
         labels = labels[: most or _TOP]

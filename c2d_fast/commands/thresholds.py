@@ -21,7 +21,7 @@ def check_kind(flag: str, given: Any, kind: str) -> None:
     """
     if given is not None and kind != "several":
         raise UserError(
-            f"{flag} {given}: is for models of several labels a video, and the labels of this one are of kind {kind}; leave it out"
+            f"{flag} {given}: is for models of several labels a video, and this one's labels are of kind {kind}; leave it out"
         )
 
 
@@ -62,7 +62,7 @@ def read_thresholds(path: Path, classes: Sequence[str]) -> list[float]:
         0..1, by label.
 
     Raises:
-        UserError: the file cannot be read, names a class that is unknown or leaves one out, or a threshold is no number of 0..1.
+        UserError: the file cannot be read, names an unknown class or leaves one out, or has a threshold that is not 0..1.
     """
     try:
         content = decode_object(path.read_bytes())
@@ -82,13 +82,13 @@ def read_thresholds(path: Path, classes: Sequence[str]) -> list[float]:
             )
         if label in found:
             raise UserError(f"--thresholds {path}: class {name!r:.100} is named twice; {_RULE}")
-        number = value.get("threshold") if isinstance(value, dict) else value
+        number: Any = value.get("threshold") if isinstance(value, dict) else value
         if type(number) not in (int, float) or not 0 <= number <= 1:
             raise UserError(f"--thresholds {path}: class {name!r:.100}: {number!r:.50} is no number of 0 to 1; {_RULE}")
         found[label] = float(number)
     missing = [label for label in range(len(classes)) if label not in found]
     if missing:
         raise UserError(
-            f"--thresholds {path}: {len(missing)} of {len(classes)} classes are missing, first {classes[missing[0]]!r:.100}; {_RULE}"
+            f"--thresholds {path}: lacks {len(missing)} of {len(classes)} classes, first {classes[missing[0]]!r:.100}; {_RULE}"
         )
     return [found[label] for label in range(len(classes))]
