@@ -199,7 +199,7 @@ def _evaluate(args: argparse.Namespace, recipe: Recipe, model: C2D, source: Clip
         num_classes=recipe.model.num_classes,
         average_probabilities=recipe.model.temporal_pool,
         precision=Precision.choose(args.precision, device),
-        kind=recipe.labels.kind,
+        labels=recipe.labels,
     )
     assert scores is not None  # nothing asks it to give up
     return scores

@@ -82,7 +82,7 @@ def _test(args: argparse.Namespace, group: Group) -> None:
         num_classes=recipe.model.num_classes,
         average_probabilities=recipe.model.temporal_pool,
         precision=precision,
-        kind=recipe.labels.kind,
+        labels=recipe.labels,
         num_listed=len(listing),
         group=group,
     )
@@ -189,7 +189,7 @@ def _rows(scores: Scores, manifest: Manifest) -> Iterator[dict[str, Any]]:
 def _labels(scores: Scores, row: int) -> dict[str, Any]:
     """Returns the labels of a video of a list of several, or of shares."""
     assert scores.targets is not None
-    if scores.labels[row] < 0:
+    if not scores.counted[row]:
         return {"label": None}
     label = scores.targets[row].nonzero()[:, 0]
     weights = {"weights": scores.targets[row, label].tolist()} if scores.kind == "soft" else {}

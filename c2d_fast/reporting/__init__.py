@@ -19,6 +19,7 @@ curves.py              curves of runs
 sheet.py               contact sheets
 history.py             reads a run folder
 dump_file.py           reads what `test --dump` writes
+dump_rows.py           of it: a row, and the labels that it gives
 clip_pictures.py       clips as sheets or playing pictures, for `browse`
 clip_archive.py        clips as NumPy arrays, for `browse`
 overlay.py             text over a video, for `predict`

@@ -61,9 +61,9 @@ class Headline(NamedTuple):
 class Scores:
     """What the model says of each video of a list.
 
-    A video counts in the figures if it was scored and the list says something of it: where `labels` is below 0 it does not,
-    whatever the kind. Targets that are all 0 say nothing, either, of kind "soft"; of kind "several" they say that the video has
-    none of the classes: it counts in the loss and in average precision, as a negative of all classes, and in no accuracy.
+    A video counts in the figures if it was scored and the list says something of it. Where it has no label (below 0; of kind
+    soft, targets that are all 0) the list says nothing. But of kind several that means that the video has none of the classes:
+    it counts in the loss and in average precision, as a negative of all, and in no accuracy; unless the recipe ignores it.
     """
 
     scores: Tensor
@@ -71,13 +71,15 @@ class Scores:
     scored: Tensor
     """bool [videos]: False where a video turned out to be broken."""
     labels: Tensor
-    """int64 [videos]: of several the first; below 0 where the list says nothing of the video."""
+    """int64 [videos], below 0 where there is none; of several one of them."""
     num_listed: int | None = None
     """Videos in the list, broken ones included; None: as many as have a row here."""
     targets: Tensor | None = None
     """float32 [videos, K], 1 (or a share) where a video has the class; None: the labels say it all, as of kind "single"."""
     kind: str = "single"
     """What labels mean (recipe.Labels.kind): single, several or soft. The latter two need targets."""
+    ignores: bool = False
+    """Of kind several: whether the list says nothing of videos without a label (recipe.Labels.ignore is not None)."""
 
     def __post_init__(self) -> None:
         assert (self.kind == "single") == (self.targets is None), self.kind
@@ -95,6 +97,8 @@ class Scores:
     @cached_property
     def counted(self) -> Tensor:
         """Which videos count in the loss and in average precision, bool [videos]."""
+        if self.kind == "several" and not self.ignores:
+            return self.scored
         counted = self.scored & (self.labels >= 0)
         return counted & (self.targets > 0).any(1) if self.targets is not None and self.kind == "soft" else counted
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from c2d_fast.loading.batch import Batch
 from c2d_fast.model.precision import Precision
+from c2d_fast.recipe import Labels
 from c2d_fast.reporting.scores import Scores, hits
 from c2d_fast.training.distributed import Group
 from c2d_fast.training.evaluate import evaluate
@@ -47,10 +48,17 @@ class Identity(nn.Module):
         return clip
 
 
-def run(views, average_probabilities, kind="single"):
+def run(views, average_probabilities, kind="single", ignore=None):
     model = Identity().train()
     precision = Precision("fp32")
-    scores = evaluate(model, views, num_classes=6, average_probabilities=average_probabilities, precision=precision, kind=kind)
+    scores = evaluate(
+        model,
+        views,
+        num_classes=6,
+        average_probabilities=average_probabilities,
+        precision=precision,
+        labels=Labels(kind=kind, ignore=ignore),
+    )
     assert model.training
     return scores
 
@@ -110,11 +118,12 @@ SEVERAL = torch.tensor([[0.0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0
 class WithTargets(Views):
     def __init__(self, targets):
         super().__init__()
-        self.targets = targets
+        self.targets, self.without = targets, -1
 
     def views(self):
         for batch in super().views():
-            yield replace(batch, targets=self.targets[batch.index])
+            label = torch.where(batch.index == self.without, -1, batch.label)
+            yield replace(batch, label=label, targets=self.targets[batch.index])
 
 
 def test_views_of_several_labels_are_averaged_as_sigmoids_or_as_logits():
@@ -125,6 +134,16 @@ def test_views_of_several_labels_are_averaged_as_sigmoids_or_as_logits():
     assert (scores.kind, scores.labels.tolist()) == ("several", LABELS.tolist())
     assert torch.equal(scores.targets, SEVERAL)
     assert scores.metrics().keys() == {"loss", "top1", "top5", "mean_class_accuracy", "videos", "mAP"}
+
+
+def test_videos_without_a_label_are_negatives_or_ignored():
+    views = WithTargets(SEVERAL)
+    views.without = 1
+    negative, ignored = run(views, True, "several"), run(views, True, "several", ignore=-1)
+    assert negative.labels.tolist() == ignored.labels.tolist() == [2, -1, 1]
+    assert negative.counted.tolist() == [True, True, True]
+    assert ignored.counted.tolist() == [True, False, True]
+    assert run(views, True, "soft", ignore=-1).counted.tolist() == [True, False, True]
 
 
 def test_shares_are_scored_by_softmax():
@@ -178,7 +197,13 @@ def test_targets_of_videos_that_other_ranks_score():
         group = Half(rank, 2, rank, 2)
         precision = Precision("fp32")
         return evaluate(
-            Identity(), Part(rank), num_classes=6, average_probabilities=True, precision=precision, kind="several", group=group
+            Identity(),
+            Part(rank),
+            num_classes=6,
+            average_probabilities=True,
+            precision=precision,
+            labels=Labels(kind="several"),
+            group=group,
         )
 
     with ThreadPoolExecutor(2) as pool:
