@@ -53,7 +53,7 @@ LIGHT |= {
 LIGHT |= {
     f"reporting.{name}" for name in ("sheet", "clip_pictures", "clip_archive", "overlay", "confusion", "charts", "curves")
 }
-LIGHT |= {"reporting.history", "loading.loader_defaults"}
+LIGHT |= {"reporting.history", "reporting.ranking", "reporting.score_figures", "loading.loader_defaults"}
 HEAVY = ("torch", "torchvision", "nvidia", "tensorboard")
 
 

@@ -136,6 +136,7 @@ def make_scorer(
             num_classes=recipe.model.num_classes,
             average_probabilities=recipe.model.temporal_pool,
             precision=precision,
+            labels=recipe.labels,
             num_listed=len(bad.manifest.listing),
             group=group,
             should_stop=should_stop,
