@@ -16,7 +16,7 @@ def make_parser() -> cli.Parser:
         "clips (uint8 [N, T, H, W, C], RGB), path, label, index (place in the list), view (crop * 10 + clip in test).",
         "python -m c2d_fast.browse --pipe dali_pipes/k400_8x8.py --list train.txt --png clips.png",
     )
-    parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe: a pipe file, or a shipped one's name")
+    cli.add_recipe_flags(parser, "the recipe: a pipe file, or a shipped one's name")
     parser.add_argument("--png", type=cli.path, metavar="FILE", help="draw clips on a sheet (more than 30: FILE-2.png ...)")
     parser.add_argument("--mp4", type=cli.path, metavar="FILE", help="let the first sheet's clips play beside each other")
     parser.add_argument("--npz", type=cli.path, metavar="FILE", help="write clips as arrays")

@@ -4,17 +4,15 @@ import argparse
 import atexit
 import math
 import os
-import re
 import signal
 import sys
-import textwrap
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from c2d_fast import console
+from c2d_fast import console, flag_parser
 from c2d_fast.errors import EXIT_USER_ERROR, EndedError, ReportedElsewhereError, UserError, on_one_line
 from c2d_fast.processes import early_signals
 from c2d_fast.remote.remote_path import Location, local_path, user_location
@@ -24,38 +22,7 @@ T = TypeVar("T")
 _EXIT_CODES = "exit codes: 0 done; 2 an error to mend; 128 + N signal N (130 Ctrl-C)"
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose help fits a screen and whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises the message as a UserError, without the usage text."""
-        raise UserError(f"{message}; see python -m {self.prog} --help")
-
-    def format_help(self) -> str:
-        """Returns the help: usage in one line, a line for each flag where the terminal is wide, groups close together."""
-        if self.usage is None:
-            self.usage = f"python -m {self.prog} {self._needed()} [flags]"
-        return re.sub(r"\n\n(?=[^\n]+:\n  )", "\n", super().format_help())
-
-    def _needed(self) -> str:
-        needed = [action for action in self._actions if action.required]
-        words = [[*action.option_strings[:1], _metavar(action)] for action in needed if action.option_strings]
-        places = [_metavar(action) + ("..." if action.nargs == "+" else "") for action in needed if not action.option_strings]
-        return " ".join([*places, *(word for pair in words for word in pair)])
-
-
-def _metavar(action: argparse.Action) -> str:
-    return str(action.metavar or action.dest.upper())
-
-
-class _Help(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=34)
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        # Lines stay lines; only long ones are broken, and no example, which is to be copied.
-        lines = text.splitlines()
-        return "\n".join(line if line.startswith("example: ") else textwrap.fill(line, width) for line in lines)
+Parser = flag_parser.Parser
 
 
 def command(name: str, description: str, example: str, *, exit_codes: str = "", quiet: bool = True) -> Parser:
@@ -72,7 +39,7 @@ def command(name: str, description: str, example: str, *, exit_codes: str = "", 
         prog=f"c2d_fast.{name}",
         description=description,
         epilog=f"example: {example}\n{_EXIT_CODES}{exit_codes}",
-        formatter_class=_Help,
+        formatter_class=flag_parser.Help,
         allow_abbrev=False,
     )
     if quiet:
@@ -88,7 +55,9 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
 def add_subcommand(commands: Any, name: str, *, summary: str, description: str, example: str, exit_codes: str = "") -> Parser:
     """Returns the parser of a subcommand: of `python -m c2d_fast.prepare NAME`."""
     epilog = f"example: {example}\n{_EXIT_CODES}{exit_codes}"
-    parser: Parser = commands.add_parser(name, help=summary, description=description, epilog=epilog, formatter_class=_Help)
+    parser: Parser = commands.add_parser(
+        name, help=summary, description=description, epilog=epilog, formatter_class=flag_parser.Help
+    )
     add_quiet(parser)
     return parser
 
@@ -106,6 +75,13 @@ def imports_done() -> None:
     raise_on_signals()
 
 
+def add_recipe_flags(parser: argparse.ArgumentParser, what: str, *, required: bool = True) -> None:
+    """Adds the flags that say which recipe, and in what it differs from its file; what: the help of --pipe."""
+    parser.add_argument("--pipe", required=required, metavar="FILE", help=what)
+    text = "change the recipe, such as training.lr=0.02; any number of times (docs/recipes.md)"
+    parser.add_argument("--set", action="append", default=[], metavar="PART.FIELD=VALUE", help=text)
+
+
 def add_list_flags(group: "argparse._ActionsContainer") -> None:
     """Adds the flags that say how lists are to be understood."""
     group.add_argument("--num-classes", type=positive, metavar="K",
@@ -118,8 +94,10 @@ def add_list_flags(group: "argparse._ActionsContainer") -> None:
 def add_loader_flags(parser: argparse.ArgumentParser, *, of_list: bool = True) -> "argparse._ActionsContainer":
     """Adds the flags that say how videos are read, those of a list or others; returns their group."""
     group = parser.add_argument_group("reading videos")
-    group.add_argument("--decoder", default="auto", choices=("auto", "nvdec", "dali", "ffmpeg", "hybrid"),
-                       help="auto (default): nvdec where all allow it, else ffmpeg; hybrid: shared by both")  # fmt: skip
+    decoders = "nvdec, dali, ffmpeg, hybrid (shared), or auto: nvdec where all allow it, else ffmpeg"
+    group.add_argument(
+        "--decoder", default="auto", choices=("auto", "nvdec", "dali", "ffmpeg", "hybrid"), metavar="NAME", help=decoders
+    )
     group.add_argument("--hybrid-share", type=share, metavar="S", help="of nvdec in hybrid, 0 to 1 (default: measured)")
     group.add_argument("--workers", type=positive, metavar="N", help="processes that read and decode (default: by CPUs)")
     group.add_argument("--decoder-threads", type=positive, metavar="N",

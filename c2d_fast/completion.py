@@ -49,8 +49,9 @@ def script_for(shell: str) -> str:
 
 def _program(functions: dict[str, str], shell: str, places: dict[str, Any]) -> argparse.ArgumentParser:
     """Returns a parser of all commands whose flags say how they are completed; functions gets the shell's, by their names."""
+    from c2d_fast.overrides import settable
     from c2d_fast.program import COMMANDS
-    from c2d_fast.recipe import shipped_pipes
+    from c2d_fast.recipe import Recipe, shipped_pipes
 
     program = argparse.ArgumentParser(prog="c2d-fast")
     program.add_argument("--version", action="store_true", help="print the version")
@@ -60,6 +61,7 @@ def _program(functions: dict[str, str], shell: str, places: dict[str, Any]) -> a
         for action in _actions(parser):
             parts = (action.metavar or "").split("|") if isinstance(action.metavar, str) else []
             words = [part for part in parts if part.islower()] + list(shipped_pipes() if action.dest == "pipe" else ())
+            words += [f"{name}=" for name in settable(Recipe)] if action.dest == "set" else []
             if _FILE & {*parts}:
                 how = _words_or_files(action.dest, words, functions, shell) if words else places["file"]
                 action.complete = how  # type: ignore[attr-defined]

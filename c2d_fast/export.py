@@ -20,7 +20,7 @@ def make_parser() -> cli.Parser:
     parser.add_argument("--to", choices=("onnx", "safetensors"), help="default: as the name of --out ends")
     parser.add_argument("--features", action="store_true",
                         help="ONNX: a second output, features [N, C], what the classifier is given")  # fmt: skip
-    parser.add_argument("--pipe", metavar="FILE", help="the recipe, for a checkpoint that is not ours and does not say it")
+    cli.add_recipe_flags(parser, "the recipe, for a checkpoint that is not ours and does not say it", required=False)
     parser.add_argument("--num-classes", type=cli.positive, metavar="K", help="default: the checkpoint's, or the recipe's")
     return parser
 

@@ -15,7 +15,7 @@ def make_parser() -> cli.Parser:
         "read.",
         "python -m c2d_fast.info --pipe dali_pipes/k400_8x8.py",
     )
-    parser.add_argument("--pipe", metavar="FILE", help="a recipe: a pipe file, or a shipped one's name")
+    cli.add_recipe_flags(parser, "a recipe: a pipe file, or a shipped one's name", required=False)
     parser.add_argument("--checkpoint", type=cli.path, metavar="FILE", help="of any form; nothing in it is run")
     parser.add_argument(
         "--list",

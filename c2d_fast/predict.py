@@ -13,17 +13,21 @@ def make_parser() -> cli.Parser:
     """Returns the parser of the command's flags."""
     parser = cli.command(
         "predict",
-        "Classifies videos: the most probable classes of each, with their probabilities.",
+        "Classifies videos: the most probable classes of each, with their probabilities; of a model of several labels a video "
+        "all that reach a threshold.",
         "python -m c2d_fast.predict a.mp4 b.mp4 --pipe dali_pipes/k400_8x8.py --checkpoint runs/R/best.pt",
     )
     parser.add_argument("videos", nargs="+", type=cli.path, metavar="VIDEO", help="files, or folders with videos")
-    parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe that was trained")
+    cli.add_recipe_flags(parser, "the recipe that was trained")
     parser.add_argument(
         "--checkpoint", required=True, type=cli.path, metavar="FILE", help="ours (.pt, .safetensors), a published .pth, ..."
     )
     parser.add_argument("--views", default="1x1", choices=tuple(VIEWS),
                         help="clips x crops (default 1x1; 10x3 takes 30 times as long, and is what is published)")  # fmt: skip
-    parser.add_argument("--top", type=cli.positive, default=5, metavar="K", help="classes to name (default 5)")
+    parser.add_argument("--top", type=cli.positive, metavar="K", help="classes to name (default 5; of several labels all)")
+    parser.add_argument("--threshold", type=probability, metavar="P", help="of several labels: that of all (default 0.5)")
+    parser.add_argument("--thresholds", type=cli.path, metavar="FILE",
+                        help="of several labels: of each class, by test --thresholds, or {class: number}")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else")
     parser.add_argument("--overlay", type=cli.path, metavar="FILE|DIR",
                         help="write the video with the classes over it (.mp4, no sound); several into a folder")  # fmt: skip
@@ -33,6 +37,17 @@ def make_parser() -> cli.Parser:
     cli.add_loader_flags(parser, of_list=False)
     cli.add_compute_flags(parser)
     return parser
+
+
+def probability(text: str) -> float:
+    """Parses a probability, 0 to 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} must be 0 to 1")
+    return number
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

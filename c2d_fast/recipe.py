@@ -1,13 +1,16 @@
 """What changes the numbers of a training: the frozen recipe that every pipe file declares, and how it is loaded."""
 
 import dataclasses
+import hashlib
 import importlib.util
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from c2d_fast import overrides as given_fields
 from c2d_fast.errors import UserError
 from c2d_fast.recipe_model import (
     _BLOCKS,  # noqa: F401 (a pipe file of one's own may add a depth)
@@ -77,12 +80,15 @@ class Recipe:
     """True: without data flags, the commands make and use the demo data set."""
 
     def __post_init__(self) -> None:
-        least = 2 if self.model.temporal_pool else 1
-        if self.clip.num_frames < least or self.clip.interval < 1:
-            raise ValueError(f"clip ({self.clip}) must have {least} frames at least, and an interval of 1 at least")
-        least = 5 if self.model.temporal_pool else 1  # whose stem pools three pixels of every second one, without padding
-        if self.crop.size < least:
-            raise ValueError(f"crop size ({self.crop.size}) must be {least} pixels at least")
+        # The stem of one that halves the frames pools three pixels of every second one, without padding.
+        frames, pixels = (2, 5) if self.model.temporal_pool else (1, 1)
+        if self.clip.num_frames < frames or self.clip.interval < 1:
+            raise ValueError(f"clip ({self.clip}) must have {frames} frames at least, and an interval of 1 at least")
+        if self.crop.size < pixels:
+            raise ValueError(f"crop size ({self.crop.size}) must be {pixels} pixels at least")
+        for stage in self.training.grid:
+            if stage[1] < frames or stage[2] < pixels:
+                raise ValueError(f"training grid ({stage}) must have {frames} frames and {pixels} pixels at least")
         if self.distill and self.labels.kind == "several":
             raise ValueError("distill must be None with labels of kind several: a teacher's scores are shares of classes")
 
@@ -97,6 +103,11 @@ class Recipe:
         """Returns plain dicts, lists, numbers and strings, as stored in checkpoints and config.json."""
         plain: dict[str, Any] = _plain(dataclasses.asdict(self))
         return plain
+
+    @property
+    def sha256(self) -> str:
+        """Returns a hash of all that the recipe decides: of as_dict() as JSON, keys sorted, without spaces."""
+        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def with_num_classes(self, num_classes: int) -> "Recipe":
         """Returns the recipe for a data set with that many classes; what is known of another is no reference for it."""
@@ -114,6 +125,8 @@ class PipeFile:
     recipe: Recipe
     train_pipe: Callable[..., Any]
     eval_pipe: Callable[..., Any]
+    overrides: tuple[str, ...] = ()
+    """What --set has changed in the file's recipe."""
 
     @property
     def recorded_path(self) -> str:
@@ -134,13 +147,17 @@ def find_pipe(given: str | Path) -> Path:
     return path if os.path.isfile(path) else shipped_pipes().get(str(given), path)
 
 
-def load_pipe(given: str | Path) -> PipeFile:
+def load_pipe(given: str | Path, overrides: Sequence[str] = ()) -> PipeFile:
     """Runs a pipe file, given by its path or as a shipped recipe's name, and returns what it declares.
 
     A pipe file is code and is trusted like code.
 
+    Args:
+        given: path or name.
+        overrides: of fields of its recipe, PART.FIELD=VALUE each, as --set takes them: training.lr=0.02.
+
     Raises:
-        UserError: there is no such file, it does not import, or it lacks RECIPE, train_pipe or eval_pipe.
+        UserError: there is no such file, it does not import, or it lacks RECIPE, train_pipe or eval_pipe; an override is none.
     """
     path = find_pipe(given)
     if not os.path.isfile(path):
@@ -161,7 +178,8 @@ def load_pipe(given: str | Path) -> PipeFile:
     for name in ("train_pipe", "eval_pipe"):
         if not callable(getattr(module, name, None)):
             raise UserError(f"--pipe {path}: declares no {name}; a pipe file needs both graphs (see dali_pipes/README.md)")
-    return PipeFile(path, recipe, module.train_pipe, module.eval_pipe)
+    recipe = given_fields.apply(recipe, overrides)
+    return PipeFile(path, recipe, module.train_pipe, module.eval_pipe, tuple(overrides))
 
 
 def stored_part(recipe: dict[str, Any], part: str) -> Any:

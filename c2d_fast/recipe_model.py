@@ -94,6 +94,15 @@ class Crop:
             raise ValueError(f"crop kind ({self.kind!r}) must be one of {', '.join(CROP_KINDS)}")
         if self.views not in CROP_VIEWS:
             raise ValueError(f"crop views ({self.views!r}) must be one of {', '.join(CROP_VIEWS)}")
+        if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
+            raise ValueError(
+                f"crop scales ({self.scales}) must be parts of the short side, one at least, above 0, and 1 at most"
+            )
+        if min(self.train_short_side, self.test_short_side, *self.short_sides) < 1:
+            raise ValueError(
+                f"crop train_short_side ({self.train_short_side}), test_short_side ({self.test_short_side}) and short_sides "
+                f"({self.short_sides}) must be 1 pixel at least"
+            )
         if not 0 < self.area[0] <= self.area[1] <= 1 or not 0 < self.ratio[0] <= self.ratio[1]:
             raise ValueError(f"crop area ({self.area}) and ratio ({self.ratio}) must be two rising figures, areas 1 at most")
         if self.short_sides[0] > self.short_sides[1]:

@@ -13,10 +13,11 @@ def make_parser() -> cli.Parser:
     """Returns the parser of the command's flags."""
     parser = cli.command(
         "test",
-        "Scores a checkpoint on a list: top-1, top-5 and mean class accuracy of the averaged views, and which list it was.",
+        "Scores a checkpoint on a list: top-1, top-5 and mean class accuracy of the averaged views (of several labels a video "
+        "mAP, too), and which list it was.",
         "python -m c2d_fast.test --pipe dali_pipes/k400_8x8.py --checkpoint runs/R/best.pt --data-root DIR --list val.txt",
     )
-    parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe that was trained")
+    cli.add_recipe_flags(parser, "the recipe that was trained")
     parser.add_argument(
         "--checkpoint", required=True, type=cli.path, metavar="FILE", help="ours (.pt, .safetensors), a published .pth, ..."
     )
@@ -29,6 +30,9 @@ def make_parser() -> cli.Parser:
     parser.add_argument("--batch-size", type=cli.positive, metavar="N", help="views at a time (default: the recipe's)")
     parser.add_argument(
         "--dump", type=cli.path, metavar="FILE", help="write every video's scores, .pkl or .json, and FILE.summary.json"
+    )
+    parser.add_argument(
+        "--thresholds", type=cli.path, metavar="FILE", help="of several labels: write each class's threshold of the best F1"
     )
     cli.add_loader_flags(parser)
     cli.add_compute_flags(parser)

@@ -17,7 +17,8 @@ def make_parser() -> cli.Parser:
         "python -m c2d_fast.train --pipe dali_pipes/k400_8x8.py --data-root DIR --train-list train.txt --val-list val.txt",
         exit_codes=", saved; 75 start again with --resume auto",
     )
-    parser.add_argument("--pipe", required=True, metavar="FILE", help="the recipe: a pipe file, or a shipped one's name")
+    cli.add_recipe_flags(parser, "the recipe: a pipe file, or a shipped one's name")
+    parser.add_argument("--balance", action="store_true", help="show all classes equally often (--set labels.balance=true)")
     data = parser.add_argument_group("data (demo.py needs none: it makes its own)")
     data.add_argument("--data-root", metavar="DIR", help="folder the training list's paths are in (default: the list's)")
     data.add_argument("--val-root", metavar="DIR", help="the same for validation (default: --data-root)")
@@ -41,7 +42,11 @@ def make_parser() -> cli.Parser:
     run.add_argument("--auto-scale-lr", action=argparse.BooleanOptionalAction, default=True,
                      help="scale the recipe's learning rate to the batch (default: on)")  # fmt: skip
     run.add_argument("--weights", metavar="imagenet|none|FILE", help="where the model starts (default: the recipe's)")
-    run.add_argument("--teacher", metavar="FILE", help="learn from it, too: a checkpoint, or scores of the training list")
+    run.add_argument(
+        "--teacher",
+        metavar="FILE",
+        help="learn from it, too: a checkpoint, or scores of the training list (test --dump)",
+    )
     run.add_argument("--new-head", action="store_true", help="start with a new classifier, whatever --weights has")
     run.add_argument(
         "--seed", type=cli.not_negative, default=0, metavar="N", help="decides order, sampling and dropout (default 0)"

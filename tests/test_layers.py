@@ -35,10 +35,10 @@ BELOW = {
 }
 BELOW["commands"] = set(BELOW)
 """Room -> the rooms, or files of them, that it may import, beside BASE and itself. An earlier room imports no later one."""
-BASE = {"errors", "console", "tables", "files", "recipe", "recipe_model", "recipe_training", "versions"}
+BASE = {"errors", "console", "tables", "files", "recipe", "recipe_model", "recipe_training", "overrides", "versions"}
 """Files that stand in c2d_fast/ because every room may import them."""
 COMMANDS = ("train", "test", "predict", "browse", "analyze", "export", "info")
-DOORS = {"cli", "program", "completion", "__main__", "__init__", "decode", "sampler", *COMMANDS}
+DOORS = {"cli", "flag_parser", "program", "completion", "__main__", "__init__", "decode", "sampler", *COMMANDS}
 """The other files there: no room imports one, but for the command line of prepare."""
 
 LIGHT_ROOMS = ("processes", "remote", "video", "formats", "lists", "manifest", "prepare")
@@ -53,7 +53,7 @@ LIGHT |= {
 LIGHT |= {
     f"reporting.{name}" for name in ("sheet", "clip_pictures", "clip_archive", "overlay", "confusion", "charts", "curves")
 }
-LIGHT |= {"reporting.history", "loading.loader_defaults"}
+LIGHT |= {"reporting.history", "reporting.ranking", "reporting.score_figures", "loading.loader_defaults"}
 HEAVY = ("torch", "torchvision", "nvidia", "tensorboard")
 
 
@@ -204,6 +204,7 @@ def test_imports_of_this_project_lead_somewhere():
 OF_OTHERS = {
     "commands.data_flags": {"--train-list", "--val-list", "--data-root", "--list", "--checkpoint"},
     "commands.dataset": {"--max-bad-videos", "--deterministic", "--allow-missing"},
+    "commands.recipe_text": {"--train-list", "--val-list"},
     "commands.run_train": {"--logdir"},
     "errors": {"--resume", "--batch-size", "--accumulate", "--decode-batch", "--decoder-threads", "--workers"},  # asks first
     "formats.packet_table": {"--packets"},
@@ -220,6 +221,7 @@ OF_OTHERS = {
     "model.checkpoint": {"--out"},
     "model.model_file": {"--out"},
     "model.weights": {"--weights", "--new-head"},
+    "overrides": {"--set"},
     "prepare.ray_driver": {"--head"},
     "prepare.scan": {"--train-list"},
     "prepare.transcode": {"--train-list"},

@@ -13,8 +13,12 @@ run_test.py       `test`
 run_predict.py    `predict`
 run_browse.py     `browse`
 run_analyze.py    `analyze`
+analyze_results.py  of it: what test --dump writes
+analysis_folder.py  of it: where it writes
+thresholds.py     of `test` and `predict`: files of a threshold for each class
 run_export.py     `export`
 run_info.py       `info`
+recipe_text.py    of it: a recipe as a pipe file, and its lines
 machine_facts.py  what this machine can do
 remote_facts.py   what a list's clips take to read from its server
 data_flags.py     from data flags to lists

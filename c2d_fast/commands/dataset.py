@@ -8,6 +8,7 @@ import torch
 
 from c2d_fast.errors import UserError, restart_hint
 from c2d_fast.lists.listing import Listing
+from c2d_fast.loading.frame_sampling import Sampling
 from c2d_fast.loading.hybrid import measure_share
 from c2d_fast.loading.loader import LoaderOptions
 from c2d_fast.loading.reading_options import ReadingOptions, complete, fitting_decoder
@@ -61,6 +62,7 @@ def loader_options(
     batch_size: int,
     group: Group | None = None,
     known_share: float | None = None,
+    sampling: Sampling | None = None,
 ) -> LoaderOptions:
     """Chooses the decoder for a list, looks whether it works here, says so in one line, and fills in what the flags leave open.
 
@@ -68,15 +70,16 @@ def loader_options(
         bad: the list's videos.
         args: of the command.
         device: of this rank.
-        recipe: its clip is what hybrid decoding is measured with.
+        recipe: its clip and crop are what hybrid decoding is measured with.
         batch_size: the model's; training clips are decoded in multiples of it.
         group: of ranks, which all take the same decoder.
         known_share: of hybrid decoding, where a run that goes on has one.
+        sampling: which frames are decoded of a video; None: the recipe's clip.
 
     Raises:
         UserError: the decoder asked for does not work here, on any rank.
     """
-    group = group or Group()
+    group, clip = group or Group(), sampling or recipe.clip
     asked = ReadingOptions(
         device=device,
         decoder=args.decoder,
@@ -96,14 +99,14 @@ def loader_options(
     print(f"decoder for {bad.manifest.listing.path}: {decoder} ({reason})")
     # The ranks of one machine share its CPUs.
     cpus = max(len(os.sched_getaffinity(0)) // group.local_world, 1)
-    options = complete(bad, asked, decoder, recipe.clip, batch_size=batch_size, cpus=cpus)
+    options = complete(bad, asked, decoder, clip, batch_size=batch_size, cpus=cpus)
     if decoder != "hybrid":
         return options
     share = args.hybrid_share or known_share
     if not share and getattr(args, "deterministic", False):
         raise UserError("--decoder hybrid: its share is measured, which --deterministic cannot have: give --hybrid-share S")
     if not share:
-        measured = group.run_on_first(lambda: measure_share(bad.manifest.videos(), recipe.clip, recipe.crop, options))
+        measured = group.run_on_first(lambda: measure_share(bad.manifest.videos(), clip, recipe.crop, options))
         print(measured.line)
         share = measured.of_dali
     return dataclasses.replace(options, hybrid_share=share)

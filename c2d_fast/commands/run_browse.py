@@ -14,7 +14,7 @@ from c2d_fast.files import check_is_no_input, check_writable
 from c2d_fast.lists.listing import Listing
 from c2d_fast.loading.batch import Batch
 from c2d_fast.loading.clip_loader import ClipLoader
-from c2d_fast.loading.frame_sampling import Multi
+from c2d_fast.loading.frame_sampling import Dense, Multi, sampling_of
 from c2d_fast.loading.pipelines import LoaderOptions
 from c2d_fast.loading.plan import VIEWS, EvalPlan, Sample, TrainPlan
 from c2d_fast.manifest.bad_videos import BadVideos
@@ -35,7 +35,7 @@ def run_browse(args: argparse.Namespace) -> None:
         UserError: anything that the user can mend.
     """
     _check_outputs(args)
-    pipe, names = load_pipe(args.pipe), label_names(args)
+    pipe, names = load_pipe(args.pipe, args.set), label_names(args)
     recipe = with_classes(pipe.recipe, args, names)
     listing = one_list(args, recipe, names, "train" if args.split == "train" else "val")
     for name in _ENDINGS:
@@ -124,14 +124,21 @@ def _lines(plan: TrainPlan | EvalPlan, facts: dict[str, Any], listing: Listing, 
     else:
         sample = plan.views(index)[view]
         how = f"clip {view % plan.num_clips + 1}, crop {view // plan.num_clips + 1}, " if plan.num_views > 1 else "centre, "
-    texts = [name, facts["path"], how + _frames_of(sample.frames.tolist()), _box_of(sample, plan)]
+    texts = [name, facts["path"], how + _frames_of(sample.frames.tolist(), plan), _box_of(sample, plan)]
     return [(text, INK) for text in texts]
 
 
-def _frames_of(frames: Sequence[int]) -> str:
+def _frames_of(frames: Sequence[int], plan: TrainPlan | EvalPlan) -> str:
     if len(frames) == 1:
         return f"frame {frames[0]}"
+    if not _is_dense(plan):
+        return f"{len(frames)} frames, {frames[0]} to {frames[-1]}"
     return f"frames {frames[0]} to {frames[-1]}, {frames[1] - frames[0]} apart"
+
+
+def _is_dense(plan: TrainPlan | EvalPlan) -> bool:
+    sampling = plan.sampling
+    return isinstance(sampling_of(sampling.clip) if isinstance(sampling, Multi) else sampling, Dense)
 
 
 def _box_of(sample: Sample, plan: TrainPlan | EvalPlan) -> str:

@@ -23,6 +23,8 @@ from c2d_fast.training.folder_lock import FolderLock
 from c2d_fast.training.run_folder import check_folder, check_holds_none, choose_folder, make_folder
 from c2d_fast.video.storage_wait import wait_for_paths
 
+_BALANCE = "labels.balance=true"
+
 
 @dataclass(kw_only=True)
 class RunData:
@@ -53,6 +55,17 @@ class RunData:
     def sha256(self) -> str:
         """Returns a hash of which training videos are used, and in which order: with the seed it decides all batches."""
         return hashlib.sha256(self.train.manifest.kept.astype("<i8", copy=False).data).hexdigest()
+
+    def recipe_facts(self) -> dict[str, Any]:
+        """Returns what is recorded of the recipe: all of it, its hash, what --set has changed, and the pipe file's text."""
+        text = self.pipe.path.read_text()
+        sha256 = hashlib.sha256(text.encode()).hexdigest()
+        return {
+            "recipe": self.recipe.as_dict(),
+            "recipe_sha256": self.recipe.sha256,
+            "overrides": list(self.pipe.overrides),
+            "pipe_file": {"path": self.pipe.recorded_path, "sha256": sha256, "text": text},
+        }
 
     def open_folder(self, group: Group) -> None:
         """Makes the run folder and takes its lock, if that has not been done.
@@ -85,7 +98,7 @@ def prepare_data(args: argparse.Namespace, group: Group) -> Iterator[RunData]:
 def _read(args: argparse.Namespace, group: Group, lock: FolderLock) -> RunData:
 
     def read_flags() -> tuple[tuple[float, bool], PipeFile]:
-        return parse_limit(args.max_bad_videos), load_pipe(args.pipe)
+        return parse_limit(args.max_bad_videos), _load_pipe(args)
 
     def read_classes() -> tuple[tuple[str, ...] | None, Recipe]:
         names = label_names(args)
@@ -127,6 +140,21 @@ def _read(args: argparse.Namespace, group: Group, lock: FolderLock) -> RunData:
     )
     _check_same_videos(data, group)
     return data
+
+
+def _load_pipe(args: argparse.Namespace) -> PipeFile:
+    """Loads the pipe file, its recipe as --set and --balance change it."""
+    if not args.balance:
+        return load_pipe(args.pipe, args.set)
+    for word in args.set:
+        name, _, text = word.partition("=")
+        if name.strip() == "labels.balance" and text.strip().lower() != "true":
+            raise UserError(f"--balance: --set {word} says otherwise; leave one of them out")
+    others = [word for word in args.set if word.partition("=")[0].strip() != "labels.balance"]
+    try:
+        return load_pipe(args.pipe, [*others, _BALANCE])
+    except UserError as error:
+        raise UserError(str(error).replace(f"--set {_BALANCE}", "--balance")) from error
 
 
 def _lock(folder: Path, lock: FolderLock, *, new: bool) -> None:

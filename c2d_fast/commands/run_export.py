@@ -97,10 +97,12 @@ def _model(args: argparse.Namespace, file: ModelFile) -> tuple[C2D, dict[str, An
     """Returns the model, its card, and T, H, W of its clips (as a file says them: not checked)."""
     what = f"--checkpoint {args.checkpoint}"
     if args.pipe:
-        model, recipe = model_for(load_pipe(args.pipe).recipe, file, what, args.num_classes)
+        model, recipe = model_for(load_pipe(args.pipe, args.set).recipe, file, what, args.num_classes)
         print(describe(file, recipe))
         card = {"recipe": recipe.as_dict(), **file.card}  # what a file says of itself stands
         return model, card, (recipe.clip.num_frames, recipe.crop.size, recipe.crop.size)
+    if args.set:
+        raise UserError(f"--set {args.set[0]}: changes a recipe; give it with --pipe FILE, or leave --set out")
     if file.form != "ours":
         raise UserError(f"{what}: does not say of which recipe it is; give it with --pipe FILE")
     if args.num_classes not in (None, file.num_classes):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from c2d_fast.commands.machine_facts import machine_facts
+from c2d_fast.commands.recipe_text import pipe_file_text, shown_parts
 from c2d_fast.console import result
 from c2d_fast.errors import UserError
 from c2d_fast.recipe import Clip, PipeFile, Recipe, load_pipe
@@ -29,14 +30,18 @@ def run_info(args: argparse.Namespace) -> None:
         UserError: the pipe file, the checkpoint or the list cannot be loaded.
     """
     facts: dict[str, Any] = {}
-    if args.pipe:
-        facts |= recipe_facts(load_pipe(args.pipe))
+    pipe = load_pipe(args.pipe, args.set) if args.pipe else None
+    if args.set and not args.json:
+        _print_pipe_file(args, pipe)
+        return
+    if pipe:
+        facts |= recipe_facts(pipe)
     if args.checkpoint:
         facts["checkpoint"] = checkpoint_facts(args.checkpoint)
     if args.list:
         from c2d_fast.commands.remote_facts import list_facts
 
-        clip = load_pipe(args.pipe).recipe.clip if args.pipe else Clip(num_frames=8, interval=8)
+        clip = pipe.recipe.clip if pipe else Clip(num_frames=8, interval=8)
         facts["list"] = list_facts(args.list, args.data_root, clip)
     elif args.data_root:
         raise UserError(f"--data-root {args.data_root}: is of a list; give its manifest with --list, or leave it out")
@@ -56,6 +61,16 @@ def run_info(args: argparse.Namespace) -> None:
     # Names come from files: what would move a terminal's cursor is shown, not sent.
     for line in lines if lines[0] else lines[1:]:
         result("".join(c if c.isprintable() else repr(c)[1:-1] for c in line))
+
+
+def _print_pipe_file(args: argparse.Namespace, pipe: PipeFile | None) -> None:
+    if pipe is None:
+        raise UserError(f"--set {args.set[0]}: changes a recipe; give it with --pipe FILE")
+    for name in ("checkpoint", "list", "data_root"):
+        if given := getattr(args, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} {given}: with --set a pipe file is printed, and nothing else; leave it out, or add --json")
+    result(pipe_file_text(pipe, args.pipe))
 
 
 def recipe_facts(pipe: PipeFile) -> dict[str, Any]:
@@ -245,9 +260,8 @@ def _machine_lines(machine: dict[str, Any]) -> list[str]:
 
 
 def _groups(recipe: dict[str, Any]) -> list[str]:
-    """Returns a line for each part of a recipe as plain values: all that it decides."""
-    parts = {key: value for key, value in recipe.items() if key not in ("name", "published") and value not in (None, False)}
-    return [_row(name, _pairs(value)) for name, value in parts.items()]
+    """Returns a line for each part of a recipe as plain values: all that it decides, but for newer fields at their defaults."""
+    return [_row(name, _pairs(value)) for name, value in shown_parts(recipe).items()]
 
 
 def _row(name: str, value: Any) -> str:

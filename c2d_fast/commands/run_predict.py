@@ -12,6 +12,7 @@ import torch
 
 from c2d_fast.commands.data_flags import check_label_map, label_names
 from c2d_fast.commands.dataset import choose_device, loader_options
+from c2d_fast.commands.thresholds import check_kind, read_thresholds
 from c2d_fast.console import result
 from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.files import check_writable
@@ -33,6 +34,8 @@ from c2d_fast.video.video_files import SkippedFiles, files_below, filter_videos
 
 _KINETICS_400 = 400
 _INK = (255, 255, 255)
+_TOP, _USUAL = 5, 0.5
+_NONE = "no class reaches its threshold"
 
 
 def run_predict(args: argparse.Namespace) -> None:
@@ -43,13 +46,14 @@ def run_predict(args: argparse.Namespace) -> None:
     """
     paths = _videos(args.videos)
     targets = _targets(args.overlay, paths)
-    pipe, names = load_pipe(args.pipe), label_names(args)
+    pipe, names = load_pipe(args.pipe, args.set), label_names(args)
     file = read_model_file(args.checkpoint, "--checkpoint")
     check_label_map(args, names, file)
     num_classes = args.num_classes or (len(names) if names else None)
     model, recipe = model_for(pipe.recipe, file, f"--checkpoint {args.checkpoint}", num_classes)
     print(describe(file, recipe))
     classes = _classes(names, file, recipe)
+    thresholds = _thresholds(args, recipe, classes)
     listing = Listing(Path("the videos given"), Path(), tuple(map(str, paths)), (0,) * len(paths), (0,) * len(paths), "")
     manifest = read_manifest(listing, allow_missing=True, jobs=len(os.sched_getaffinity(0)))
     problems = dict(manifest.broken)
@@ -58,7 +62,7 @@ def run_predict(args: argparse.Namespace) -> None:
         scores = _score(args, pipe, recipe, model, manifest, problems)
         for index, row, scored in zip(manifest.kept.tolist(), scores.scores, scores.scored.tolist(), strict=True):
             found[index] = {"path": str(paths[index])} | (
-                {"views": args.views, "predictions": _best(row.tolist(), classes, args.top)}
+                {"views": args.views, "predictions": _predictions(row.tolist(), classes, args.top, thresholds)}
                 if scored
                 else {"error": problems.get(index, "does not decode")}
             )
@@ -82,6 +86,7 @@ def _write_overlays(
         if "predictions" not in found[index]:
             continue
         lines = [(f"{100 * best['probability']:3.0f} %  {best['class']}", _INK) for best in found[index]["predictions"]]
+        lines = lines or [(_NONE, _INK)]
         try:
             frames, expected = write_overlay(paths[index], target, lines), int(manifest.facts["frames"][index])
         except UserError as error:
@@ -194,14 +199,38 @@ def _evaluate(args: argparse.Namespace, recipe: Recipe, model: C2D, source: Clip
         num_classes=recipe.model.num_classes,
         average_probabilities=recipe.model.temporal_pool,
         precision=Precision.choose(args.precision, device),
+        labels=recipe.labels,
     )
     assert scores is not None  # nothing asks it to give up
     return scores
 
 
-def _best(scores: Sequence[float], classes: Sequence[str], count: int) -> list[dict[str, Any]]:
-    labels = sorted(range(len(scores)), key=lambda label: (-scores[label], label))[:count]
-    return [{"class": classes[label], "label": label, "probability": scores[label]} for label in labels]
+def _thresholds(args: argparse.Namespace, recipe: Recipe, classes: Sequence[str]) -> list[float] | None:
+    """Returns what each class's probability must reach to be named, by label; None of models of one label a video."""
+    for flag in ("threshold", "thresholds"):
+        check_kind(f"--{flag}", getattr(args, flag), recipe.labels.kind)
+    if args.threshold is not None and args.thresholds:
+        raise UserError(f"--threshold {args.threshold:g}: --thresholds says it for each class; give one of both")
+    if recipe.labels.kind != "several":
+        return None
+    if args.thresholds:
+        return read_thresholds(args.thresholds, classes)
+    return [_USUAL if args.threshold is None else args.threshold] * len(classes)
+
+
+def _predictions(
+    scores: Sequence[float], classes: Sequence[str], most: int | None, thresholds: Sequence[float] | None
+) -> list[dict[str, Any]]:
+    """Returns classes, the most probable one first: five where nothing else is said, or all that reach their threshold."""
+    labels = sorted(range(len(scores)), key=lambda label: (-scores[label], label))
+    if thresholds is None:
+        labels = labels[: most or _TOP]
+        return [{"class": classes[label], "label": label, "probability": scores[label]} for label in labels]
+    labels = [label for label in labels if scores[label] >= thresholds[label]][:most]
+    return [
+        {"class": classes[label], "label": label, "probability": scores[label], "threshold": thresholds[label]}
+        for label in labels
+    ]
 
 
 def _show(found: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -210,5 +239,7 @@ def _show(found: list[dict[str, Any]], *, as_json: bool) -> None:
         return
     for video in found:
         result(on_one_line(video["path"] + (f": {video['error']}" if "error" in video else "")))
+        if video.get("predictions") == []:
+            result(f"           {_NONE}")
         for best in video.get("predictions", []):
             result(on_one_line(f"{100 * best['probability']:7.1f} %  {best['class']}"))

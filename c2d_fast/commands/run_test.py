@@ -10,8 +10,9 @@ from typing import Any
 from c2d_fast import console
 from c2d_fast.commands.data_flags import check_label_map, label_names, one_list, require_list
 from c2d_fast.commands.dataset import choose_device, loader_options, scored_videos
+from c2d_fast.commands.thresholds import check_kind, write_thresholds
 from c2d_fast.errors import UserError
-from c2d_fast.files import atomic_write, check_writable
+from c2d_fast.files import atomic_write, check_is_no_input, check_writable
 from c2d_fast.formats.schemas import encode
 from c2d_fast.lists.listing import Listing
 from c2d_fast.loading.clip_loader import ClipLoader
@@ -42,14 +43,15 @@ def run_test(args: argparse.Namespace) -> None:
 
 def _prepare(args: argparse.Namespace) -> tuple[PipeFile, Recipe, C2D, Listing]:
     """Reads what is scored, and on what."""
-    _check_dump(args.dump)
-    pipe, names = load_pipe(args.pipe), label_names(args)
+    _check_outputs(args)
+    pipe, names = load_pipe(args.pipe, args.set), label_names(args)
     require_list(args, pipe.recipe)
     file = read_model_file(args.checkpoint, "--checkpoint")
     check_label_map(args, names, file)
     num_classes = args.num_classes or (len(names) if names else None)
     model, recipe = model_for(pipe.recipe, file, f"--checkpoint {args.checkpoint}", num_classes)
     print(describe(file, recipe))
+    check_kind("--thresholds", args.thresholds, recipe.labels.kind)
     return pipe, recipe, model, one_list(args, recipe, names or file.classes, "val", may_number=file.form != "ours")
 
 
@@ -80,6 +82,7 @@ def _test(args: argparse.Namespace, group: Group) -> None:
         num_classes=recipe.model.num_classes,
         average_probabilities=recipe.model.temporal_pool,
         precision=precision,
+        labels=recipe.labels,
         num_listed=len(listing),
         group=group,
     )
@@ -95,6 +98,8 @@ def _test(args: argparse.Namespace, group: Group) -> None:
                 vars(args), recipe=recipe.as_dict(), classes=listing.classes, left_out=bad.found, result=result
             )
             _dump(args.dump, scores, bad.manifest, config)
+        if args.thresholds and group.is_first:
+            write_thresholds(args.thresholds, scores, listing.classes)
     finally:  # whatever becomes of the dump, the scores are not lost
         share = scores.coverage_text()
         console.result(f"list {listing.summary()}; views {args.views}; decoder {decoder}; precision {precision.name}{share}")
@@ -104,42 +109,62 @@ def _test(args: argparse.Namespace, group: Group) -> None:
 
 def _result(scores: Scores, listing: dict[str, Any], how: dict[str, Any]) -> dict[str, Any]:
     """Returns the scores with all that they hold for: plain numbers and strings."""
+    without = scores.num_scored - int(scores.counted.sum())
     return {
         "top1": scores.top(1),
         "top5": scores.top(5),
         "mean_class_accuracy": scores.mean_class_accuracy(),
+        **({"mAP": scores.mean_average_precision()} if scores.kind == "several" else {}),
         "videos_scored": scores.num_scored,
+        **({"videos_without_label": without} if without else {}),
+        **({"labels": scores.kind} if scores.kind != "single" else {}),
         "list": listing,
         **how,
     }
 
 
 def _print_scores(result: dict[str, Any], recipe: Recipe, views: str, share: str) -> None:
-    if recipe.published:
+    if "videos_without_label" in result:
+        console.result(f"note: {result['videos_without_label']} videos have no label, and count in no figure")
+    if recipe.published and "mAP" not in result:
         console.result(
             f"published (Kinetics-400, 10x3): top-1 {recipe.published.top1:.2f} %, top-5 {recipe.published.top5:.2f} %"
         )
     console.result(f"mean class accuracy {result['mean_class_accuracy']:.1f} %{share}")
     console.result(f"top-5 {result['top5']:.1f} %{share}")
     name = "validation" if views == "1x1" else views
-    console.result(f"{name} top-1 {result['top1']:.1f} % (chance {100 / recipe.model.num_classes:.1f} %){share}")
+    chance = "" if "mAP" in result else f" (chance {100 / recipe.model.num_classes:.1f} %)"
+    console.result(f"{name} top-1 {result['top1']:.1f} %{chance}{share}")
+    if "mAP" in result:
+        console.result(f"{name} mAP {result['mAP']:.1f} %{share}")
 
 
-def _check_dump(path: Path | None) -> None:
-    if path is None:
-        return
-    if path.suffix not in (".pkl", ".json"):
-        raise UserError(f"--dump {path}: must end in .pkl or .json")
-    check_writable(path, "--dump")
+def _check_outputs(args: argparse.Namespace) -> None:
+    if args.dump is not None:
+        if args.dump.suffix not in (".pkl", ".json"):
+            raise UserError(f"--dump {args.dump}: must end in .pkl or .json")
+        check_writable(args.dump, "--dump")
+    if args.thresholds is not None:
+        check_writable(args.thresholds, "--thresholds")
+        if args.dump and args.thresholds.absolute() in (args.dump.absolute(), _summary_path(args.dump).absolute()):
+            raise UserError(f"--thresholds {args.thresholds}: is what --dump writes; give another file")
+        check_is_no_input(args.thresholds, "--thresholds", (args.checkpoint, args.list, args.label_map, args.pipe))
+
+
+def _summary_path(dump: Path) -> Path:
+    return dump.with_name(dump.name + ".summary.json")
 
 
 def _dump(path: Path, scores: Scores, manifest: Manifest, config: dict[str, Any]) -> None:
     """Writes the scored videos as a list of {path, label, scores}, and beside it a summary: what they were scored with.
 
+    The label is a list where videos may have several, and None where the list says nothing of the video. With shares of classes
+    the row has "weights" beside it.
+
     Raises:
         UserError: they cannot be written; then neither of the two is.
     """
-    summary = path.with_name(path.name + ".summary.json")
+    summary = _summary_path(path)
     try:
         # The summary gets its name first: there is never a dump without one.
         with atomic_write(path) as partial, atomic_write(summary) as partial_summary:
@@ -154,9 +179,21 @@ def _dump(path: Path, scores: Scores, manifest: Manifest, config: dict[str, Any]
 
 
 def _rows(scores: Scores, manifest: Manifest) -> Iterator[dict[str, Any]]:
-    for index, row, scored in zip(manifest.kept.tolist(), scores.scores, scores.scored.tolist(), strict=True):
+    columns = (manifest.kept.tolist(), scores.labels.tolist(), scores.scores, scores.scored.tolist())
+    for row, (index, label, of_classes, scored) in enumerate(zip(*columns, strict=True)):
         if scored:
-            yield {"path": manifest.listing.videos[index], "label": manifest.listing.labels[index], "scores": row.tolist()}
+            said = {"label": label if label >= 0 else None} if scores.targets is None else _labels(scores, row)
+            yield {"path": manifest.listing.videos[index], **said, "scores": of_classes.tolist()}
+
+
+def _labels(scores: Scores, row: int) -> dict[str, Any]:
+    """Returns the labels of a video of a list of several, or of shares."""
+    assert scores.targets is not None
+    if not scores.counted[row]:
+        return {"label": None}
+    label = scores.targets[row].nonzero()[:, 0]
+    weights = {"weights": scores.targets[row, label].tolist()} if scores.kind == "soft" else {}
+    return {"label": label.tolist(), **weights}
 
 
 def _pickled(rows: Iterator[dict[str, Any]]) -> Iterator[bytes]:

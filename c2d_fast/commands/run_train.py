@@ -1,7 +1,6 @@
 """Puts a training run together from the flags: data, model, trainer. Read it top to bottom for the order of events."""
 
 import argparse
-import hashlib
 from contextlib import nullcontext
 from typing import Any
 
@@ -19,6 +18,7 @@ from c2d_fast.commands.teachers import check_teacher, sha256_of
 from c2d_fast.errors import EndedError, UserError
 from c2d_fast.loading.clip_loader import ClipLoader
 from c2d_fast.loading.pipelines import LoaderOptions
+from c2d_fast.loading.shape_schedule import TrainingLoader
 from c2d_fast.model.c2d import compile_model
 from c2d_fast.model.precision import Precision
 from c2d_fast.processes.early_signals import exit_message
@@ -73,8 +73,7 @@ def _train(args: argparse.Namespace, data: RunData, group: Group) -> None:
     epochs = args.epochs or recipe.training.epochs
     config = describe_run(
         vars(args),
-        recipe=recipe.as_dict(),
-        pipe_file=_pipe_text(data),
+        **data.recipe_facts(),
         lists=[item.facts() for item in data.lists],
         videos=data.sha256,
         classes=data.classes,
@@ -100,7 +99,7 @@ def _train(args: argparse.Namespace, data: RunData, group: Group) -> None:
         },
         left_out=data.train.found + (data.val.found if data.val else []),
     )
-    parts = ("recipe", "pipe_file", "versions", "lists", "videos", "classes", "used")
+    parts = ("recipe", "recipe_sha256", "overrides", "pipe_file", "versions", "lists", "videos", "classes", "used")
     identity = {key: config[key] for key in parts} | {"seed": args.seed, "left_out_rows": data.train.excluded_rows()}
     if content:
         note_changes(content, identity)
@@ -181,7 +180,7 @@ def _scored_model(args: argparse.Namespace, trainer: Trainer, compiled: nn.Modul
 
 
 def _watchdog(
-    args: argparse.Namespace, data: RunData, trainer: Trainer, source: ClipLoader, val_source: ClipLoader | None
+    args: argparse.Namespace, data: RunData, trainer: Trainer, source: TrainingLoader, val_source: ClipLoader | None
 ) -> Watchdog:
     """Returns what ends the run when it gets no further; the trainer tells it that it does."""
     watchdog = Watchdog(
@@ -197,13 +196,8 @@ def _watchdog(
     return watchdog
 
 
-def _pipe_text(data: RunData) -> dict[str, str]:
-    text = data.pipe.path.read_text()
-    return {"path": data.pipe.recorded_path, "sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text}
-
-
 def _records(
-    data: RunData, config: dict[str, Any], progress: Progress, source: ClipLoader, epochs: int, group: Group
+    data: RunData, config: dict[str, Any], progress: Progress, source: TrainingLoader, epochs: int, group: Group
 ) -> Records:
     if not group.is_first:
         return NoRecords()

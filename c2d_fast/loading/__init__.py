@@ -3,6 +3,7 @@
 May import: manifest, lists, formats, video, remote, processes.
 
 sampler.py           which frames, boxes and order: the published rules, numpy only
+balanced_order.py    an order that shows every class equally often, numpy only
 frame_sampling.py    which frames make a clip: strategies, numpy only
 crop_sampling.py     which box of them a training clip shows, numpy only
 plan.py              (step, slot) -> sample: shards, padding, substitutes
@@ -27,6 +28,8 @@ loader_defaults.py   what the flags leave open: workers, threads, batches
 reading_options.py   how a list is read here: the decoder, and those defaults
 usable_videos.py     from a list or paths to videos that can be read
 clip_loader.py       ClipLoader: all of this as one object, for any training loop
+clip_transforms.py   what is done to training clips on the device
+shape_schedule.py    a ClipLoader for each shape of clips, one after another
 loader_arguments.py  what its arguments must be
 loader_state.py      its place in a run
 rank.py              which part of each batch is this process's

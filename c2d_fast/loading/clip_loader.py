@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import torch
-from torch import Tensor
 
 from c2d_fast.errors import UserError
 from c2d_fast.loading import loader_state
 from c2d_fast.loading.batch import Batch
+from c2d_fast.loading.clip_transforms import Transform, transformed
 from c2d_fast.loading.frame_sampling import Sampling, sampling_of
 from c2d_fast.loading.loader import EvalLoader, TrainLoader
 from c2d_fast.loading.loader_arguments import check_arguments, in_arguments
@@ -25,7 +25,6 @@ from c2d_fast.loading.usable_videos import Label, open_listing, usable_videos
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.recipe import Clip, Crop, load_pipe
 
-Transform = Callable[[Tensor], Tensor]  # clips [N, T, C, H, W]
 Videos = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 _GRAPHS = "k400_8x8"  # the shipped pipe file whose graphs are used where none is given: scale, crop, resize, flip
 
@@ -57,6 +56,7 @@ class ClipLoader:
         drop_last: bool | None = None,
         pad_last: bool = False,
         accumulate: int = 1,
+        balance: bool = False,
         labels: Sequence[Label] | None = None,
         root: str | os.PathLike[str] | None = None,
         num_classes: int | None = None,
@@ -91,6 +91,7 @@ class ClipLoader:
             drop_last: leave out what is no whole global batch; None: as train. False: training's last is as small on each rank.
             pad_last: fill that batch up to batch_size with rows that are not valid: a compiled model sees one shape.
             accumulate: batches of each rank that make up a step.
+            balance: an epoch of training shows every class equally often: videos of rare ones come several times.
             labels: of paths, one each: numbers, or names, which are numbered in alphabetical order; None: -1.
             root: the folder that relative paths are below; None: the list's own, or the current one.
             classes: the classes' names in the order of their labels, as a label map; None: see labels.
@@ -117,7 +118,7 @@ class ClipLoader:
             UserError: (a ValueError) a file, a list or an argument breaks a rule.
         """
         clips, drop_last = (sampling := sampling_of(clip)).num_clips, train if drop_last is None else drop_last
-        num_workers = check_arguments(batch_size, clips, train, shuffle, accumulate, (workers, num_workers))
+        num_workers = check_arguments(batch_size, clips, train, shuffle, accumulate, balance, (workers, num_workers))
         self._rank, self._world = rank_and_world(rank, world_size)
         self._seed, self._transform, self._pads, self._batch_size = seed, transform, pad_last, batch_size
         self._is_ours, self._num_classes = isinstance(videos, BadVideos), num_classes  # commands have flags, not arguments
@@ -135,15 +136,9 @@ class ClipLoader:
             self.plan: TrainPlan | EvalPlan
             self._loader: TrainLoader | EvalLoader
             if train:
-                self.plan = TrainPlan(
-                    **shared,
-                    seed=seed,
-                    batch_size=batch_size // clips,
-                    accumulate=accumulate,
-                    shuffle=shuffle is not False,
-                    drop_last=drop_last,
-                    name=str(self._bad.manifest.listing.path),
-                )
+                order: dict[str, Any] = {"seed": seed, "shuffle": shuffle is not False, "drop_last": drop_last}
+                order |= {"balance": balance, "accumulate": accumulate, "name": str(self._bad.manifest.listing.path)}
+                self.plan = TrainPlan(**shared, **order, batch_size=batch_size // clips)
                 self._loader = TrainLoader(graph or load_pipe(_GRAPHS).train_pipe, self.plan, self.options, self._bad)
             else:
                 one = EvalPlan(**shared, batch_size=1, num_clips=clips)
@@ -214,7 +209,7 @@ class ClipLoader:
     def state_dict(self) -> dict[str, Any]:
         """Returns the place in the run, plain numbers and strings: behind the batch that was given last."""
         place = {"epoch": self.current_epoch, "clips": self._given * self._batch_size * self._world}
-        return loader_state.identity(self.plan) | place | {"quarantined": sorted(self._loader.quarantined())}
+        return loader_state.identity(self.plan) | place | {"quarantined": sorted(self.quarantined())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes to a place: the next iteration begins behind the batch that was given last there.
@@ -227,7 +222,7 @@ class ClipLoader:
         self._first = loader_state.first_batch(state, self.plan, self._batch_size * self._world)
         self.current_epoch, self._given = state["epoch"], self._first
         self.exclude(frozenset(state["quarantined"]))
-        self._bad.add_known(self._loader.quarantined(), 0)
+        self._bad.add_known(self.quarantined(), 0)
 
     def start(self, epoch: int = 0, first_step: int = 0) -> None:
         """Starts the workers of training before a batch is asked for: what is wrong with the graph comes out now.
@@ -249,6 +244,10 @@ class ClipLoader:
     def exclude(self, indices: frozenset[int]) -> None:
         """Replaces videos of training by others, and leaves them out of an evaluation."""
         self._loader.exclude(indices)
+
+    def quarantined(self) -> frozenset[int]:
+        """Returns the videos that this rank has found broken while it read them, and those that were excluded."""
+        return self._loader.quarantined()
 
     def name(self, index: int) -> str:
         """Says which video has an index, for messages: `list.txt:12: path.mp4`."""
@@ -284,11 +283,9 @@ class ClipLoader:
     def _transformed(self, batch: Batch, epoch: int) -> Batch:
         if self._transform is None:
             return batch
+        seed = loader_state.transform_seed(self._seed, epoch, self._given, self._rank)
         try:
-            with torch.random.fork_rng([batch.clip.device] if batch.clip.is_cuda else []):
-                torch.manual_seed(loader_state.transform_seed(self._seed, epoch, self._given, self._rank))
-                clip = self._transform(batch.clip.movedim(-1, 2))
-                return dataclasses.replace(batch, clip=clip.movedim(2, -1))
+            return transformed(batch, self._transform, seed)
         except BaseException:  # the user's own, and theirs to see: nothing is left running behind it
             self.close()
             raise

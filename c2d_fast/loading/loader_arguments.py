@@ -13,6 +13,7 @@ def check_arguments(
     train: bool,
     shuffle: bool | None,
     accumulate: int,
+    balance: bool,
     workers: tuple[int | None, int | None],
 ) -> int:
     """Compares arguments with each other; returns the number of workers, 0 where it is left open.
@@ -23,6 +24,7 @@ def check_arguments(
         train: as given.
         shuffle: as given.
         accumulate: as given.
+        balance: as given.
         workers: workers and num_workers as given.
 
     Raises:
@@ -38,6 +40,8 @@ def check_arguments(
         raise UserError("shuffle=True: evaluation reads the list in its order; leave it out, or take train=True")
     if accumulate != 1 and not train:
         raise UserError(f"accumulate={accumulate}: is of training; leave it out, or take train=True")
+    if balance and not train:
+        raise UserError("balance=True: is of training; leave it out, or take train=True")
     return workers[0] or workers[1] or 0
 
 

@@ -13,10 +13,13 @@ _REMEDIES = {
     "seed": "it was made with seed={value}: give the same",
     "clips_per_video": "it was made with {value} clips of each decode: give the same clip",
     "shuffle": "it was made with shuffle={value}: give the same",
+    "balance": "it was made with balance={value}: give the same",
     "drop_last": "it was made with drop_last={value}: give the same",
     "world_size": "it was made with world_size={value}, which evaluation must keep: give the same",
     "videos_at_a_time": "it was made with {value} videos decoded together, which evaluation must keep: give that batch_size",
 }
+_BEFORE = {"balance": False}
+"""What is meant by states of versions that did not have it."""
 
 
 def identity(plan: TrainPlan | EvalPlan) -> dict[str, Any]:
@@ -24,7 +27,7 @@ def identity(plan: TrainPlan | EvalPlan) -> dict[str, Any]:
     known: dict[str, Any] = {"version": 1, "videos": plan.videos.digest, "train": isinstance(plan, TrainPlan)}
     if isinstance(plan, TrainPlan):
         order = {"seed": plan.seed, "shuffle": plan.shuffle, "drop_last": plan.drop_last}
-        return known | order | {"clips_per_video": plan.clips_per_video}
+        return known | order | {"clips_per_video": plan.clips_per_video, "balance": plan.balance}
     return known | {"clips_per_video": plan.num_clips, "world_size": plan.world, "videos_at_a_time": plan.batch_size}
 
 
@@ -45,9 +48,9 @@ def first_batch(state: dict[str, Any], plan: TrainPlan | EvalPlan, clips_per_bat
     if not _is_list_of_videos(state.get("quarantined"), len(plan.videos)):
         raise UserError("load_state_dict: its quarantined videos are not indices of this list; give what state_dict() gave")
     for name, value in identity(plan).items():
-        if state.get(name) != value:
+        if (before := state.get(name, _BEFORE.get(name))) != value:
             remedy = _REMEDIES.get(name, "it was made with another version of this package: begin the epoch anew")
-            raise UserError(f"load_state_dict: {remedy.format(value=state.get(name))}")
+            raise UserError(f"load_state_dict: {remedy.format(value=before)}")
     batch, rest = divmod(state["clips"], clips_per_batch)
     if rest:
         raise UserError(

@@ -5,12 +5,14 @@ Numpy only. A plan is sent to the loader's workers once; the main process asks t
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
-from c2d_fast.loading import sampler
+from c2d_fast.loading import balanced_order, sampler
+from c2d_fast.loading.balanced_order import SameArray
 from c2d_fast.loading.crop_sampling import draw_box
 from c2d_fast.loading.frame_sampling import Sampling, sampling_of
 from c2d_fast.manifest.videos import Videos
@@ -44,6 +46,17 @@ class Sample:
         return np.searchsorted(self.frames, np.stack([clip.frames for clip in self.clips]))
 
 
+class _Turn(NamedTuple):
+    """Whose turn it is in a slot of a step."""
+
+    epoch: int
+    video: int
+    repeat: int = 0
+    """How often the video of this place has come before in the epoch."""
+    broken: int | None = None
+    """With balance: that video, where it is broken and another one takes its place."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainPlan:
     """Endless training order: epoch after epoch without a gap, so that a loader never drains at an epoch's end.
@@ -68,6 +81,8 @@ class TrainPlan:
     """False: each epoch is in the list's order."""
     drop_last: bool = True
     """False: an epoch ends with a batch of what is left, as large on each rank: a few videos come twice for that."""
+    balance: bool = False
+    """Whether an epoch shows every class equally often, some videos several times, and others not: see balanced_order.py."""
     quarantined: frozenset[int] = field(default=frozenset())
     """Videos that turned out to be broken: each is replaced by one that the seed decides."""
     name: str = "training list"
@@ -76,6 +91,8 @@ class TrainPlan:
     def __post_init__(self) -> None:
         if not self.drop_last and self.accumulate > 1:
             raise UserError(f"drop_last=False: with accumulate={self.accumulate} steps would differ; take one of them")
+        if self.balance and not self.shuffle:
+            raise UserError("balance=True: decides the order of videos, which shuffle=False leaves as it is; take one of them")
         if self.steps_per_epoch == 0:
             raise UserError(
                 f"{self.name}: {len(self.videos)} usable videos are fewer than one global batch of "
@@ -117,30 +134,28 @@ class TrainPlan:
 
     def index(self, step: int, slot: int) -> int:
         """Returns the video whose turn it is in a slot of a global step's batch."""
-        epoch, position = self._epoch_position(step, slot)
-        index = int(_order(self.seed, epoch, len(self.videos))[position]) if self.shuffle else position
-        if index in self.quarantined:
-            index = _substitute(self.seed, epoch, index, len(self.videos), self.quarantined)
-        return index
+        return self._turn(step, slot).video
 
     def sample(self, step: int, slot: int) -> Sample:
         """Draws the sample in a slot of a step's batch."""
-        epoch, _ = self._epoch_position(step, slot)
-        return self.draw(epoch, self.index(step, slot))
+        turn = self._turn(step, slot)
+        return self.draw(turn.epoch, turn.video, turn.repeat, turn.broken)
 
     def lot(self, step: int, slot: int) -> float:
         """Returns what sampler.lot draws for the sample in a slot."""
-        epoch, _ = self._epoch_position(step, slot)
-        return sampler.lot(self.seed, epoch, self.index(step, slot))
+        turn = self._turn(step, slot)
+        return sampler.lot(self.seed, turn.epoch, turn.video, turn.repeat)
 
     def scaled_size(self, index: int) -> tuple[int, int]:
         """Returns the width and height of the scaled frame that a video's crops are defined on."""
         return sampler.scaled_size(int(self.videos.width[index]), int(self.videos.height[index]), self.short_side)
 
-    def draw(self, epoch: int, index: int) -> Sample:
-        """Draws a video's sample of an epoch, whatever its position in it."""
+    def draw(self, epoch: int, index: int, repeat: int = 0, broken: int | None = None) -> Sample:
+        """Draws a video's sample of an epoch, whatever its position in it; repeat and broken as in balanced_order.generator."""
         # Of several clips the first is the one that a run with one clip has.
-        clips = [self._draw(sampler.generator(self.seed, epoch, index, clip), index) for clip in range(self.clips_per_video)]
+        numbers = range(self.clips_per_video)
+        generators = (balanced_order.generator(self.seed, epoch, index, clip, repeat, broken) for clip in numbers)
+        clips = [self._draw(rng, index) for rng in generators]
         if len(clips) == 1:
             return clips[0]
         frames = np.unique(np.concatenate([clip.frames for clip in clips]))
@@ -155,6 +170,21 @@ class TrainPlan:
     @property
     def _videos_per_step(self) -> int:
         return self.accumulate * self.world * self.batch_size
+
+    def _turn(self, step: int, slot: int) -> "_Turn":
+        epoch, position = self._epoch_position(step, slot)
+        if self.balance:
+            labels = SameArray(self.videos.labels)
+            order, repeats = balanced_order.order_of(self.seed, epoch, labels)
+            index, repeat = int(order[position]), int(repeats[position])
+            if index not in self.quarantined:
+                return _Turn(epoch, index, repeat)
+            other = balanced_order.substitute_of_class(self.seed, epoch, index, labels, self.quarantined)
+            return _Turn(epoch, other, repeat, broken=index)
+        index = int(_order(self.seed, epoch, len(self.videos))[position]) if self.shuffle else position
+        if index in self.quarantined:
+            index = _substitute(self.seed, epoch, index, len(self.videos), self.quarantined)
+        return _Turn(epoch, index)
 
     def _epoch_position(self, step: int, slot: int) -> tuple[int, int]:
         epoch, step_in_epoch = divmod(step, self.steps_per_epoch * self.accumulate)

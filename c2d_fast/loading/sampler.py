@@ -116,9 +116,9 @@ def generator(seed: int, epoch: int, index: int, clip: int = 0) -> np.random.Gen
     return np.random.default_rng([seed, epoch, index, 3, clip] if clip else [seed, epoch, index])
 
 
-def lot(seed: int, epoch: int, index: int) -> float:
-    """Draws a number in [0, 1) for a sample, by which one of two decoders is given it."""
-    return float(np.random.default_rng([seed, epoch, index, 2]).random())
+def lot(seed: int, epoch: int, index: int, repeat: int = 0) -> float:
+    """Draws a number in [0, 1) for a sample, by which one of two decoders is given it; its video came repeat times before."""
+    return float(np.random.default_rng([seed, epoch, index, 2, repeat] if repeat else [seed, epoch, index, 2]).random())
 
 
 def substitutes(seed: int, epoch: int, index: int, num_videos: int) -> Iterator[int]:

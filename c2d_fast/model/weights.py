@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -14,6 +15,7 @@ from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.model.c2d import C2D
 from c2d_fast.model.model_file import ModelFile, read_model_file
 from c2d_fast.recipe import MOST_CLASSES, Recipe, stored_part
+from c2d_fast.recipe_training import LABEL_KINDS
 
 _IMAGENET = {
     18: torchvision.models.ResNet18_Weights.IMAGENET1K_V1,  # there is no V2 of it
@@ -106,6 +108,9 @@ def model_for(recipe: Recipe, file: ModelFile, what: str, num_classes: int | Non
         what: the flag and path that named it, for messages.
         num_classes: K; None: as many as a checkpoint of ours has, otherwise the recipe's.
 
+    Returns:
+        The model, and the recipe with its number of classes and the kind of labels that the checkpoint was trained with.
+
     Raises:
         UserError: the file is of another model.
     """
@@ -113,15 +118,29 @@ def model_for(recipe: Recipe, file: ModelFile, what: str, num_classes: int | Non
         num_classes = file.num_classes
     if num_classes is not None and num_classes > MOST_CLASSES:
         raise UserError(f"{what}: its classifier has {num_classes} classes; more than {MOST_CLASSES} are not believed")
-    recipe = recipe.with_num_classes(num_classes or recipe.model.num_classes)
+    recipe = _with_label_kind(recipe.with_num_classes(num_classes or recipe.model.num_classes), file, what)
     model = C2D(recipe.model)
     load_checkpoint(model, file, recipe, what)
     return model, recipe
 
 
+def _with_label_kind(recipe: Recipe, file: ModelFile, what: str) -> Recipe:
+    """Returns the recipe with the kind of labels of a checkpoint of ours: what its scores mean is decided in training."""
+    if file.form != "ours":
+        return recipe
+    labels = stored_part(file.recipe, "labels")
+    kind = labels.get("kind") if isinstance(labels, dict) else None
+    if kind not in LABEL_KINDS:
+        raise UserError(f"{what}: its recipe names no kind of labels that there is: {labels!r:.200}")
+    # Nothing is trained, and no teacher is heard: a recipe of another kind may name one.
+    return recipe if kind == recipe.labels.kind else replace(recipe, labels=replace(recipe.labels, kind=kind), distill=None)
+
+
 def describe(file: ModelFile, recipe: Recipe) -> str:
     """Returns one line on what was loaded, for the user."""
     line = f"checkpoint: {file.path} ({_form(file)})"
+    if recipe.labels.kind != "single":
+        line += f", labels of kind {recipe.labels.kind}"
     if file.form == "ours":
         theirs = {part: stored_part(file.recipe, part) for part in ("clip", "crop")}
         changed = [part for part in theirs if theirs[part] not in (None, recipe.as_dict()[part])]

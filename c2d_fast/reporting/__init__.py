@@ -10,13 +10,16 @@ remote_traffic.py      what a run asks of its videos' servers, in words
 picture_schedule.py    which epochs have pictures
 gallery.py             picks clips to look at, the wrong ones first
 host_copy.py           copies from a GPU that nobody waits for
-scores.py              scores of a list: top-k, mean class accuracy, loss
+scores.py              scores of a list: top-k, mean class accuracy, mAP, loss
+ranking.py             average precision, and thresholds of the best F1
 confusion.py           counts which class was taken for which
+score_figures.py       which figures a list's scores have, by what labels mean
 charts.py              figures by class: arrays in, a figure out
 curves.py              curves of runs
 sheet.py               contact sheets
 history.py             reads a run folder
 dump_file.py           reads what `test --dump` writes
+dump_rows.py           of it: a row, and the labels that it gives
 clip_pictures.py       clips as sheets or playing pictures, for `browse`
 clip_archive.py        clips as NumPy arrays, for `browse`
 overlay.py             text over a video, for `predict`

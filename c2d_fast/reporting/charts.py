@@ -1,4 +1,4 @@
-"""Figures of results: confusion matrix, accuracy by class. Arrays in, a figure out; nothing is kept between calls.
+"""Figures of results: confusion matrix, figures by class. Arrays in, a figure out; nothing is kept between calls.
 
 Only matplotlib's objects are used, never pyplot: that holds figures, and chooses a window system.
 """
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "axes_at",
     "class_accuracy_figure",
+    "class_figure",
     "confusion_counts",
     "confusion_figure",
     "display_name",
@@ -131,25 +132,42 @@ def class_accuracy_figure(counts: Counts, classes: Sequence[str]) -> "Figure":
         classes: K names.
     """
     confusion = as_confusion(counts)
-    accuracy, videos, num_classes = 100 * confusion.accuracy, confusion.videos, confusion.num_classes
-    order = np.argsort(accuracy, kind="stable")  # classes without a video last
-    seen = order[: int((videos > 0).sum())]
-    few = num_classes <= _NAMED
+    right, videos = confusion.correct.tolist(), confusion.videos.tolist()
+    notes = [f"({hits} of {number})" for hits, number in zip(right, videos, strict=True)]
+    title = ("Accuracy by class (top-1)", "top-1, %", "videos recognised, %")
+    return class_figure(100 * confusion.accuracy, notes, classes, title)
+
+
+def class_figure(
+    values: NDArray[np.float64], notes: Sequence[str], classes: Sequence[str], words: tuple[str, str, str]
+) -> "Figure":
+    """Draws a figure of each class, the worst first; of more than 40 classes as a curve, with the 20 worst by name.
+
+    Args:
+        values: per cent, [K], nan for a class without a video.
+        notes: what stands behind each class's figure, K of them.
+        classes: K names.
+        words: a title, what is drawn, and what the bars show of it.
+    """
+    order = np.argsort(values, kind="stable")  # classes without a video last
+    seen = order[: int(np.isfinite(values).sum())]
+    few = len(classes) <= _NAMED
     shown = order if few else seen[:_WORST]
     names = [display_name(classes[index]) for index in shown]
     height, left, curve = max(22 * len(shown), 60), 20 + _pixels(names, 30), 0 if few else 420
     figure = new_figure(left + 460 + curve, height + 86)
-    mean = f"{accuracy[seen].mean():.1f} %" if len(seen) else "-"
+    title = f"{words[0]}, mean {f'{values[seen].mean():.1f} %' if len(seen) else '-'} (dashed)"
     if few:
         axes = axes_at(figure, left, 46, 330, height)
-        axes.set_title(f"Accuracy by class (top-1), mean {mean} (dashed)", fontsize=10, color=INK, loc="left", pad=8)
+        axes.set_title(title, fontsize=10, color=INK, loc="left", pad=8)
     else:
-        _accuracy_curve(axes_at(figure, 60, 46, curve - 80, height), accuracy[seen], num_classes, mean)
+        _class_curve(axes_at(figure, 60, 46, curve - 80, height), values[seen], len(classes), title, words[1])
         axes = axes_at(figure, curve + left, 46, 330, height)
         axes.set_title(f"The {len(shown)} worst classes", fontsize=10, color=INK, loc="left", pad=8)
-    _accuracy_bars(axes, accuracy[shown], confusion.correct[shown], videos[shown], names)
+    _class_bars(axes, values[shown], [notes[index] for index in shown], names)
+    axes.set_xlabel(words[2], fontsize=9)
     if few and len(seen):
-        axes.axvline(float(accuracy[seen].mean()), color=ACCENT, linewidth=1, linestyle="--", zorder=0, alpha=0.6)
+        axes.axvline(float(values[seen].mean()), color=ACCENT, linewidth=1, linestyle="--", zorder=0, alpha=0.6)
     return figure
 
 
@@ -247,34 +265,32 @@ def _colour_bar(figure: "Figure", image: Any, left: int, bottom: int, height: in
     bar.ax.tick_params(length=0)
 
 
-def _accuracy_curve(axes: "Axes", accuracy: NDArray[np.float64], num_classes: int, mean: str) -> None:
-    axes.plot(range(1, len(accuracy) + 1), accuracy, color=BAR, linewidth=1.5)
-    if len(accuracy):
-        axes.axhline(float(accuracy.mean()), color=ACCENT, linewidth=1, linestyle="--")
-    without = num_classes - len(accuracy)
+def _class_curve(axes: "Axes", values: NDArray[np.float64], num_classes: int, title: str, what: str) -> None:
+    axes.plot(range(1, len(values) + 1), values, color=BAR, linewidth=1.5)
+    if len(values):
+        axes.axhline(float(values.mean()), color=ACCENT, linewidth=1, linestyle="--")
+    without = num_classes - len(values)
     note = f" ({without} without a video left out)" if without else ""
-    axes.set_title(f"Accuracy by class (top-1), mean {mean} (dashed)", fontsize=10, color=INK, loc="left", pad=8)
+    axes.set_title(title, fontsize=10, color=INK, loc="left", pad=8)
     axes.set_xlabel(f"classes, the worst first{note}", fontsize=9)
-    axes.set_ylabel("top-1, %", fontsize=9)
+    axes.set_ylabel(what, fontsize=9)
     axes.set_ylim(-2, 102)
     axes.grid(color="#e5e5e5", linewidth=0.8)
     axes.tick_params(labelsize=8, length=0)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _accuracy_bars(
-    axes: "Axes", accuracy: NDArray[np.float64], right: NDArray[np.int64], videos: NDArray[np.int64], names: Sequence[str]
-) -> None:
+def _class_bars(axes: "Axes", values: NDArray[np.float64], notes: Sequence[str], names: Sequence[str]) -> None:
     indices = np.arange(len(names))
-    axes.barh(indices, np.nan_to_num(accuracy), height=0.7, color=BAR)
-    for index, (share, hits, number) in enumerate(zip(accuracy.tolist(), right.tolist(), videos.tolist(), strict=True)):
-        text = f"{share:.0f} %  ({hits} of {number})" if number else "no video"
-        axes.text((share if number else 0) + 1.5, index, text, va="center", fontsize=8, color=INK if number else FAINT)
+    axes.barh(indices, np.nan_to_num(values), height=0.7, color=BAR)
+    for index, (value, note) in enumerate(zip(values.tolist(), notes, strict=True)):
+        has_video = not np.isnan(value)
+        text = f"{value:.0f} %  {note}" if has_video else "no video"
+        axes.text((value if has_video else 0) + 1.5, index, text, va="center", fontsize=8, color=INK if has_video else FAINT)
     axes.set_yticks(indices, names, fontsize=8, parse_math=False)
     axes.set_xticks([0, 25, 50, 75, 100])
     axes.set_xlim(0, 100)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_xlabel("videos recognised, %", fontsize=9)
     axes.tick_params(length=0, labelsize=8, colors=INK)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.spines["left"].set_color("#cccccc")

@@ -6,7 +6,7 @@ import pickletools
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
 from c2d_fast.formats.schemas import ShapeError, decode_object, parse
+from c2d_fast.reporting.dump_rows import labels_of, problem_of_forms, problem_of_row, targets_of
 
 _RULE = "give what test --dump wrote: a list of {path, label, scores}"
+_NUMBERS = ("scores", "weights")
+"""Lists of numbers in a row."""
 _MOST_BYTES, _MOST_CLASSES = 16 << 30, 1_000_000
 _FLOATS = re.compile(rb"(?:G.{8})+", re.DOTALL)
 _RUN = 8
@@ -40,28 +43,63 @@ class Result:
     videos: Sequence[str]
     """As in the list."""
     labels: NDArray[np.int64]
+    """Of several the first; -1 where the list says nothing of the video, or gives it no class."""
     scores: NDArray[np.float64]
     """[videos, K], finite; probabilities if test wrote them."""
     summary: dict[str, Any]
     """What stands beside the file: with what was scored. Empty if nothing does."""
+    kind: str = "single"
+    """What labels mean, as in recipe.Labels: single, several or soft."""
+    targets: NDArray[np.float32] | None = None
+    """[videos, K], above 0 where a video has the class; None of kind single."""
+    counted: NDArray[np.bool_] | None = None
+    """Which videos the list says something of, [videos]; None: all."""
 
     def guesses(self) -> NDArray[np.int64]:
         """Returns each video's best class; of equal ones the first."""
         return np.asarray(self.scores.argmax(1), dtype=np.int64)
 
     def ranks(self) -> NDArray[np.int64]:
-        """Returns how many classes stand before the label of each video: it is among the top k if they are fewer than k."""
-        ranks = np.zeros(len(self.labels), np.int64)
-        for video, (row, label) in enumerate(zip(self.scores, self.labels.tolist(), strict=True)):  # each is a row of K
-            ranks[video] = np.count_nonzero(row > row[label]) + np.count_nonzero(row[:label] == row[label])
+        """Returns how many classes stand before the label of each video: it is among the top k if they are fewer than k.
+
+        Of several labels that which stands first counts; where there is none, K.
+        """
+        ranks = np.full(len(self.labels), self.scores.shape[1])
+        for video, (row, first) in enumerate(zip(self.scores, self.labels.tolist(), strict=True)):  # each is a row of K
+            if first >= 0:
+                label = first if self.targets is None else int(np.where(self.targets[video] > 0, row, -np.inf).argmax())
+                ranks[video] = np.count_nonzero(row > row[label]) + np.count_nonzero(row[:label] == row[label])
         return ranks
 
     def probabilities(self) -> NDArray[np.float64]:
-        """Returns the scores, [videos, K]; their softmax where they are no probabilities."""
+        """Returns the scores, [videos, K]; where they are no probabilities their softmax, of several labels their sigmoid."""
+        if self.kind == "several":
+            within = (self.scores >= 0).all() and (self.scores <= 1).all()
+            return self.scores if within else np.asarray(1 / (1 + np.exp(-self.scores.clip(-700))), dtype=np.float64)
         if (self.scores >= 0).all() and np.allclose(self.scores.sum(1), 1, atol=1e-2):
             return self.scores
         powers = np.exp(self.scores - self.scores.max(1, keepdims=True))
         return np.asarray(powers / powers.sum(1, keepdims=True), dtype=np.float64)
+
+    def of_counted(self) -> "Result":
+        """Returns the videos that the list says something of.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.counted is None:
+            return self
+        if not self.counted.any():
+            raise UserError(f"{self.path}: none of its {len(self.labels)} videos has a label; score a list that has labels")
+        rows = np.flatnonzero(self.counted)
+        return replace(
+            self,
+            videos=list(itertools.compress(self.videos, self.counted.tolist())),
+            labels=self.labels[rows],
+            scores=self.scores[rows],
+            targets=None if self.targets is None else self.targets[rows],
+            counted=None,
+        )
 
 
 def read_dump(path: Path) -> Result:
@@ -70,6 +108,23 @@ def read_dump(path: Path) -> Result:
     Raises:
         UserError: the file cannot be read, is damaged, or is something else.
     """
+    return _read(path, np.dtype(np.float64))
+
+
+def scores_by_path(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Reads the scores alone, in half the memory: of each video, as the list has its path, float32 [K].
+
+    The rows are of one array [videos, K]. A path that stands in the file twice has the scores of the last row.
+
+    Raises:
+        UserError: as read_dump.
+    """
+    result = _read(path, np.dtype(np.float32))
+    scores: Any = result.scores
+    return dict(zip(result.videos, scores, strict=True))
+
+
+def _read(path: Path, dtype: "np.dtype[Any]") -> Result:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise UserError(f"{path}: has {path.stat().st_size} bytes, more than {_MOST_BYTES}; {_RULE}")
@@ -77,13 +132,15 @@ def read_dump(path: Path) -> Result:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        rows = _unpickle(data) if path.suffix == ".pkl" else parse(data, _MOST_BYTES, object_hook=_with_array)
+        rows = _unpickle(data, dtype) if path.suffix == ".pkl" else _from_json(data, dtype)
     # A damaged or hostile file may raise anything; whatever it is, nothing of it has run and the file is refused.
     except Exception as error:
         raise UserError(
             f"{path}: cannot be read as scores ({type(error).__name__}: {str(error) or 'damaged'}); {_RULE}"
         ) from error
-    return _result(path, rows, len(data))
+    size = len(data)
+    del data  # nothing of it is looked at any more
+    return _result(path, rows, size, dtype)
 
 
 class _Unpickler(pickle.Unpickler):
@@ -91,25 +148,30 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it names {module}.{name}")
 
 
-def _unpickle(data: bytes) -> Any:
+def _unpickle(data: bytes, dtype: "np.dtype[Any]") -> Any:
     runs: dict[str, NDArray[np.float64]] = {}
     rows = _Unpickler(BytesIO(_without_runs(data, runs))).load()
     arrays: dict[int, tuple[Any, Any]] = {}  # of each list one array, however many rows name it
     for row in rows if isinstance(rows, list) else ():
-        if isinstance(row, dict) and type(scores := row.get("scores")) is list:
-            if id(scores) not in arrays:
-                arrays[id(scores)] = scores, _as_array(scores, runs, len(data))
-            row["scores"] = arrays[id(scores)][1]
+        for name in _NUMBERS if isinstance(row, dict) else ():
+            if type(numbers := row.get(name)) is list:
+                if id(numbers) not in arrays:
+                    arrays[id(numbers)] = numbers, _as_array(numbers, runs, len(data), dtype)
+                row[name] = arrays[id(numbers)][1]
     return rows
 
 
-def _with_array(row: dict[str, Any]) -> dict[str, Any]:
-    if type(scores := row.get("scores")) is list:
-        row["scores"] = _as_array(scores, {}, len(scores))
-    return row
+def _from_json(data: bytes, dtype: "np.dtype[Any]") -> Any:
+    def with_arrays(row: dict[str, Any]) -> dict[str, Any]:
+        for name in _NUMBERS:
+            if type(numbers := row.get(name)) is list:
+                row[name] = _as_array(numbers, {}, len(numbers), dtype)
+        return row
+
+    return parse(data, _MOST_BYTES, object_hook=with_arrays)
 
 
-def _as_array(scores: list[Any], runs: dict[str, NDArray[np.float64]], most: int) -> Any:
+def _as_array(scores: list[Any], runs: dict[str, NDArray[np.float64]], most: int, dtype: "np.dtype[Any]") -> Any:
     """Returns a list of numbers as an array, with the runs that it names; anything else as it is."""
     parts = [runs.get(item) if type(item) is str else item for item in scores]
     if not parts or not {*map(type, parts)} <= {int, float, np.ndarray}:
@@ -117,9 +179,12 @@ def _as_array(scores: list[Any], runs: dict[str, NDArray[np.float64]], most: int
     if sum(len(part) if isinstance(part, np.ndarray) else 1 for part in parts) > most:
         raise ValueError("more scores than the file has bytes")
     try:
-        if runs:
-            return np.concatenate([np.atleast_1d(np.asarray(part, np.float64)) for part in parts])
-        return np.array(parts, np.float64)
+        with np.errstate(over="ignore"):  # what no float32 holds is not finite, and is refused later
+            if runs:
+                return np.concatenate(
+                    [np.atleast_1d(np.asarray(part, np.float64)) for part in parts], dtype=dtype, casting="same_kind"
+                )
+            return np.array(parts, np.float64).astype(dtype)
     except OverflowError:  # said later, of which row it is
         return scores
 
@@ -161,7 +226,7 @@ def _without_runs(data: bytes, runs: dict[str, NDArray[np.float64]]) -> bytes:
     raise AssertionError
 
 
-def _result(path: Path, rows: Any, size: int) -> Result:
+def _result(path: Path, rows: Any, size: int, dtype: "np.dtype[Any]") -> Result:
     if not isinstance(rows, list) or not rows:
         raise UserError(f"{path}: holds {'an empty list' if rows == [] else type(rows).__name__}; {_RULE}")
     first = rows[0].get("scores") if isinstance(rows[0], dict) else None
@@ -170,10 +235,12 @@ def _result(path: Path, rows: Any, size: int) -> Result:
     if num_classes > _MOST_CLASSES or len(rows) * num_classes > size:
         raise UserError(f"{path}: claims {len(rows)} rows of {num_classes} classes in {size} bytes; {_RULE}")
     for index, row in enumerate(rows):
-        if problem := _problem(row, num_classes):
+        if problem := problem_of_row(row, num_classes):
             raise UserError(f"{path}: row {index + 1} of {len(rows)}: {problem}; {_RULE}")
+    if problem := problem_of_forms(rows):
+        raise UserError(f"{path}: {problem}; {_RULE}")
     try:
-        scores = np.empty((len(rows), num_classes))
+        scores = np.empty((len(rows), num_classes), dtype)
         for index, row in enumerate(rows):
             scores[index] = row["scores"]
     except OverflowError as error:
@@ -182,24 +249,8 @@ def _result(path: Path, rows: Any, size: int) -> Result:
     if not finite.all():
         index = int(finite.argmin())
         raise UserError(f"{path}: row {index + 1} of {len(rows)}: a score is not finite; score again, or mend the file")
-    labels = np.array([row["label"] for row in rows], dtype=np.int64)
-    return Result(path, [row["path"] for row in rows], labels, scores, _summary(path))
-
-
-def _problem(row: Any, num_classes: int) -> str | None:
-    """Says what is wrong with a row, its scores' values aside."""
-    if not isinstance(row, dict) or not {"path", "label", "scores"} <= row.keys():
-        return "is no {path, label, scores}"
-    video, label, scores = row["path"], row["label"], row["scores"]
-    if type(video) is not str or type(label) is not int:
-        return f"path and label are {type(video).__name__} and {type(label).__name__}, not a text and a whole number"
-    if type(scores) not in (list, np.ndarray) or len(scores) != num_classes:
-        return f"scores is no list of numbers, as many as in the first row ({num_classes})"
-    if type(scores) is list and (not scores or not set(map(type, scores)) <= {int, float}):
-        return "scores is no list of numbers"
-    if not 0 <= label < num_classes:
-        return f"label {label!s:.20} is not between 0 and {num_classes - 1}"
-    return None
+    videos = [row["path"] for row in rows]
+    return Result(path, videos, labels_of(rows), scores, _summary(path), *targets_of(rows, num_classes))
 
 
 def _summary(path: Path) -> dict[str, Any]:

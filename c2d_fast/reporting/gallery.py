@@ -31,14 +31,15 @@ class GalleryClips:
 class Gallery:
     """Keeps, on the device, the clips whose label the model finds least probable."""
 
-    def __init__(self, size: int, batches: int | None = None):
+    def __init__(self, size: int, batches: int | None = None, kind: str = "single"):
         """Starts empty.
 
         Args:
             size: clips to keep.
             batches: how many batches are looked at, the first ones (default: all).
+            kind: of labels (recipe.Labels.kind): probabilities are the logits' softmax, of "several" their sigmoid.
         """
-        self._size, self._left = size, batches
+        self._size, self._left, self._kind = size, batches, kind
         self._kept: tuple[Tensor, ...] | None = None
         self.spent_s = 0.0
         """Time that looking has taken."""
@@ -47,7 +48,8 @@ class Gallery:
         """Looks at a batch.
 
         Args:
-            batch: its clips are copied where they are kept.
+            batch: its clips are copied where they are kept. One with several labels is shown with that which the model finds
+                least probable, one without a label is not shown.
             logits: float [N, K].
         """
         if self._left == 0:
@@ -62,11 +64,16 @@ class Gallery:
 
     def _look(self, batch: Batch, logits: Tensor) -> None:
         with torch.no_grad():
-            probabilities = logits.detach().float().softmax(1)
-            of_label = probabilities.gather(1, batch.label[:, None])[:, 0]
+            logits = logits.detach().float()
+            probabilities = logits.sigmoid() if self._kind == "several" else logits.softmax(1)
+            label, has_label = batch.label, batch.label >= 0
+            if self._kind != "single" and batch.targets is not None:
+                has_class = batch.targets > 0
+                label, has_label = torch.where(has_class, probabilities, 2.0).argmin(1), has_class.any(1) & has_label
+            of_label = probabilities.gather(1, label.clamp_min(0)[:, None])[:, 0]
             best = probabilities.max(1)
-            badness = torch.where(batch.valid, 1 - of_label, -1.0)
-            columns: tuple[Tensor, ...] = (badness, batch.clip, batch.label, batch.index, best.indices, best.values, of_label)
+            badness = torch.where(batch.valid & has_label, 1 - of_label, -1.0)
+            columns: tuple[Tensor, ...] = (badness, batch.clip, label, batch.index, best.indices, best.values, of_label)
             if self._kept:
                 columns = tuple(torch.cat(pair) for pair in zip(self._kept, columns, strict=True))
             worst = columns[0].topk(min(self._size, len(columns[0]))).indices
@@ -82,7 +89,7 @@ class Gallery:
         if torch.cuda.is_available():
             torch.cuda.current_stream().synchronize()  # copies that are on their way
         badness, clips, labels, indices, guesses, scores, of_label = (column.cpu() for column in kept)
-        valid = badness >= 0  # padding is never shown
+        valid = badness >= 0  # padding is never shown, and no clip without a label
         return GalleryClips(
             clips[valid].numpy(),
             *(column[valid].tolist() for column in (labels, guesses, scores, of_label, indices)),

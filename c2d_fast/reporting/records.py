@@ -20,6 +20,7 @@ from c2d_fast.reporting.gauges import Gauges
 from c2d_fast.reporting.metrics_file import open_without_later_steps
 from c2d_fast.reporting.picture_schedule import PictureSchedule
 from c2d_fast.reporting.remote_traffic import remote_text
+from c2d_fast.reporting.score_figures import score_figures
 from c2d_fast.reporting.scores import Scores
 from c2d_fast.reporting.tensorboard_writer import TensorBoardWriter
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _LINE_EVERY_S = 10.0
 _MOST_PERCENT = 0.5  # of the time that recording may have taken with an epoch's pictures; otherwise they are left out
 _PICTURES_S = 0.2  # that these take, about
-_BEST = ("best/top1", "best/top5", "best/epoch")
+_BEST = ("top1", "top5", "mAP")
 _SCORES = ("best/top1", "best/top5", "val/top1", "val/top5")  # beside the hyperparameters; of several the last value is shown
 
 
@@ -110,7 +111,7 @@ class Records:
                 print(f"epoch {epoch}  step {step}/{self._total_steps}  {text}  lr {metrics['lr']:.3g}  eta {eta}")
 
     def validation(self, step: int, epoch: int, metrics: dict[str, float], text: str) -> None:
-        """Records validation metrics (loss, top1 and top5 in per cent) and shows the text."""
+        """Records validation metrics (as Scores.metrics() has them) and shows the text."""
         with self._timed():
             self._write("val", step, epoch, metrics)
             for name, value in self._pictures.published.items():
@@ -119,10 +120,10 @@ class Records:
             self.say(text)
 
     def best(self, step: int, epoch: int, metrics: dict[str, float]) -> None:
-        """Records the best validation so far (top1 and top5 in per cent), for the table of hyperparameters."""
+        """Records the best validation so far, for the table of hyperparameters."""
         with self._timed():
-            for tag, value in zip(_BEST, (metrics["top1"], metrics["top5"], epoch), strict=True):
-                self._try(lambda tag=tag, value=value: self._writer.scalar(tag, value, step))  # type: ignore[misc]
+            for name, value in ({name: metrics[name] for name in _BEST if name in metrics} | {"epoch": epoch}).items():
+                self._try(lambda name=name, value=value: self._writer.scalar(f"best/{name}", value, step))  # type: ignore[misc]
 
     def begin_epoch(self, epoch: int) -> bool:
         """Starts the clock of an epoch's steps; says whether its clips are to be kept for pictures.
@@ -158,15 +159,11 @@ class Records:
             self._draw(draw)
 
     def score_figures(self, step: int, scores: Scores) -> None:
-        """Draws the confusion matrix and the accuracy of each class."""
+        """Draws the confusion matrix and the accuracy of each class; what there is of several labels a video."""
 
         def draw() -> None:
-            # The guesses are picked out, not the scores: those are a row of all classes for each video.
-            guesses, labels = scores.scores.argmax(1)[scores.scored], scores.labels[scores.scored]
-            counts = charts.confusion_counts(labels.numpy(), guesses.numpy(), scores.scores.shape[1])
-            classes = self._classes(scores.scores.shape[1])
-            for name, figure_of in (("confusion", charts.confusion_figure), ("classes", charts.class_accuracy_figure)):
-                self._figure(f"val/{name}", figure_of(counts, classes), step)
+            for name, figure in score_figures(scores, self._classes(scores.scores.shape[1])):
+                self._figure(f"val/{name}", figure, step)
 
         with self._timed():
             self._draw(draw)

@@ -29,20 +29,22 @@ class Trial:
 
 
 def find_batch_size(recipe: Recipe, device: torch.device, precision: Precision, most: int) -> tuple[int, str]:
-    """Trains a few steps on noise with batches of 1, 2, 4 ... clips, not compiled, and chooses one.
+    """Trains a few steps on noise with batches of 1, 2, 4 ... videos' clips, not compiled, and chooses one.
 
     Args:
-        recipe: whose model, clip and crop are used.
+        recipe: whose model, clip and crop are used; of several shapes of clips (training.grid) the largest.
         device: CUDA or CPU. On a CPU no batch above the recipe's is tried.
         precision: of the forward pass.
-        most: clips that a batch can have at the most, because there are no more videos.
+        most: videos that a batch can have at the most, because there are no more.
 
     Returns:
         The batch size, and one line for the user that says what was tried.
     """
-    most = max(most if device.type == "cuda" else min(most, recipe.training.clips_per_gpu), 1)
+    clips = recipe.training.clips_per_video  # a batch has whole videos
+    most *= clips
+    most = max(most if device.type == "cuda" else min(most, recipe.training.clips_per_gpu), clips)
     tried: list[Trial] = []
-    size = 1 if fewest_values(recipe, 1) > 1 else 2
+    size = clips if fewest_values(recipe, clips) > 1 else 2 * clips
     while size <= most:
         one = _try(recipe, device, precision, size)
         if one is None:
@@ -52,7 +54,7 @@ def find_batch_size(recipe: Recipe, device: torch.device, precision: Precision, 
             break  # twice as many do not fit, or are not worth waiting for
         size *= 2
     if not tried:
-        return 1, "batch size auto: not even one clip fits; taken: 1"
+        return clips, f"batch size auto: not even {'one clip fits' if clips == 1 else f'{clips} clips fit'}; taken: {clips}"
     best = max(one.clips_per_s for one in tried)
     chosen = next(one for one in tried if one.clips_per_s >= _GOOD_ENOUGH * best)
     each = ", ".join(f"{one.batch_size}: {one.clips_per_s:.1f}" for one in tried)
@@ -73,7 +75,9 @@ def _try(recipe: Recipe, device: torch.device, precision: Precision, size: int) 
 def _measure(recipe: Recipe, device: torch.device, precision: Precision, size: int) -> Trial:
     with torch.random.fork_rng():  # what the run draws later is the same without this
         model = C2D(recipe.model).to(device).train()
-        shape = (size, recipe.clip.num_frames, recipe.crop.size, recipe.crop.size, 3)
+        shapes = [(recipe.clip.num_frames, recipe.crop.size), *((frames, side) for _, frames, side in recipe.training.grid)]
+        num_frames, side = max(shapes, key=lambda shape: shape[0] * shape[1] ** 2)
+        shape = (size, num_frames, side, side, 3)
         clip = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
         label = torch.zeros(size, dtype=torch.int64, device=device)
         optimizer, scaler = make_optimizer(model, recipe.training, 0.0), precision.scaler(device)

@@ -9,30 +9,50 @@ from c2d_fast.training.distributed import Group
 
 
 def fewest_values(recipe: Recipe, batch_size: int) -> int:
-    """Returns how many values of a channel the last layer normalises together, which is where they are fewest."""
-    frames = recipe.clip.num_frames // (2 if recipe.model.temporal_pool else 1)
-    side = (recipe.crop.size + 1) // 2  # the stem's convolution; its pool, then, has padding or not; then three stages halve
+    """Returns how many values of a channel the last layer normalises together, which is where they are fewest.
+
+    Of several shapes of clips (training.grid) it is the one that leaves fewest.
+    """
+    return batch_size * min(_values(recipe, *shape) for shape in _shapes(recipe))
+
+
+def _shapes(recipe: Recipe) -> list[tuple[int, int]]:
+    """Returns frames and pixels of a side of all clips that are trained on."""
+    return [(recipe.clip.num_frames, recipe.crop.size), *((frames, size) for _, frames, size in recipe.training.grid)]
+
+
+def _values(recipe: Recipe, num_frames: int, size: int) -> int:
+    frames = num_frames // (2 if recipe.model.temporal_pool else 1)
+    side = (size + 1) // 2  # the stem's convolution; its pool, then, has padding or not; then three stages halve
     side = (side - 3) // 2 + 1 if recipe.model.temporal_pool else (side + 1) // 2
     for _ in range(3):
         side = (side + 1) // 2
-    return batch_size * frames * side**2
+    return int(frames * side**2)
 
 
 def check_batch_size(recipe: Recipe, batch_size: int, ranks: int = 1) -> int:
     """Returns a batch size that can be trained.
 
     Args:
-        recipe: its model, clip and crop.
+        recipe: its model, clip, crop and training.
         batch_size: on each rank.
         ranks: that normalise together.
 
     Raises:
-        UserError: batch normalisation would see a single value, which has no variance.
+        UserError: batch normalisation would see a single value, which has no variance, or it is no whole number of videos.
     """
+    clips = recipe.training.clips_per_video
+    if batch_size % clips:
+        nearest = max(round(batch_size / clips), 1) * clips
+        raise UserError(
+            f"--batch-size {batch_size}: must be a multiple of {clips}, the clips of each video (the recipe's "
+            f"training.clips_per_video); give --batch-size {nearest}"
+        )
     if fewest_values(recipe, batch_size * ranks) > 1:
         return batch_size
+    num_frames, size = min(_shapes(recipe), key=lambda shape: _values(recipe, *shape))
     raise UserError(
-        f"--batch-size {batch_size}: {recipe.clip.num_frames} frames of {recipe.crop.size} pixels leave the last layer one "
+        f"--batch-size {batch_size}: {num_frames} frames of {size} pixels leave the last layer one "
         "value for each channel, and batch normalisation needs two at least; give --batch-size 2, or a recipe with larger crops"
     )
 

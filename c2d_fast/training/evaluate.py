@@ -3,13 +3,16 @@
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from c2d_fast.loading.batch import EvalSource
 from c2d_fast.model.precision import Precision
+from c2d_fast.recipe import Labels
 from c2d_fast.reporting.gallery import Gallery
-from c2d_fast.reporting.scores import Scores
+from c2d_fast.reporting.scores import Scores, one_hot
 from c2d_fast.training.distributed import Group
+
+SINGLE = Labels()
 
 
 @torch.inference_mode()
@@ -20,6 +23,7 @@ def evaluate(
     num_classes: int,
     average_probabilities: bool,
     precision: Precision,
+    labels: Labels = SINGLE,
     num_listed: int | None = None,
     group: Group | None = None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -31,9 +35,11 @@ def evaluate(
         model: clips uint8 [N, T, H, W, C] -> logits float32 [N, K]; put into eval mode, and back into its mode after.
         source: the views.
         num_classes: K.
-        average_probabilities: True averages the views' softmax (models with temporal pool). False averages their logits,
-            which equals averaging features before the linear layer, and takes the softmax once.
+        average_probabilities: True averages the views' probabilities (models with temporal pool). False averages their
+            logits, which equals averaging features before the linear layer, and makes probabilities of them once.
         precision: of the forward pass.
+        labels: the recipe's. Probabilities are the logits' softmax, of kind several their sigmoid. But for kind single the
+            scores have targets: the batches' own, or the labels, one each.
         num_listed: videos in the list, broken ones included (default: the source's).
         group: the ranks that share the list (default: this one has all of it).
         should_stop: called before each batch; once it says so on any rank, the result is None on all.
@@ -45,7 +51,9 @@ def evaluate(
     device = next(model.parameters()).device
     sums = torch.zeros(source.num_videos, num_classes, device=device)
     views = torch.zeros(source.num_videos, device=device)
-    labels = torch.full((source.num_videos,), -1, device=device)
+    label = torch.full((source.num_videos,), -1, device=device)
+    targets = torch.zeros_like(sums) if labels.kind != "single" else None
+    probabilities = torch.sigmoid if labels.kind == "several" else _softmax
     # Nothing in this loop waits for the device.
     for batch in source.views():
         if stopped := should_stop():
@@ -54,18 +62,34 @@ def evaluate(
             logits = model(batch.clip).float()
         if gallery:
             gallery.update(batch, logits)
-        scores = logits.softmax(1) if average_probabilities else logits
+        scores = probabilities(logits) if average_probabilities else logits
         counted = batch.valid.to(scores.dtype)
         sums.index_add_(0, batch.index, scores * counted[:, None])
         views.index_add_(0, batch.index, counted)
-        labels[batch.index] = batch.label
+        label[batch.index] = batch.label
+        if targets is not None:
+            targets[batch.index] = one_hot(batch.label, num_classes) if batch.targets is None else batch.targets
     model.train(was_training)
     if any(group.all_gather_object(stopped)):
         return None
     # Of a video that another rank scores a rank has zeros, and no label.
     for sum_ in (sums, views):
         group.sum(sum_)
-    group.max(labels)
+    group.max(label)
+    if targets is not None:
+        group.max(targets)
     means = sums / views.clamp_min(1)[:, None]
-    scores = means if average_probabilities else means.softmax(1)
-    return Scores(scores.cpu(), views.cpu() > 0, labels.cpu(), num_listed)
+    scores = means if average_probabilities else probabilities(means)
+    return Scores(
+        scores.cpu(),
+        views.cpu() > 0,
+        label.cpu(),
+        num_listed,
+        targets=None if targets is None else targets.cpu(),
+        kind=labels.kind,
+        ignores=labels.ignore is not None,
+    )
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    return logits.softmax(1)

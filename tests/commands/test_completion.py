@@ -1,5 +1,6 @@
 """The program c2d-fast: its script starts the commands, workers included, and shells complete it."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from runs import environment, flags, last
 
 from c2d_fast import __version__, completion
 from c2d_fast.program import COMMANDS
-from c2d_fast.recipe import shipped_pipes
+from c2d_fast.recipe import Model, shipped_pipes
 
 # As pip writes it for the entry point.
 SCRIPT = """#!{python}
@@ -115,6 +116,19 @@ COMPLETED = {
     "c2d-fast pre": {"predict", "prepare"},
     "c2d-fast ": {*COMMANDS},
     "c2d-fast train --pi": {"--pipe", "--pictures-every"},
+    "c2d-fast train --te": {"--teacher"},
+    "c2d-fast train --bal": {"--balance"},
+    "c2d-fast train --teacher a": {"a.txt"},
+    "c2d-fast train --set distill.t": {
+        "distill.temperature=",
+        *(f"distill.teacher.{item.name}=" for item in dataclasses.fields(Model)),
+    },
+    "c2d-fast info --set training.l": {
+        "training.lr=",
+        "training.lr_batch=",
+        "training.label_smoothing=",
+        "training.layer_decay=",
+    },
     "c2d-fast train --pipe k400_8x8_no": {"k400_8x8_nonlocal", "k400_8x8_nopool", "k400_8x8_nopool_r101"},
     "c2d-fast train --pipe ": {*PIPES, "a.txt", "folder"},
     "c2d-fast train --out ": {"folder"},

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from conftest import ROOT
@@ -11,7 +12,9 @@ import c2d_fast
 from c2d_fast.errors import UserError
 from c2d_fast.recipe import find_pipe, load_pipe, shipped_pipes
 
-NAMES = ["demo", "k400_16x4", "k400_8x8", "k400_8x8_nonlocal", "k400_8x8_nopool", "k400_8x8_nopool_r101"]
+PUBLISHED = ["k400_16x4", "k400_8x8", "k400_8x8_nopool", "k400_8x8_nopool_r101"]
+CLASSES = {"hmdb51_8x8": 51, "k600_8x8": 600, "k700_8x8": 700, "ssv2_8x8": 174, "ucf101_8x8": 101}
+NAMES = sorted(["demo", "k400_8x8_nonlocal", "k400_8x8_plus", "k400_8x8_plus_distilled", *PUBLISHED, *CLASSES])
 
 
 def test_all_shipped_recipes_have_their_files_names():
@@ -22,6 +25,38 @@ def test_all_shipped_recipes_have_their_files_names():
         assert pipe.path.samefile(ROOT / f"dali_pipes/{name}.py")
         assert pipe.recorded_path == f"dali_pipes/{name}.py"
     assert sum(p.numel() for p in c2d_fast.load_model("demo", device="cpu").parameters()) > 10_000_000
+
+
+def test_only_what_is_published_or_measured_has_figures():
+    recipes = {name: load_pipe(name).recipe for name in NAMES}
+    assert {name for name, recipe in recipes.items() if recipe.published} == {*PUBLISHED}
+    assert {name for name, recipe in recipes.items() if recipe.reference} == {*PUBLISHED, "demo"}
+    assert {name: recipes[name].model.num_classes for name in CLASSES} == CLASSES
+    for name in set(NAMES) - {*PUBLISHED, "demo", "k400_8x8_nonlocal"}:
+        assert "**No accuracy is claimed**" in (ROOT / f"dali_pipes/{name}.py").read_text()
+        assert recipes[name].training.clip_grad_norm > 0
+        assert f"`{name}`" in (ROOT / "docs/recipes.md").read_text()
+
+
+def test_recipes_without_figures_differ_from_the_published_one_in_what_they_say():
+    plain = load_pipe("k400_8x8").recipe
+    plus, distilled, ssv2 = (load_pipe(name).recipe for name in ("k400_8x8_plus", "k400_8x8_plus_distilled", "ssv2_8x8"))
+    assert plus.model == plain.model
+    assert (plus.clip, plus.crop) == (plain.clip, plain.crop)
+    assert (plus.training.lr, plus.training.epochs, plus.training.weight_decay) == (0.01, 100, 1e-4)
+    words = [
+        "schedule=cosine",
+        "milestones=",
+        "warmup_epochs=10",
+        "warmup_factor=0.5",
+        "label_smoothing=0.1",
+        "decay_norms=false",
+    ]
+    by_words = load_pipe("k400_8x8", [*(f"training.{word}" for word in words), "augment.mixup=0.2"]).recipe
+    assert (by_words.training, by_words.augment) == (plus.training, plus.augment)
+    assert distilled == replace(plus, name=distilled.name, distill=distilled.distill)
+    assert distilled.distill is not None
+    assert (ssv2.crop.flip, ssv2.clip.sampling) == (0, "uniform")  # labels tell left from right
 
 
 def test_a_file_of_that_name_comes_first_and_a_folder_does_not(tmp_path, monkeypatch):

@@ -11,10 +11,11 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.lib import format as npy
 
-from c2d_fast.commands import run_analyze
+from c2d_fast.commands import analyze_results
 from c2d_fast.formats.manifest_file import ManifestFile, read_manifest_file
 from c2d_fast.formats.packet_table import TableError, open_table, write_table
 from c2d_fast.prepare.show import report
+from c2d_fast.reporting.confusion import count_pairs
 from c2d_fast.reporting.dump_file import read_dump
 from c2d_fast.video.facts import DTYPE
 from c2d_fast.video.packets import DTYPE as PACKETS
@@ -165,13 +166,18 @@ class DumpJson(Reader):
         self.path.with_name(f"{self.file}.summary.json").write_bytes(data[1])
 
     def read(self):
-        result = read_dump(self.path)
-        names = run_analyze._class_names(result, None, None)
-        counts, ranks = run_analyze.confusion_counts(result.labels, result.guesses(), len(names)), result.ranks()
-        confusion = run_analyze.as_confusion(counts)
-        for table in (run_analyze._by_class(result, confusion, ranks, names), run_analyze._hardest(result, names, 3)):
+        result = read_dump(self.path).of_counted()
+        names = analyze_results.class_names(result, None, None)
+        tables = [analyze_results._hardest(result, names, 3)]
+        if result.kind == "single":
+            confusion = count_pairs(result.labels, result.guesses(), len(names))
+            tables.append(analyze_results._by_class(result, confusion, result.ranks(), names))
+        else:
+            scores, precision = analyze_results._scores_of_several(result)
+            tables.append(analyze_results._precision_by_class(result, precision, names))
+            analyze_results._result_row(result, "name", scores)
+        for table in tables:
             table.text(), table.csv()
-        run_analyze._result_row(result, "name", confusion, ranks)
 
 
 class DumpPickle(DumpJson):
@@ -179,3 +185,18 @@ class DumpPickle(DumpJson):
 
     def rows(self):
         return damaged(pickle.dumps(ROWS)) | replaced(ROWS).map(pickle.dumps)
+
+
+SHARES = [{"path": f"{i}.mp4", "label": [i % 2, 1 - i % 2], "weights": [0.25, 0.75], "scores": [0.25, 0.75]} for i in range(3)]
+
+
+class DumpOfSharesJson(DumpJson):
+    def rows(self):
+        return damaged(json.dumps(SHARES).encode()) | replaced(SHARES).map(json.dumps).map(str.encode)
+
+
+class DumpOfSharesPickle(DumpJson):
+    file = "d.pkl"
+
+    def rows(self):
+        return damaged(pickle.dumps(SHARES)) | replaced(SHARES).map(pickle.dumps)

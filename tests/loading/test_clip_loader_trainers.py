@@ -8,6 +8,7 @@ from clip_loaders import SMALL, digests, paths_of
 
 from c2d_fast import ClipLoader, Dense
 from c2d_fast.errors import UserError
+from c2d_fast.loading.batch import Batch
 
 
 def open_loader(videos, **kwargs):
@@ -45,6 +46,17 @@ def test_a_batch_goes_to_a_device_as_a_tensor_does(ten_videos):
     moved = batch.to("meta")
     assert {getattr(moved, name).device.type for name in ("clip", "label", "index", "valid")} == {"meta"}
     assert (moved.path, moved.num_valid, moved.clip.shape) == (batch.path, 4, batch.clip.shape)
+
+
+def test_targets_go_with_a_batch():
+    targets = torch.eye(3)
+    columns = (torch.zeros(3, 1, 4, 4, 3, dtype=torch.uint8), torch.arange(3), torch.arange(3), torch.arange(3) < 2)
+    batch = Batch(*columns, path=("a", "b", "b"), num_valid=2, targets=targets)
+    assert batch.to("cpu") is batch
+    assert batch.to("meta").targets.is_meta
+    assert batch.trimmed().targets.tolist() == targets[:2].tolist()
+    without = Batch(*columns, path=("a", "b", "b"), num_valid=2)
+    assert without.to("meta").targets is without.trimmed().targets is None
 
 
 def test_lightning_and_accelerate_move_and_convert_batches(ten_videos):

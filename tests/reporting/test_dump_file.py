@@ -114,3 +114,101 @@ def test_damaged_json(tmp_path):
         path.write_text(text)
         with pytest.raises(UserError, match="cannot be read as scores"):
             dump_file.read_dump(path)
+
+
+def rows_of_several(kind):
+    weights = [[0.25, 0.75], [1.0], [], None]
+    rows = [
+        {"path": f"v{place}.mp4", "label": label, "scores": scores}
+        for place, (label, scores) in enumerate(
+            zip([[2, 0], [1], [], None], [[0.5, 0.1, 0.9], [0.3, 0.2, 0.3], [0.9, 0.9, 0.9], [0.1, 0.2, 0.3]], strict=True)
+        )
+    ]
+    return [
+        row | {"weights": some} if kind == "soft" and some is not None else row for row, some in zip(rows, weights, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".json"])
+@pytest.mark.parametrize("kind", ["several", "soft"])
+def test_rows_of_several_labels(kind, suffix, tmp_path):
+    result = dump_file.read_dump(write_rows(tmp_path / f"x{suffix}", rows_of_several(kind)))
+    assert result.kind == kind
+    assert result.labels.tolist() == [2, 1, -1, -1]
+    first = [0.75, 0, 0.25] if kind == "soft" else [1, 0, 1]
+    assert result.targets.tolist() == [first, [0, 1, 0], [0, 0, 0], [0, 0, 0]]
+    # A video without any class is an answer where there may be several, and none where there are shares.
+    assert result.counted.tolist() == [True, True, kind == "several", False]
+    assert result.ranks().tolist() == [0, 2, 3, 3]
+    counted = result.of_counted()
+    assert (counted.counted, list(counted.videos)) == (None, ["v0.mp4", "v1.mp4", "v2.mp4"][: 3 if kind == "several" else 2])
+    assert counted.scores.tolist() == result.scores[: len(counted.videos)].tolist()
+    assert counted.targets.tolist() == result.targets[: len(counted.videos)].tolist()
+
+
+def test_scores_of_several_labels_are_no_shares(tmp_path):
+    rows = [{"path": "a", "label": [0], "scores": [0.9, 0.8]}]
+    assert dump_file.read_dump(write_rows(tmp_path / "x.json", rows)).probabilities().tolist() == [[0.9, 0.8]]
+    rows = [{"path": "a", "label": [0], "scores": [0.0, 1000.0, -1000.0]}]
+    found = dump_file.read_dump(write_rows(tmp_path / "x.json", rows)).probabilities()
+    assert found.round(6).tolist() == [[0.5, 1, 0]]
+
+
+def test_a_single_label_may_be_unknown(tmp_path):
+    rows = random_rows(3, 4)
+    rows[1]["label"] = None
+    result = dump_file.read_dump(write_rows(tmp_path / "x.pkl", rows))
+    assert (result.kind, result.labels.tolist()) == ("single", [rows[0]["label"], -1, rows[2]["label"]])
+    assert result.ranks()[1] == 4
+    assert list(result.of_counted().videos) == ["v0.mp4", "v2.mp4"]
+    nothing = [row | {"label": None} for row in rows]
+    with pytest.raises(UserError, match="none of its 3 videos has a label"):
+        dump_file.read_dump(write_rows(tmp_path / "x.pkl", nothing)).of_counted()
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".json"])
+def test_the_structure_of_several_labels_is_checked(suffix, tmp_path):
+    row = {"path": "a.mp4", "label": [0], "scores": [0.5, 0.5]}
+    for rows, part in (
+        ([row | {"label": [2]}], "label 2 is not between 0 and 1"),
+        ([row | {"label": [-1]}], "label -1 is not between 0 and 1"),
+        ([row | {"label": [True]}], "label is no list of whole numbers"),
+        ([row | {"label": ["0"]}], "label is no list of whole numbers"),
+        ([row | {"label": [0, 0]}], "label names a class twice"),
+        ([row | {"label": [0, 1, 0]}], "label is no list of whole numbers, 2 at most"),
+        ([row | {"label": "0"}], "path and label are str and str"),
+        ([row | {"weights": [0.5, 0.5]}], r"weights is no list of numbers, as many as labels \(1\)"),
+        ([row | {"weights": 1}], "weights is no list of numbers"),
+        ([row | {"weights": ["1"]}], "weights are not all above 0"),
+        ([row | {"weights": [0]}], "weights are not all above 0"),
+        ([row | {"weights": [float("nan")]}], "weights are not all above 0"),
+        ([row | {"weights": [1e300]}], "weights are not all above 0"),
+        ([row, row | {"label": 0}], "has labels of several forms"),
+        ([row, row | {"weights": [1]}], "has labels of several forms"),
+    ):
+        with pytest.raises(UserError, match=part):
+            dump_file.read_dump(write_rows(tmp_path / f"x{suffix}", rows))
+
+
+def test_many_shares_are_read_as_they_stand(tmp_path):
+    """In a pickle so many floats in a row are no list of Python's, as scores are not."""
+    weights = np.random.default_rng(0).dirichlet(np.ones(40)).tolist()
+    rows = [{"path": "a", "label": list(range(40)), "weights": weights, "scores": weights}] * 2
+    result = dump_file.read_dump(write_rows(tmp_path / "x.pkl", rows))
+    assert (result.targets == np.float32(weights)).all()
+    assert result.targets.shape == (2, 40)
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".json"])
+def test_scores_by_path(suffix, tmp_path):
+    rows = random_rows(30, 20)
+    path = write_rows(tmp_path / f"x{suffix}", rows)
+    found = dump_file.scores_by_path(path)
+    assert list(found) == [row["path"] for row in rows]
+    for row in rows:
+        assert found[row["path"]].dtype == np.float32
+        assert (found[row["path"]] == np.float32(row["scores"])).all()
+    bases = {id(scores.base) for scores in found.values()}
+    assert len(bases) == 1  # rows of one array
+    with pytest.raises(UserError, match="a score is not finite"):
+        dump_file.scores_by_path(write_rows(path, [rows[0] | {"scores": [1e300] * 20}]))

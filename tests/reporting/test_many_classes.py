@@ -162,6 +162,24 @@ def test_a_dump_written_row_by_row_is_the_list_that_it_was(tmp_path):
         assert result.summary == {"result": {"views": "1x1"}}
 
 
+@pytest.mark.parametrize("kind", ["several", "soft"])
+def test_a_dump_of_several_labels_is_read_as_it_was_scored(kind, tmp_path):
+    targets = torch.tensor([[0, 0.25, 0.75], [0, 0, 1], [0, 0, 0], [1, 0, 0]])
+    targets = targets if kind == "soft" else (targets > 0).float()
+    labels = torch.tensor([1, 2, 0, -1])
+    scores = Scores(torch.rand(4, 3), torch.tensor([True, False, True, True]), labels, targets=targets, kind=kind, ignores=True)
+    manifest = SimpleNamespace(kept=np.arange(4), listing=SimpleNamespace(videos=["a", "broken", "c", "d"]))
+    for name in ("x.pkl", "x.json"):
+        _dump(tmp_path / name, scores, manifest, {})
+        rows = pickle.loads((tmp_path / name).read_bytes()) if name == "x.pkl" else json.loads((tmp_path / name).read_text())
+        assert [row["label"] for row in rows] == [[1, 2], [] if kind == "several" else None, None]
+        assert [row.get("weights") for row in rows] == [[0.25, 0.75] if kind == "soft" else None, None, None]
+        result = dump_file.read_dump(tmp_path / name)
+        assert (result.kind, list(result.videos)) == (kind, ["a", "c", "d"])
+        assert (result.targets[:2] == targets[[0, 2]].numpy()).all()
+        assert result.counted.tolist() == scores.counted[[0, 2, 3]].tolist()
+
+
 def test_runs_of_floats_are_read_as_they_stand(tmp_path):
     """Also where ints stand between floats, lists are shared, and rows are of any protocol."""
     odd = [1, *np.linspace(0, 1, 40).tolist(), 2, 0.5, 3, *[0.25] * 9]

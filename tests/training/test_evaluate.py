@@ -1,4 +1,7 @@
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,6 +9,7 @@ from torch import nn
 
 from c2d_fast.loading.batch import Batch
 from c2d_fast.model.precision import Precision
+from c2d_fast.recipe import Labels
 from c2d_fast.reporting.scores import Scores, hits
 from c2d_fast.training.distributed import Group
 from c2d_fast.training.evaluate import evaluate
@@ -44,10 +48,17 @@ class Identity(nn.Module):
         return clip
 
 
-def run(views, average_probabilities):
+def run(views, average_probabilities, kind="single", ignore=None):
     model = Identity().train()
     precision = Precision("fp32")
-    scores = evaluate(model, views, num_classes=6, average_probabilities=average_probabilities, precision=precision)
+    scores = evaluate(
+        model,
+        views,
+        num_classes=6,
+        average_probabilities=average_probabilities,
+        precision=precision,
+        labels=Labels(kind=kind, ignore=ignore),
+    )
     assert model.training
     return scores
 
@@ -99,3 +110,106 @@ def test_hits_and_tally():
     assert all(
         map(math.isnan, RunningMetrics(torch.device("cpu"), [1.0, 1.0, 1.0]).read(alone).values())
     )  # of an earlier version
+
+
+SEVERAL = torch.tensor([[0.0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 1]])
+
+
+class WithTargets(Views):
+    def __init__(self, targets):
+        super().__init__()
+        self.targets, self.without = targets, -1
+
+    def views(self):
+        for batch in super().views():
+            label = torch.where(batch.index == self.without, -1, batch.label)
+            yield replace(batch, label=label, targets=self.targets[batch.index])
+
+
+def test_views_of_several_labels_are_averaged_as_sigmoids_or_as_logits():
+    views = WithTargets(SEVERAL)
+    torch.testing.assert_close(run(views, True, "several").scores, views.logits.sigmoid().mean(1))
+    torch.testing.assert_close(run(views, False, "several").scores, views.logits.mean(1).sigmoid())
+    scores = run(views, True, "several")
+    assert (scores.kind, scores.labels.tolist()) == ("several", LABELS.tolist())
+    assert torch.equal(scores.targets, SEVERAL)
+    assert scores.metrics().keys() == {"loss", "top1", "top5", "mean_class_accuracy", "videos", "mAP"}
+
+
+def test_videos_without_a_label_are_negatives_or_ignored():
+    views = WithTargets(SEVERAL)
+    views.without = 1
+    negative, ignored = run(views, True, "several"), run(views, True, "several", ignore=-1)
+    assert negative.labels.tolist() == ignored.labels.tolist() == [2, -1, 1]
+    assert negative.counted.tolist() == [True, True, True]
+    assert ignored.counted.tolist() == [True, False, True]
+    assert run(views, True, "soft", ignore=-1).counted.tolist() == [True, False, True]
+
+
+def test_shares_are_scored_by_softmax():
+    shares = SEVERAL.softmax(1)
+    scores = run(WithTargets(shares), True, "soft")
+    torch.testing.assert_close(scores.scores, run(Views(), True).scores)
+    assert torch.equal(scores.targets, shares)
+
+
+def test_lists_of_one_label_each_make_targets_of_it():
+    for kind in ("several", "soft"):
+        assert torch.equal(run(Views(), True, kind).targets, torch.eye(6)[LABELS])
+    single = run(WithTargets(SEVERAL), True)  # nobody asked for them
+    assert single.targets is None
+    assert run(Views(), True, "soft").loss() == pytest.approx(single.loss())
+
+
+def test_targets_of_videos_that_other_ranks_score():
+    """Two ranks in threads: each gives its part of the views to a group that waits for the other's tensors."""
+    views, barrier, parts = WithTargets(SEVERAL), threading.Barrier(2, timeout=30), {}
+
+    class Half(Group):
+        def _reduced(self, tensor, by):
+            parts[self.rank] = tensor.clone()
+            barrier.wait()
+            tensor.copy_(by(torch.stack([parts[0], parts[1]])))
+            barrier.wait()
+            return tensor
+
+        def sum(self, tensor):
+            return self._reduced(tensor, lambda both: both.sum(0))
+
+        def max(self, tensor):
+            return self._reduced(tensor, lambda both: both.amax(0))
+
+        def all_gather_object(self, value):
+            return [value]
+
+    class Part:
+        num_videos = 3
+
+        def __init__(self, rank):
+            self.rank = rank
+
+        def views(self):
+            for number, batch in enumerate(views.views()):
+                if number % 2 == self.rank:
+                    yield batch
+
+    def scored(rank):
+        group = Half(rank, 2, rank, 2)
+        precision = Precision("fp32")
+        return evaluate(
+            Identity(),
+            Part(rank),
+            num_classes=6,
+            average_probabilities=True,
+            precision=precision,
+            labels=Labels(kind="several"),
+            group=group,
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(scored, range(2)))
+    whole = run(views, True, "several")
+    for scores in both:
+        torch.testing.assert_close(scores.scores, whole.scores)
+        assert torch.equal(scores.targets, SEVERAL)
+        assert scores.labels.tolist() == LABELS.tolist()
