@@ -1,13 +1,14 @@
 """The demo's generated videos made harder, for benchmarks of what helps training: few of them, and much noise.
 
-What they show is drawn by c2d_fast.prepare.demo_data, with numbers from FIRST on: none is a video of the demo. To each frame is
-added noise of its own, grainy and in blotches. All frames are key frames, so that reading costs little.
+What they show is drawn by c2d_fast.prepare.demo_data, with numbers from FIRST on: none is a video of the demo. Of each are taken
+the first LENGTH frames, at half the size. To each frame is added noise of its own, grainy and in blotches. All are key frames:
+reading costs little.
 """
 
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from subprocesses import run_python
 from c2d_fast.prepare.demo_data import OBJECTS, video_frames
 
 FIRST = 10_000
+LENGTH = 20
 _NOISE = 71
 """Parts the noise from what else is drawn of the same numbers."""
-_BLOTCH = 8
+_BLOTCH = 6
 """Pixels of a blotch's side."""
 _OPTIONS = {"crf": "26", "g": "1", "bf": "0", "threads": "1", "x264-params": "mbtree=0", "preset": "veryfast"}
 
@@ -36,8 +38,9 @@ def hard_frames(split: str, label: int, number: int, noise: float) -> Iterator[N
         noise: standard deviation of each kind of noise, of 255.
     """
     rng = np.random.default_rng([FIRST, split == "val", label, number, _NOISE])
-    for image in video_frames(split, label, FIRST + number):
-        height, width = image.shape[:2]
+    for whole in islice(video_frames(split, label, FIRST + number), LENGTH):
+        height, width = whole.shape[0] // 2, whole.shape[1] // 2
+        image = whole.reshape(height, 2, width, 2, 3).mean((1, 3))
         grain = rng.normal(0, noise, image.shape)
         blotches = rng.normal(0, noise, (-(-height // _BLOTCH), -(-width // _BLOTCH), 3))
         blotches = blotches.repeat(_BLOTCH, 0).repeat(_BLOTCH, 1)[:height, :width]

@@ -77,7 +77,20 @@ def train_and_score(run: Run) -> dict[str, Any]:
     torch.set_num_threads(1)
     shutil.rmtree(run.out, ignore_errors=True)
     pipe = write_pipe(run.recipe, run.out.with_name(f"{run.out.name}.py"))
-    words = ["--pipe", pipe, "--train-list", run.train, "--out", run.out, "--seed", run.seed, "--pictures-every", 0, "--keep", 0]
+    words = [
+        "--pipe",
+        pipe,
+        "--train-list",
+        run.train,
+        "--out",
+        run.out,
+        "--seed",
+        run.seed,
+        "--pictures-every",
+        0,
+        "--keep",
+        0,
+    ]
     words += ["--workers", 1, *(["--teacher", run.teacher] if run.teacher else []), *run.flags]
     dump = run.out / "scores.json"
     scoring = ["--pipe", pipe, "--checkpoint", run.checkpoint, "--list", run.val, "--views", "1x1", "--dump", dump]
