@@ -169,7 +169,7 @@ def main() -> None:
     """Trains what is still to be trained, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=12, help="of all recipes but those of several clips a video")
+    parser.add_argument("--epochs", type=int, default=16, help="of all recipes but those of several clips a video")
     parser.add_argument("--train-videos", type=int, default=25, help="of each class")
     parser.add_argument("--val-videos", type=int, default=30, help="of each class")
     parser.add_argument("--noise", type=float, default=10.0, help="standard deviation, of 255")

@@ -1,6 +1,6 @@
 """The demo's generated videos made harder, for benchmarks of what helps training: few of them, and much noise.
 
-What they show is drawn by c2d_fast.prepare.demo_data, with numbers from FIRST on: none is a video of the demo. Of each are taken
+What they show is drawn by c2d_fast.prepare.demo_data, with numbers from FIRST on: none is of the demo. Of each are taken
 the first LENGTH frames, at half the size. To each frame is added noise of its own, grainy and in blotches. All are key frames:
 reading costs little.
 """
