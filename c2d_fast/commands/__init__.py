@@ -15,6 +15,7 @@ run_export.py     `export`
 run_info.py       `info`
 machine_facts.py  what this machine can do
 remote_facts.py   what a list's clips take to read from its server
+label_kinds.py    the kind of labels that a recipe means, against a list's
 data_flags.py     from data flags to lists
 dataset.py        from lists to videos that can be read
 """

@@ -57,7 +57,8 @@ class LabelSets:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LabelSets):
             return NotImplemented
-        return all(np.array_equal(one, its) for one, its in zip(self.columns(), other.columns(), strict=True))
+        pairs = ((self.ends, other.ends), (self.classes, other.classes), (self.weights, other.weights))
+        return all(np.array_equal(one, its) for one, its in pairs)
 
     __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
@@ -175,6 +176,11 @@ def joined(parts: Sequence[LabelSets]) -> LabelSets:
     return LabelSets(
         np.concatenate(ends), np.concatenate([part.classes for part in parts]), np.concatenate([part.weights for part in parts])
     )
+
+
+def chosen(sets: LabelSets | None, rows: NDArray[Any]) -> LabelSets | None:
+    """Returns the sets of some videos, where there are any; as take."""
+    return None if sets is None else sets.take(rows)
 
 
 def label_text(classes: NDArray[Any], weights: NDArray[np.float32]) -> str:

@@ -19,7 +19,7 @@ _LABEL_COLUMN = re.compile(r"labels?_?\d{0,9}", re.ASCII)
 class _Columns(NamedTuple):
     """What a table's first line says."""
 
-    count: int
+    width: int
     labels: tuple[int, ...]
     """Places of columns of labels; none where each column is a class."""
     classes: tuple[str, ...]
@@ -54,9 +54,9 @@ def label_table_rows(text: str, path: Location, named: Callable[[str, str], str]
             if not any(field.strip() for field in fields):
                 continue
             where, number = f"{path}:{reader.line_num}", reader.line_num
-            if len(fields) != columns.count:
+            if len(fields) != columns.width:
                 raise UserError(
-                    f"{where}: has {len(fields)} fields, the table's first line {columns.count}; they must be as many"
+                    f"{where}: has {len(fields)} fields, the table's first line {columns.width}; they must be as many"
                 )
             if not fields[0].strip():
                 raise UserError(f"{where}: its path is empty; each video needs one")

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from c2d_fast.errors import UserError
+from c2d_fast.formats.label_sets import NO_LABEL
 from c2d_fast.lists.label_map import NAME_RULE, is_class_name, unquote
 from c2d_fast.lists.label_tables import columns_of_classes, label_table_rows, starts_label_table
-from c2d_fast.lists.row import NO_LABEL, Row, parse_label, parse_labels
+from c2d_fast.lists.row import Row, parse_label, parse_labels
 from c2d_fast.remote.remote_path import Location, RemotePath, is_url, user_location
 from c2d_fast.remote.transfers import list_files
 from c2d_fast.video.video_files import SkippedFiles, files_below, filter_videos, videos_by_suffix

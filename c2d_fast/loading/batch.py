@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 Normalization = tuple[Sequence[float], Sequence[float]]
 IMAGENET: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of each channel, RGB, of numbers in 0..1."""
-_TENSORS = ("clip", "label", "index", "valid")
+_TENSORS = ("clip", "label", "index", "valid", "targets")
 
 
 @lru_cache(maxsize=8)  # made once: a copy to a GPU from ordinary memory is waited for
@@ -31,7 +31,7 @@ class Batch:
     clip: Tensor
     """RGB 0..255, uint8 [N, T, H, W, C], contiguous: seen as [N*T, C, H, W] it is channels-last without a copy."""
     label: Tensor
-    """int64 [N], on the clip's device."""
+    """int64 [N], on the clip's device: -1 where there is none; of several the heaviest, of like ones the first in the list."""
     index: Tensor
     """The videos' indices in the plan, int64 [N], on the clip's device."""
     valid: Tensor
@@ -40,6 +40,9 @@ class Batch:
     """The videos' files, N of them."""
     num_valid: int = 0
     """Rows that are valid, as the host knows it: they stand first."""
+    targets: Tensor | None = None
+    """float32 [N, K], on the clip's device: 1 or its weight of each label, 0 of other classes. None of a list whose videos have
+    one label each."""
 
     def as_NCTHW(  # noqa: N802 (the layout's name)
         self, dtype: torch.dtype | None = None, normalize: Literal[False, True] | Normalization = False
@@ -69,15 +72,18 @@ class Batch:
 
     def to(self, device: str | torch.device, *, non_blocking: bool = False) -> "Batch":
         """Returns it with its tensors on a device, as Tensor.to does: itself where they are there already."""
-        tensors = {name: getattr(self, name).to(device, non_blocking=non_blocking) for name in _TENSORS}
+        tensors: dict[str, Any] = {name: tensor.to(device, non_blocking=non_blocking) for name, tensor in self._tensors()}
         return self if tensors["clip"] is self.clip else replace(self, **tensors)
 
     def trimmed(self) -> "Batch":
         """Returns the rows that are valid. They stand first, which the host knows without asking a GPU."""
         if self.num_valid == len(self.clip):
             return self
-        tensors = {name: getattr(self, name)[: self.num_valid] for name in _TENSORS}
+        tensors: dict[str, Any] = {name: tensor[: self.num_valid] for name, tensor in self._tensors()}
         return replace(self, **tensors, path=self.path[: self.num_valid])
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        yield from ((name, tensor) for name in _TENSORS if (tensor := getattr(self, name)) is not None)
 
 
 class TrainSource(Protocol):
