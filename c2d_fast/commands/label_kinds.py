@@ -45,7 +45,7 @@ def _check_single(listing: Listing, sets: LabelSets, labels: Labels) -> None:
         more = f" ({len(odd)} of the list's {len(sets)} videos)" if len(odd) > 1 else ""
         raise UserError(
             f"{listing.location(int(odd[0]))}: has the labels {sets.text(int(odd[0])):.50}{more}, and the recipe's labels are "
-            "of kind single; give a list with one label a video, or --set labels.kind=several, or =soft for shares that sum to 1"
+            "of kind single; give a list with one label each, or --set labels.kind=several, or =soft for shares that sum to 1"
         )
     _check_some(listing, sets, labels)
 

@@ -207,7 +207,8 @@ def _read(path: Path, columns: Sequence[str] | None, *, with_identity: bool = Fa
             if digest:
                 digest.update(block.tobytes())
 
-        facts = read_rows(path, "facts", members["facts"].shape[0], columns, look)
+        num_facts = members["facts"].shape[0]  # none of a part of a list with fewer videos than parts
+        facts = read_rows(path, "facts", num_facts, columns, look) if num_facts else np.zeros(0, DTYPE)
         manifest = ManifestFile(
             list_path=packed["list_path"][0],
             list_sha256=read_text(path, "list_sha256"),

@@ -60,7 +60,9 @@ class Listing:
     @property
     def largest_label(self) -> int:
         """Returns the largest label; NO_LABEL where no video has one."""
-        return int(np.max(self.labels, initial=NO_LABEL)) if self.label_sets is None else self.label_sets.largest
+        if self.label_sets is not None:
+            return self.label_sets.largest
+        return int(np.max(np.asarray(self.labels))) if len(self) else NO_LABEL
 
     def label_text(self, index: int) -> str:
         """Returns a video's labels as a line of a list has them."""

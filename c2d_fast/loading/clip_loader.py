@@ -80,7 +80,7 @@ class ClipLoader:
         """Looks the videos up and chooses how they are read; the workers start with the first batch, or with start().
 
         Args:
-            videos: a list of any shape of docs/lists.md, a manifest, or a folder of class folders, by its path; or videos' paths.
+            videos: a list of any shape of docs/lists.md, a manifest, a folder of class folders, by its path; or videos' paths.
             batch_size: clips in a batch of this rank. Several clips of one decode (Multi) count each.
             clip: which frames: Dense(num_frames, interval) or Clip, Uniform(num_segments), Multi(num_clips, clip), or Frames.
             crop: which part of them, see recipe.Crop.
