@@ -29,7 +29,7 @@ def make_parser() -> cli.Parser:
     data = parser.add_argument_group("data (demo.py needs none: it makes its own)")
     data.add_argument("--data-root", metavar="DIR", help="folder the list's paths are in (default: the list's)")
     data.add_argument(
-        "--list", metavar="FILE", help="a manifest, `path.mp4 label` lines, Kinetics' CSV, or a folder for each class"
+        "--list", metavar="FILE", help="a manifest, `path.mp4 label` lines, CSV (docs/lists.md), or a folder for each class"
     )
     cli.add_list_flags(data)
     cli.add_loader_flags(parser)

@@ -23,7 +23,7 @@ def make_parser() -> cli.Parser:
     )
     parser.add_argument("--data-root", metavar="DIR", help="folder the list's paths are in (default: the list's)")
     parser.add_argument(
-        "--list", metavar="FILE", help="a manifest, `path.mp4 label` lines, Kinetics' CSV, or a folder for each class"
+        "--list", metavar="FILE", help="a manifest, `path.mp4 label` lines, CSV (docs/lists.md), or a folder for each class"
     )
     cli.add_list_flags(parser)
     parser.add_argument("--views", default="10x3", choices=tuple(VIEWS), help="clips x crops (default 10x3; 1x1: validation's)")

@@ -23,7 +23,7 @@ def make_parser() -> cli.Parser:
     data.add_argument("--data-root", metavar="DIR", help="folder the training list's paths are in (default: the list's)")
     data.add_argument("--val-root", metavar="DIR", help="the same for validation (default: --data-root)")
     data.add_argument(
-        "--train-list", metavar="FILE", help="a manifest, `path.mp4 label` lines, Kinetics' CSV, a folder for each class"
+        "--train-list", metavar="FILE", help="a manifest, `path.mp4 label` lines, CSV (docs/lists.md), a folder for each class"
     )
     data.add_argument("--val-list", metavar="FILE", help="likewise; without it nothing is validated")
     cli.add_list_flags(data)

@@ -21,6 +21,7 @@ run_info.py       `info`
 recipe_text.py    of it: a recipe as a pipe file, and its lines
 machine_facts.py  what this machine can do
 remote_facts.py   what a list's clips take to read from its server
+label_kinds.py    the kind of labels that a recipe means, against a list's
 data_flags.py     from data flags to lists
 dataset.py        from lists to videos that can be read
 """

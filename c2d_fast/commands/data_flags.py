@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from c2d_fast.commands.label_kinds import label_to_ignore
 from c2d_fast.errors import UserError
 from c2d_fast.lists.label_map import check_same_classes, read_label_map
 from c2d_fast.lists.listing import Listing, read_list
@@ -72,8 +73,8 @@ def training_lists(args: argparse.Namespace, recipe: Recipe, names: tuple[str, .
             f"--train-list is missing: {recipe.name} has no data of its own; give --data-root DIR --train-list FILE "
             f"--val-list FILE, each {_SHAPES}"
         )
-    num_classes = recipe.model.num_classes
-    train = read_list(train_list, root, num_classes, classes=names, video_name=args.video_name)
+    num_classes, ignore = recipe.model.num_classes, label_to_ignore(recipe.labels)
+    train = read_list(train_list, root, num_classes, classes=names, video_name=args.video_name, ignore=ignore)
     print(f"training list {train.summary()}")
     if not val_list:
         print("no --val-list: nothing is validated, and best.pt is the last epoch's model")
@@ -81,7 +82,7 @@ def training_lists(args: argparse.Namespace, recipe: Recipe, names: tuple[str, .
     # A class has the label that it was trained with, also where validation lacks some of them.
     val_root = args.val_root or root
     video_name = args.val_video_name or args.video_name
-    val = read_list(val_list, val_root, num_classes, classes=train.classes, video_name=video_name)
+    val = read_list(val_list, val_root, num_classes, classes=train.classes, video_name=video_name, ignore=ignore)
     if train.classes is None and val.classes is not None:
         raise UserError(
             f"list {val_list}: gives class names, the training list numbers; say which name has which number with --label-map"
@@ -120,7 +121,8 @@ def one_list(
     if not path:
         print(make_demo_data(DEMO_FOLDER))
         path, names = DEMO_FOLDER / f"{split}.txt", names or _demo_names(recipe)
-    listing = read_list(path, root, recipe.model.num_classes, classes=names, video_name=args.video_name)
+    num_classes, ignore = recipe.model.num_classes, label_to_ignore(recipe.labels)
+    listing = read_list(path, root, num_classes, classes=names, video_name=args.video_name, ignore=ignore)
     if listing.classes and not (names or may_number):
         raise UserError(
             f"list {path}: gives class names, and the checkpoint was trained with numbers; say which name has which number "

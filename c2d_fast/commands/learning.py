@@ -117,10 +117,14 @@ def _class_weights(data: RunData, device: torch.device) -> Tensor | None:
     labels = data.recipe.labels
     if labels.class_weights == "none":
         return None
-    videos = data.train.manifest.videos()
-    known = videos.labels[videos.labels >= 0]
-    counts = np.bincount(known, minlength=data.recipe.model.num_classes)
-    return class_weights(labels.kind, counts.tolist(), len(known)).to(device)
+    videos, num_classes = data.train.manifest.videos(), data.recipe.model.num_classes
+    known = int((videos.labels >= 0).sum())
+    if videos.label_sets is None:
+        counts = np.bincount(videos.labels[videos.labels >= 0], minlength=num_classes)
+    else:
+        counts = np.bincount(videos.label_sets.classes, videos.label_sets.weights, minlength=num_classes)
+        known = len(videos) if labels.ignore is None else known
+    return class_weights(labels.kind, counts.tolist(), known).to(device)
 
 
 def _averaging_gradients(model: nn.Module, device: torch.device, group: Group) -> nn.Module:

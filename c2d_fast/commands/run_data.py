@@ -13,6 +13,7 @@ import numpy as np
 
 from c2d_fast.commands.data_flags import label_names, training_lists, with_classes
 from c2d_fast.commands.dataset import scored_videos, training_videos, wait_policy_of
+from c2d_fast.commands.label_kinds import of_kind
 from c2d_fast.commands.resume import check_classes, known_paths, read_resumed, same_lists
 from c2d_fast.errors import UserError
 from c2d_fast.lists.listing import Listing
@@ -118,7 +119,7 @@ def _read(args: argparse.Namespace, group: Group, lock: FolderLock) -> RunData:
         group.run_on_all(lambda: wait_for_paths(known_paths(resumed, given), wait_policy_of(args)))
     if args.resume:
         names, recipe = group.run_on_all(read_classes)
-    train_list, val_list = group.run_leaders_first(lambda: training_lists(args, recipe, names))
+    train_list, val_list = group.run_leaders_first(lambda: _lists(args, recipe, names))
     group.run_on_first(lambda: check_folder(folder))
     group.run_on_first(lambda: check_classes(resumed, train_list) if resumed else None)
     rows = resumed.get("left_out_rows") if resumed and same_lists(resumed, train_list) else None
@@ -155,6 +156,11 @@ def _load_pipe(args: argparse.Namespace) -> PipeFile:
         return load_pipe(args.pipe, [*others, _BALANCE])
     except UserError as error:
         raise UserError(str(error).replace(f"--set {_BALANCE}", "--balance")) from error
+
+
+def _lists(args: argparse.Namespace, recipe: Recipe, names: tuple[str, ...] | None) -> tuple[Listing, Listing | None]:
+    train, val = training_lists(args, recipe, names)
+    return of_kind(train, recipe.labels), of_kind(val, recipe.labels) if val else None
 
 
 def _lock(folder: Path, lock: FolderLock, *, new: bool) -> None:

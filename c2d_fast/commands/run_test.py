@@ -10,6 +10,7 @@ from typing import Any
 from c2d_fast import console
 from c2d_fast.commands.data_flags import check_label_map, label_names, one_list, require_list
 from c2d_fast.commands.dataset import choose_device, loader_options, scored_videos
+from c2d_fast.commands.label_kinds import of_kind
 from c2d_fast.commands.thresholds import check_kind, write_thresholds
 from c2d_fast.errors import UserError
 from c2d_fast.files import atomic_write, check_is_no_input, check_writable
@@ -52,7 +53,8 @@ def _prepare(args: argparse.Namespace) -> tuple[PipeFile, Recipe, C2D, Listing]:
     model, recipe = model_for(pipe.recipe, file, f"--checkpoint {args.checkpoint}", num_classes)
     print(describe(file, recipe))
     check_kind("--thresholds", args.thresholds, recipe.labels.kind)
-    return pipe, recipe, model, one_list(args, recipe, names or file.classes, "val", may_number=file.form != "ours")
+    listing = one_list(args, recipe, names or file.classes, "val", may_number=file.form != "ours")
+    return pipe, recipe, model, of_kind(listing, recipe.labels)
 
 
 def _test(args: argparse.Namespace, group: Group) -> None:
@@ -68,6 +70,7 @@ def _test(args: argparse.Namespace, group: Group) -> None:
         train=False,
         clip=Multi(num_clips, recipe.clip),
         crop=recipe.crop,
+        num_classes=recipe.model.num_classes,
         batch_size=batch_size,
         pad_last=True,
         rank=group.rank,

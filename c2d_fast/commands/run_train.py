@@ -249,7 +249,8 @@ def _finish(trainer: Trainer, data: RunData) -> None:
         console.result(f"{progress.skipped} steps were not applied, because a gradient was not finite: {where}")
     if progress.best_epoch:
         epoch = progress.best_epoch
-        console.result(f"best validation top-1 {progress.best_top1:.1f} % after epoch {epoch}: {folder / 'best.pt'}")
+        name = "mAP" if data.recipe.labels.kind == "several" else "top-1"
+        console.result(f"best validation {name} {progress.best_top1:.1f} % after epoch {epoch}: {folder / 'best.pt'}")
     print(f"look at it: tensorboard --logdir {folder.parent}")
     if data.val:
         trainer.group.run_on_all(data.val.check_all_scored)

@@ -6,7 +6,7 @@ UTF-8 text, parted by NUL, which no path can hold.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,24 +16,22 @@ from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
 from c2d_fast.files import atomic_write
-from c2d_fast.formats.archive_members import DAMAGED, TEXT, check_members, describe_error, read_text
+from c2d_fast.formats.archive_members import DAMAGED, TEXT, Member, check_members, describe_error, read_text
 from c2d_fast.formats.array_blocks import read_rows, read_texts, read_whole
 from c2d_fast.formats.integers import narrowed
+from c2d_fast.formats.label_sets import LabelSets
+from c2d_fast.formats.manifest_checks import FactChecks, are_labels, within
 from c2d_fast.formats.manifest_part import MEMBERS as PART_MEMBERS
 from c2d_fast.formats.manifest_part import LocationT, Part, read_part
 from c2d_fast.formats.texts import Texts, are_empty
 from c2d_fast.video.facts import DEPTHS, DTYPE
 
 FORMAT = "c2d_fast.manifest/7"
-"""Followed by r where videos are remote, which takes one column more, and by p of a part of a manifest."""
+"""Followed by r where videos are remote, which takes one column more, by p of a part of a manifest, and by s where videos have
+any number of labels, which takes three."""
 MISSING = "no such file"
 _ENDS = 4096  # bytes of an archive in which the names of its first and of all members stand
-_TOO_MANY = 2**27
-"""Frames of some weeks: a video that is said to have more is none."""
 _ROWS = 2**18  # of the facts that are looked at together
-_COUNTED = ("frames", "packets", "width", "height")
-_BETWEEN = ("entries", "key_frames")
-_TEXTS = ("codec", "container", "pix_fmt")
 _PACKED = ("list_path", "root", "videos", "classes", "reasons")
 _NUMBERS = ("labels", "size", "mtime_ns", "depth")
 _MEMBERS = {
@@ -43,10 +41,11 @@ _MEMBERS = {
     "facts": DTYPE,
 }
 _REMOTE_MEMBERS = {"etags": np.dtype(np.uint8)}
+_SET_MEMBERS = {"label_ends": np.dtype(np.int64), "label_classes": np.dtype(np.int32), "label_weights": np.dtype(np.float32)}
+_MORE: dict[str, dict[str, Any]] = {"r": _REMOTE_MEMBERS, "p": PART_MEMBERS, "s": _SET_MEMBERS}
 _FORMATS = {
-    FORMAT + "r" * remote + "p" * part: _MEMBERS | (_REMOTE_MEMBERS if remote else {}) | (PART_MEMBERS if part else {})
-    for remote in (False, True)
-    for part in (False, True)
+    FORMAT + letters: dict(item for members in (_MEMBERS, *map(_MORE.__getitem__, letters)) for item in members.items())
+    for letters in ("", "r", "p", "rp", "s", "rs", "ps", "rps")
 }
 
 
@@ -65,6 +64,7 @@ class ManifestFile:
     videos: Sequence[str]
     """Paths below root."""
     labels: NDArray[np.int64]
+    """As in Listing."""
     classes: tuple[str, ...] | None
     """What the labels stand for, where the list gave names."""
     size: NDArray[np.int64]
@@ -80,6 +80,8 @@ class ManifestFile:
     """Why a video cannot be used; empty where it can."""
     part: Part | None = None
     """Of a manifest that has not all of its list."""
+    label_sets: LabelSets | None = None
+    """All labels, where a video may have none or several, or shares."""
 
     def identity(self) -> str:
         """Returns a hash of which files these are, in which state: what belongs to this manifest is marked with it."""
@@ -95,7 +97,7 @@ class ManifestFile:
             OSError: it cannot be written.
         """
         columns = {
-            "format": np.array(FORMAT + "r" * bool(self.etags) + "p" * bool(self.part)),
+            "format": np.array(FORMAT + "r" * bool(self.etags) + "p" * bool(self.part) + "s" * (self.label_sets is not None)),
             "list_path": _pack((self.list_path,)),
             "list_sha256": np.array(self.list_sha256),
             "root": _pack((self.root,)),
@@ -107,6 +109,8 @@ class ManifestFile:
             columns["etags"] = _pack(self.etags)
         if self.part:
             columns |= self.part.columns()
+        if self.label_sets is not None:
+            columns |= zip(_SET_MEMBERS, self.label_sets.columns(), strict=True)
         columns["labels"] = self.labels.astype(np.int64, copy=False)
         columns |= {name: getattr(self, name) for name in ("size", "mtime_ns", "depth")}
         columns["facts"] = self.facts.astype(DTYPE, copy=False)
@@ -186,13 +190,14 @@ def _read(path: Path, columns: Sequence[str] | None, *, with_identity: bool = Fa
         }
         part = read_part(**of_part) if of_part else None
         packed = {name: read_texts(path, name, members[name].shape[0]) for name in (*_PACKED, "etags") if name in members}
+        sets = _read_sets(path, members)
         arrays = {name: read_whole(path, name, members[name].shape[0], members[name].dtype) for name in _NUMBERS}
         if columns is not None:
             arrays["labels"] = narrowed(arrays["labels"])
         rows = {*map(len, arrays.values()), *members["facts"].shape, *(len(packed[name]) for name in ("videos", "reasons"))}
         rows |= {len(packed["etags"])} if len(packed.get("etags", ())) else set()
-        rows |= {len(part.rows)} if part else set()
-        checks = _Checks(are_empty(packed["reasons"]))
+        rows |= ({len(part.rows)} if part else set()) | ({len(sets)} if sets is not None else set())
+        checks = FactChecks(are_empty(packed["reasons"]))
         if len(rows) != 1 or not (min(rows) or part):
             checks.is_sensible = False
         digest = _digest_of(packed["videos"], arrays["size"], arrays["mtime_ns"]) if with_identity else None
@@ -202,7 +207,8 @@ def _read(path: Path, columns: Sequence[str] | None, *, with_identity: bool = Fa
             if digest:
                 digest.update(block.tobytes())
 
-        facts = read_rows(path, "facts", members["facts"].shape[0], columns, look)
+        num_facts = members["facts"].shape[0]  # none of a part of a list with fewer videos than parts
+        facts = read_rows(path, "facts", num_facts, columns, look) if num_facts else np.zeros(0, DTYPE)
         manifest = ManifestFile(
             list_path=packed["list_path"][0],
             list_sha256=read_text(path, "list_sha256"),
@@ -213,6 +219,7 @@ def _read(path: Path, columns: Sequence[str] | None, *, with_identity: bool = Fa
             facts=facts,
             reasons=packed["reasons"],
             part=part,
+            label_sets=sets,
             **arrays,
         )
     except UserError:
@@ -224,43 +231,21 @@ def _read(path: Path, columns: Sequence[str] | None, *, with_identity: bool = Fa
     return manifest, digest.hexdigest() if digest else ""
 
 
-@dataclass
-class _Checks:
-    """Whether nothing is in a manifest that no scan writes, and that would only fail when a video's turn comes."""
-
-    good: NDArray[np.bool_]
-    """Of each video, whether it can be used."""
-    is_sensible: bool = True
-
-    def look(self, first: int, block: NDArray[Any]) -> None:
-        """Looks into facts of DTYPE, the first of which are those of a video."""
-        good = self.good[first : first + len(block)]
-        if not self.is_sensible or len(good) != len(block):
-            self.is_sensible = False
-            return
-        facts = block[[*_COUNTED, *_BETWEEN, *_TEXTS, "orientation", "fps"]][good]
-        self.is_sensible = (
-            all(_within(facts[name], 1, _TOO_MANY) for name in _COUNTED)
-            and all(_within(facts[name], 0, facts["packets"] + 1) for name in _BETWEEN)
-            and _within(facts["orientation"], 0, 8)
-            and bool(np.isfinite(facts["fps"]).all())
-            and all(facts[name].tobytes().isascii() for name in _TEXTS)
-        )
+def _read_sets(path: Path, members: Mapping[str, Member]) -> LabelSets | None:
+    if "label_ends" not in members:
+        return None
+    return LabelSets(*(read_whole(path, name, members[name].shape[0], dtype) for name, dtype in _SET_MEMBERS.items()))
 
 
 def _is_sensible(manifest: ManifestFile) -> bool:
     """Says the same of the other columns."""
     names = manifest.classes
     return (
-        _within(manifest.size, -1, np.inf)
-        and _within(manifest.depth, 0, len(DEPTHS))
-        and _within(manifest.labels, 0, np.inf if names is None else len(names))
+        within(manifest.size, -1, np.inf)
+        and within(manifest.depth, 0, len(DEPTHS))
+        and are_labels(manifest.labels, manifest.label_sets, None if names is None else len(names))
         and not are_empty(manifest.videos).any()
     )
-
-
-def _within(values: NDArray[Any], lowest: int, end: Any) -> bool:
-    return bool(((values >= lowest) & (values < end)).all())
 
 
 def _digest_of(videos: Sequence[str], size: NDArray[np.int64], mtime_ns: NDArray[np.int64]) -> "hashlib._Hash":

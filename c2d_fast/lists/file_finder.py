@@ -5,7 +5,7 @@ from contextlib import suppress
 from functools import cache, cached_property
 
 from c2d_fast.errors import UserError
-from c2d_fast.lists.list_shapes import Row
+from c2d_fast.lists.row import Row
 from c2d_fast.remote.remote_path import Location, RemotePath
 from c2d_fast.remote.transfers import list_files
 from c2d_fast.video.video_files import VIDEO_SUFFIXES

@@ -1,15 +1,17 @@
-"""The shapes that lists come in: each is read into rows of (line, where the file may be, label or class name)."""
+"""The shapes that lists come in: each is read into rows of (line, where the file may be, labels or class names)."""
 
 import csv
 import io
 import re
 import string
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
 from c2d_fast.errors import UserError
+from c2d_fast.formats.label_sets import NO_LABEL
 from c2d_fast.lists.label_map import NAME_RULE, is_class_name, unquote
+from c2d_fast.lists.label_tables import columns_of_classes, label_table_rows, starts_label_table
+from c2d_fast.lists.row import Row, parse_label, parse_labels
 from c2d_fast.remote.remote_path import Location, RemotePath, is_url, user_location
 from c2d_fast.remote.transfers import list_files
 from c2d_fast.video.video_files import SkippedFiles, files_below, filter_videos, videos_by_suffix
@@ -22,20 +24,6 @@ _ID_RULE = "each line must be `video_id num_frames label`, with spaces or with c
 _ID_LINE = re.compile(r"[^\s,./]+(\s*,\s*|\s+)\d+(\s*,\s*|\s+)-?\d+")
 _ANY_ID_LINE = re.compile(r".*\S(\s*,\s*|\s+)\d+(\s*,\s*|\s+)\S+")
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One video of a list."""
-
-    line: int
-    """1-based line in the list; 0 where there are none."""
-    paths: tuple[str, ...]
-    """Where the file may be, relative to the data root, the likeliest first."""
-    label: int | str
-    """The label, or a class's name."""
-    any_suffix: bool = False
-    """Whether the file may be of another container than the paths say: of ids, whose files the user has not named."""
 
 
 def list_rows(text: str, path: Location, video_name: str | None) -> Iterator[Row]:
@@ -56,12 +44,29 @@ def list_rows(text: str, path: Location, video_name: str | None) -> Iterator[Row
     header = [field.strip().strip('"').lower() for field in lines[0][1].split(",")]
     if "youtube_id" in header:
         return _table_rows(text, path, video_name)
-    first = lines[0][1]
-    # With --video-name an id may look like anything; but another list of the same command may still give paths.
-    pattern = _ID_LINE if video_name is None else _ANY_ID_LINE
-    if pattern.fullmatch(first.replace('"', "") if "," in first else first):
+    if _is_label_table(lines[0][1], video_name):
+        return label_table_rows(text, path, _named)
+    if _is_id_line(lines[0][1], video_name):
         return _id_rows(lines, path, video_name)
     return (_path_row(number, line, path) for number, line in lines)
+
+
+def class_columns(text: str, path: Location, video_name: str | None) -> tuple[str, ...] | None:
+    """Returns the names of a table's columns, where each is a class; None of lists of other shapes, and of numbers."""
+    first = next((line.strip() for line in text.split("\n") if line.strip()), "")
+    is_table = "youtube_id" not in first.lower() and _is_label_table(first, video_name)
+    return columns_of_classes(text, path) if is_table else None
+
+
+def _is_label_table(first: str, video_name: str | None) -> bool:
+    # `video,300,17` has always been a line of ids; `path,0,1` is that of a table of two classes.
+    return starts_label_table(first) and not (first.lower().startswith("video") and _is_id_line(first, video_name))
+
+
+def _is_id_line(first: str, video_name: str | None) -> bool:
+    # With --video-name an id may look like anything; but another list of the same command may still give paths.
+    pattern = _ID_LINE if video_name is None else _ANY_ID_LINE
+    return pattern.fullmatch(first.replace('"', "") if "," in first else first) is not None
 
 
 def folder_rows(folder: Location) -> list[Row]:
@@ -112,18 +117,6 @@ def _remote_names(folder: RemotePath, skipped: SkippedFiles) -> tuple[list[str],
     return sorted({name.partition("/")[0] for name in inside}), [name for name in names if "/" not in name], inside
 
 
-def parse_label(label: str, where: str, rule: str) -> int:
-    """Parses a label, a whole number.
-
-    Raises:
-        UserError: it is none.
-    """
-    # int() would also take "1_0" and "+1", which no list means.
-    if not re.fullmatch(r"-?\d{1,18}", label, re.ASCII):
-        raise UserError(f"{where}: label {label!r:.50} is not a whole number; {rule}")
-    return int(label)
-
-
 def _path_row(number: int, line: str, path: Location) -> Row:
     words = line.rsplit(maxsplit=1)
     name = _named(unquote(words[0]), f"{path}:{number}")
@@ -131,7 +124,10 @@ def _path_row(number: int, line: str, path: Location) -> Row:
         raise UserError(f"{path}:{number}: {line!r:.100} has no label; {_PATH_RULE}")
     if words[0].endswith((",", ";")):
         raise UserError(f"{path}:{number}: {line!r:.100} has a comma before its label; {_PATH_RULE}")
-    return Row(number, (name,), parse_label(words[1], f"{path}:{number}", _PATH_RULE))
+    if not {",", ":"} & set(words[1]):
+        return Row(number, (name,), parse_label(words[1], f"{path}:{number}", _PATH_RULE))
+    pairs = parse_labels(words[1], f"{path}:{number}", _PATH_RULE)
+    return Row(number, (name,), NO_LABEL, several=pairs)
 
 
 def _named(name: str, where: str) -> str:

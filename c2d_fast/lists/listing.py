@@ -2,22 +2,25 @@
 
 import hashlib
 import os
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.formats.integers import Integers, distinct, narrowed
+from c2d_fast.formats.label_sets import NO_LABEL, LabelSets
 from c2d_fast.formats.manifest_file import ManifestFile, is_manifest, read_narrow, table_path
 from c2d_fast.lists.fetched import fetched, fetched_if_there, is_remote_folder
 from c2d_fast.lists.file_finder import FileFinder
-from c2d_fast.lists.label_map import class_key, decode_text, sorted_classes
-from c2d_fast.lists.list_shapes import Row, folder_rows, list_rows
+from c2d_fast.lists.label_map import decode_text
+from c2d_fast.lists.list_shapes import class_columns, folder_rows, list_rows
+from c2d_fast.lists.numbering import Meaning, number_labels
+from c2d_fast.lists.row import Row
 from c2d_fast.remote.remote_path import Location, RemotePath, below, location, user_location
 from c2d_fast.video.facts import READING
 
@@ -31,6 +34,7 @@ class Listing:
     videos: Sequence[str]
     """Paths below root; of a manifest Texts, as labels and lines are Integers then."""
     labels: Sequence[int]
+    """NO_LABEL (-1) where there is none; of several the heaviest, of like ones the first."""
     lines: Sequence[int]
     """1-based line of each video, for messages; 0 where the list is a folder."""
     sha256: str
@@ -41,6 +45,8 @@ class Listing:
     """What `prepare scan` found, where the list is a manifest; of the facts those that reading needs."""
     packet_table: tuple[Path, str] | None = None
     """The manifest's packet table, if there is one, and the identity of the manifest that it must belong to."""
+    label_sets: LabelSets | None = None
+    """All labels, of a list that gives several for a video, or shares, or whose videos need not have one."""
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -48,7 +54,19 @@ class Listing:
     @cached_property
     def num_classes(self) -> int:
         """Classes that the list has videos of."""
-        return len(distinct(self.labels)[0])
+        labels = self.labels if self.label_sets is None else Integers(self.label_sets.classes)
+        return int((distinct(labels)[0] >= 0).sum())
+
+    @property
+    def largest_label(self) -> int:
+        """Returns the largest label; NO_LABEL where no video has one."""
+        if self.label_sets is not None:
+            return self.label_sets.largest
+        return int(np.max(np.asarray(self.labels))) if len(self) else NO_LABEL
+
+    def label_text(self, index: int) -> str:
+        """Returns a video's labels as a line of a list has them."""
+        return str(self.labels[index]) if self.label_sets is None else self.label_sets.text(index)
 
     def file(self, index: int) -> Location:
         """Returns where the video is."""
@@ -85,13 +103,16 @@ def read_list(
     *,
     classes: tuple[str, ...] | None = None,
     video_name: str | None = None,
+    ignore: int | None = None,
 ) -> Listing:
     """Reads a list of any of the known shapes.
 
-    - `relative/path.mp4 label`: the label is the last word, so paths may contain spaces; they may also stand in quotes;
+    - `relative/path.mp4 label`: the label is the last word, so paths may contain spaces; they may also stand in quotes. Several
+      labels have commas between them, shares a colon: `3,5`, `3:0.7,5:0.3`;
     - `video_id num_frames label`, with spaces or commas: the file's name is made with video_name;
     - a table with the columns label, youtube_id, time_start, time_end (Kinetics' own CSV): the files are looked for as
       <id>_<start>_<end>.mp4 (or .mkv, .webm ...), also in folders of classes, or as video_name says;
+    - a table whose first column is path (or video), with columns of labels, or with a column for each class;
     - a folder that has a folder of videos for each class;
     - a manifest of any of these, as `prepare scan` writes it: labels, names and sha256 are those of the list.
 
@@ -105,15 +126,17 @@ def read_list(
         classes: the classes' names by label; None: where the list gives names, they get labels in alphabetical order.
         video_name: template of the files' names where a list gives ids, for example `{id}.avi`; None: `{id}` with the suffix of
             any video.
+        ignore: a label that says that there is none, in or out of range; with it -1 does, too.
 
     Raises:
         UserError: the list is missing or empty, the root is no folder, or a line breaks a rule (named with its number).
     """
     path = user_location(str(path))
+    meaning = Meaning(num_classes=num_classes, classes=classes, ignore=ignore)
     is_folder = is_remote_folder(path) if isinstance(path, RemotePath) else os.path.isdir(path)
     file = path if is_folder else fetched(path, "list")
     if isinstance(file, Path) and is_manifest(file):
-        return _scanned_list(path, file, root, num_classes, classes)
+        return _scanned_list(path, file, root, meaning)
     if is_folder:
         rows = folder_rows(path)
         if not rows:
@@ -126,28 +149,29 @@ def read_list(
             raw = Path(str(file)).read_bytes()
         except OSError as error:
             raise UserError(f"list {path}: cannot be read ({error.strerror}); give the path of a list file") from error
-        rows = list(list_rows(decode_text(raw, path, "list"), path, video_name))
+        text = decode_text(raw, path, "list")
+        rows = list(list_rows(text, path, video_name))
+        meaning = replace(meaning, columns=class_columns(text, path, video_name))
         if not rows:
             raise UserError(f"list {path}: has no videos")
         sha256 = hashlib.sha256(raw).hexdigest()
     _check_root(root, path)
-    labels, classes = _labels(rows, path, num_classes, classes)
+    numbered = number_labels(rows, path, meaning)
     listing = Listing(
         path=path,
         root=root,
         videos=_videos(rows, root),
-        labels=labels,
+        labels=numbered.labels,
         lines=tuple(row.line for row in rows),
         sha256=sha256,
-        classes=classes,
+        classes=numbered.classes,
+        label_sets=numbered.sets,
     )
     _note_repeats(listing)
     return listing
 
 
-def _scanned_list(
-    path: Location, file: Path, root: str | Location | None, num_classes: int | None, classes: tuple[str, ...] | None
-) -> Listing:
+def _scanned_list(path: Location, file: Path, root: str | Location | None, meaning: Meaning) -> Listing:
     """Makes the listing of a manifest, of which file is a copy here, without looking at each video: it may have very many."""
     table = fetched_if_there(table_path(path), "packet table")
     scanned, identity = read_narrow(file, READING, with_identity=table is not None)
@@ -158,73 +182,47 @@ def _scanned_list(
     packet_table = (table, identity) if table else None
     root = location(scanned.root) if root is None else user_location(str(root))
     _check_root(root, path)
-    # A label map holds for all videos of a class: one of each stands for them.
-    known, firsts = distinct(Integers(scanned.labels))
-    rows = [
-        Row(0, (scanned.videos[first],), scanned.classes[label] if scanned.classes else label)
-        for label, first in zip(known.tolist(), firsts.tolist(), strict=True)
-    ]
-    labels, classes = _labels(rows, path, num_classes, classes)
-    is_same = labels == tuple(known.tolist())
+    labels, sets, classes = _scanned_labels(scanned, path, meaning)
     return Listing(
         path=path,
         root=root,
         videos=scanned.videos,
-        labels=Integers(scanned.labels if is_same else narrowed(np.array(labels))[np.searchsorted(known, scanned.labels)]),
+        labels=Integers(labels),
         lines=Integers(np.broadcast_to(np.int64(0), len(scanned.videos))),
         sha256=scanned.list_sha256,
         classes=classes,
         scanned=scanned,
         packet_table=packet_table,
+        label_sets=sets,
     )
+
+
+def _scanned_labels(
+    scanned: ManifestFile, path: Location, meaning: Meaning
+) -> tuple[NDArray[Any], LabelSets | None, tuple[str, ...] | None]:
+    """Returns a manifest's labels as they are meant: of several the heaviest, all of them, and the classes' names."""
+    sets = scanned.label_sets
+    known, firsts = distinct(Integers(scanned.labels if sets is None else sets.classes))
+    if sets is not None:
+        firsts, meaning = sets.owners(firsts), replace(meaning, columns=scanned.classes)
+    # A label map holds for all videos of a class: one of each stands for them.
+    rows = [
+        Row(0, (scanned.videos[first],), scanned.classes[label] if scanned.classes else label)
+        for label, first in zip(known.tolist(), firsts.tolist(), strict=True)
+    ]
+    numbered = number_labels(rows, path, meaning)
+    if numbered.labels == tuple(known.tolist()):
+        return scanned.labels, sets, numbered.classes
+    numbers = np.array(numbered.labels, np.int64)
+    if sets is None:
+        return narrowed(numbers)[np.searchsorted(known, scanned.labels)], None, numbered.classes
+    sets = sets.renumbered(known, numbers)
+    return narrowed(sets.heaviest()), sets, numbered.classes
 
 
 def _check_root(root: Location, path: Location) -> None:
     if isinstance(root, Path) and not os.path.isdir(root):
         raise UserError(f"data root {root}: is not a folder; give the folder that the paths of {path} are relative to")
-
-
-def _location(row: Row, path: Location) -> str:
-    return f"{path}:{row.line}" if row.line else f"{path / row.paths[0]}"
-
-
-def _labels(
-    rows: list[Row], path: Location, num_classes: int | None, classes: tuple[str, ...] | None
-) -> tuple[tuple[int, ...], tuple[str, ...] | None]:
-    """Returns the rows' labels, and the classes' names where they are known."""
-    if classes is None and all(isinstance(row.label, str) and re.fullmatch(r"\d{1,9}", row.label, re.ASCII) for row in rows):
-        rows = [replace(row, label=int(row.label)) for row in rows]  # folders that are called by their labels
-    if classes is None and any(isinstance(row.label, str) for row in rows):
-        classes = _derived_classes((str(row.label) for row in rows), path, num_classes)
-    numbers = {class_key(name): label for label, name in enumerate(classes or ())}
-    labels = []
-    for row in rows:
-        label = row.label if isinstance(row.label, int) else numbers.get(class_key(row.label))
-        if label is None:
-            raise UserError(
-                f"{_location(row, path)}: class {row.label!r} is not in the label map of {len(numbers)} names; correct either"
-            )
-        if label < 0 or (num_classes is not None and label >= num_classes):
-            raise UserError(
-                f"{_location(row, path)}: label {label} is out of range; labels go from 0"
-                + (f" to {num_classes - 1} (change --num-classes or the list)" if num_classes else "")
-            )
-        labels.append(label)
-    return tuple(labels), classes
-
-
-def _derived_classes(names: Iterable[str], path: Location, num_classes: int | None) -> tuple[str, ...]:
-    classes = sorted_classes(names)
-    if num_classes is None:
-        return classes
-    if len(classes) != num_classes:
-        raise UserError(
-            f"list {path}: has {len(classes)} class names, and the model {num_classes} classes; give --num-classes "
-            f"{len(classes)}, or all names in the order of their labels with --label-map FILE"
-        )
-    some = ", ".join(classes[:5]) + (", ..." if num_classes > 5 else "")
-    print(on_one_line(f"classes of {path}, numbered in alphabetical order, for want of a label map: {some}"))
-    return classes
 
 
 def _videos(rows: list[Row], root: Location) -> tuple[str, ...]:
@@ -241,9 +239,14 @@ def _note_repeats(listing: Listing) -> None:
     for index, video in enumerate(listing.videos):
         other = first.setdefault(os.path.normpath(video), index)
         repeats += other != index
-        if listing.labels[other] != listing.labels[index]:
+        if other != index and not _same_labels(listing, other, index):
             relabelled.append(index)
     if repeats:
         print(f"note: {repeats} of the {len(listing)} lines of {listing.path} name a video that an earlier line names")
     if relabelled:
         print(on_one_line(f"note: {len(relabelled)} of them give it another label, first {listing.location(relabelled[0])}"))
+
+
+def _same_labels(listing: Listing, one: int, other: int) -> bool:
+    sets = listing.label_sets
+    return listing.labels[one] == listing.labels[other] if sets is None else sorted(sets.of(one)) == sorted(sets.of(other))

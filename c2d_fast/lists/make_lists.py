@@ -11,8 +11,9 @@ from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.files import atomic_write, check_writable
 from c2d_fast.lists.file_finder import FileFinder
 from c2d_fast.lists.label_map import class_key, decode_text, read_label_map, sorted_classes
-from c2d_fast.lists.list_shapes import Row, folder_rows, list_rows
+from c2d_fast.lists.list_shapes import folder_rows, list_rows
 from c2d_fast.lists.listing import read_list
+from c2d_fast.lists.row import Row
 
 _SHOWN = 10  # names of missing files
 

@@ -41,7 +41,8 @@ class Batch:
     num_valid: int = 0
     """Rows that are valid, as the host knows it: they stand first."""
     targets: Tensor | None = None
-    """Shares of the classes, float32 [N, num_classes], on the clip's device, where a list has several labels a video."""
+    """float32 [N, K], on the clip's device: 1 or its weight of each label, 0 of other classes. None of a list whose videos have
+    one label each."""
 
     def as_NCTHW(  # noqa: N802 (the layout's name)
         self, dtype: torch.dtype | None = None, normalize: Literal[False, True] | Normalization = False

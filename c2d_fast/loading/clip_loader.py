@@ -21,7 +21,7 @@ from c2d_fast.loading.pipelines import Graph, LoaderOptions
 from c2d_fast.loading.plan import EvalPlan, TrainPlan
 from c2d_fast.loading.rank import rank_and_world
 from c2d_fast.loading.reading_options import choose_options, scored_at_a_time
-from c2d_fast.loading.usable_videos import Label, open_listing, usable_videos
+from c2d_fast.loading.usable_videos import Labels, open_listing, usable_videos
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.recipe import Clip, Crop, load_pipe
 
@@ -33,8 +33,8 @@ class ClipLoader:
     """Reads clips from video files, batch by batch; iterating gives the batches of an epoch, each a Batch.
 
     Worker processes read (and on a CPU decode) ahead. All that is random is drawn from (seed, epoch, index of the video):
-    batches do not depend on the number of workers, and a run that goes on from state_dict() gets the very bytes that it would
-    have got. With several ranks each reads its own part of every global batch.
+    batches do not depend on the number of workers, and a run that goes on from state_dict() gets the same bytes. With several
+    ranks each reads its own part of every global batch.
 
         loader = ClipLoader("train.txt", clip=Dense(8, 8), batch_size=32)
         for epoch in range(loader.current_epoch, 100):
@@ -57,7 +57,7 @@ class ClipLoader:
         pad_last: bool = False,
         accumulate: int = 1,
         balance: bool = False,
-        labels: Sequence[Label] | None = None,
+        labels: Sequence[Labels] | None = None,
         root: str | os.PathLike[str] | None = None,
         num_classes: int | None = None,
         classes: Sequence[str] | None = None,
@@ -80,8 +80,7 @@ class ClipLoader:
         """Looks the videos up and chooses how they are read; the workers start with the first batch, or with start().
 
         Args:
-            videos: a list of any shape of docs/lists.md, or a manifest (python -m c2d_fast.prepare scan), by its path; a folder
-                of class folders; or the paths of videos, with their labels. The commands give what they have looked up.
+            videos: a list of any shape of docs/lists.md, a manifest, a folder of class folders, by its path; or videos' paths.
             batch_size: clips in a batch of this rank. Several clips of one decode (Multi) count each.
             clip: which frames: Dense(num_frames, interval) or Clip, Uniform(num_segments), Multi(num_clips, clip), or Frames.
             crop: which part of them, see recipe.Crop.
@@ -92,10 +91,10 @@ class ClipLoader:
             pad_last: fill that batch up to batch_size with rows that are not valid: a compiled model sees one shape.
             accumulate: batches of each rank that make up a step.
             balance: an epoch of training shows every class equally often: videos of rare ones come several times.
-            labels: of paths, one each: numbers, or names, which are numbered in alphabetical order; None: -1.
+            labels: of paths, for each a number or a name, several of these, or a mapping to weights; None: -1 (none).
             root: the folder that relative paths are below; None: the list's own, or the current one.
-            classes: the classes' names in the order of their labels, as a label map; None: see labels.
-            num_classes: labels must be below it.
+            classes: the classes' names in the order of their labels, as a label map; None: labels' names in alphabetical order.
+            num_classes: labels must be below it; it is the width of Batch.targets.
             video_name: of files, where a list gives ids, e.g. `{id}.avi`.
             allow_missing: leave missing files out, in evaluation broken ones, too.
             max_bad_videos: broken training videos that are borne, a number or per cent of the list.
@@ -146,6 +145,7 @@ class ClipLoader:
                 self.plan = dataclasses.replace(one, batch_size=size)
                 graph = graph or load_pipe(_GRAPHS).eval_pipe
                 self._loader = EvalLoader(graph, self.plan, self.options, self._bad, views_per_batch=batch_size)
+        self._loader.num_classes = self.num_classes
         # The epoch that is read now, or next; its batches that were given; the one that iterating begins with.
         self.current_epoch, self._given, self._first = 0, 0, 0
 
@@ -157,7 +157,7 @@ class ClipLoader:
     @property
     def num_classes(self) -> int:
         """Returns how many classes there are: as given, or as many as have names, or up to the largest label."""
-        return self._num_classes or len(self.classes or ()) or max(self._bad.manifest.listing.labels) + 1
+        return self._num_classes or len(self.classes or ()) or self._bad.manifest.listing.largest_label + 1
 
     @property
     def num_videos(self) -> int:

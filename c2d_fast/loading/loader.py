@@ -22,6 +22,9 @@ __all__ = ["EvalLoader", "LoaderOptions", "TrainLoader"]
 class TrainLoader:
     """Training batches. One pipeline serves all epochs: it prefetches across their borders."""
 
+    num_classes = 0
+    """Width of Batch.targets; 0: up to the largest label."""
+
     def __init__(self, graph: Graph, plan: TrainPlan, options: LoaderOptions, bad: BadVideos):
         self._stream: Stream[TrainPlan] = Stream(graph, plan, options, bad)
         self._videos, self._device, self._accumulate = plan.videos, options.device, plan.accumulate
@@ -50,7 +53,7 @@ class TrainLoader:
             parts, videos = self._stream.read(step)
             clip, index = _joined(parts), np.repeat(videos, self._clips_per_video)
             valid = np.arange(len(index)) < self._stream.plan.rows(step) * self._clips_per_video
-            yield _batch(clip, index, self._videos, valid, self._device)
+            yield _batch(clip, index, self._videos, valid, self._device, self.num_classes)
 
     def name(self, index: int) -> str:
         """Says which video has an index in the plan."""
@@ -79,6 +82,9 @@ class TrainLoader:
 
 class EvalLoader:
     """Every view of every video of a list, in batches of one fixed size (a compiled model sees one shape)."""
+
+    num_classes = 0
+    """As of TrainLoader."""
 
     def __init__(self, graph: Graph, plan: EvalPlan, options: LoaderOptions, bad: BadVideos, *, views_per_batch: int):
         self._stream: Stream[EvalPlan] = Stream(graph, plan, options, bad)
@@ -156,7 +162,8 @@ class EvalLoader:
 
     def _batch(self, clip: Tensor, owners: list[int]) -> Batch:
         padded = np.array(owners + [owners[-1]] * (len(clip) - len(owners)), np.int64)
-        return _batch(clip, padded, self._plan.videos, np.arange(len(clip)) < len(owners), self._device)
+        valid = np.arange(len(clip)) < len(owners)
+        return _batch(clip, padded, self._plan.videos, valid, self._device, self.num_classes)
 
 
 def _current_videos(stream: Stream[TrainPlan] | Stream[EvalPlan]) -> list[int]:
@@ -180,10 +187,14 @@ def _batch(
     videos: Videos,
     valid: np.ndarray[Any, np.dtype[np.bool_]],
     device: torch.device,
+    num_classes: int,
 ) -> Batch:
     label, on_device, counts = (_to_device(array, device) for array in (videos.labels[index].astype(np.int64), index, valid))
     paths = [videos.file(number) for number in index.tolist()]
-    return Batch(clip, label, on_device, counts, path=paths, num_valid=int(valid.sum()))
+    targets, sets = None, videos.label_sets
+    if sets is not None:
+        targets = _to_device(sets.targets(index, num_classes or sets.largest + 1), device)
+    return Batch(clip, label, on_device, counts, path=paths, num_valid=int(valid.sum()), targets=targets)
 
 
 def _to_device(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:

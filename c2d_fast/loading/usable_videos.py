@@ -2,10 +2,12 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from c2d_fast.errors import UserError
+from c2d_fast.formats.label_sets import NO_LABEL, LabelSets
 from c2d_fast.lists.label_map import class_key, sorted_classes
 from c2d_fast.lists.listing import Listing, read_list
 from c2d_fast.manifest.bad_videos import BadVideos, parse_limit
@@ -14,7 +16,8 @@ from c2d_fast.remote.remote_path import user_location
 
 Label = int | str
 """A class's number, or its name."""
-NO_LABEL = -1
+Labels = Label | Sequence[Label] | Mapping[Label, float]
+"""Of one video: its label, any number of them, or each with its weight."""
 
 
 def usable_videos(listing: Listing, *, train: bool, allow_missing: bool, max_bad_videos: str | int) -> BadVideos:
@@ -41,7 +44,7 @@ def usable_videos(listing: Listing, *, train: bool, allow_missing: bool, max_bad
 
 def open_listing(
     videos: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    labels: Sequence[Label] | None,
+    labels: Sequence[Labels] | None,
     root: str | os.PathLike[str] | None,
     num_classes: int | None,
     classes: Sequence[str] | None,
@@ -51,7 +54,7 @@ def open_listing(
 
     Args:
         videos: the list's path, or the videos' paths.
-        labels: of the paths, one each; a list has its own.
+        labels: of the paths, each one's; a list has its own.
         root: the folder that relative paths are below; None: the list's folder, or for paths the current one.
         num_classes: that labels must be below; None: any will do.
         classes: the classes' names in the order of their labels; None: those of names are numbered in alphabetical order.
@@ -76,8 +79,10 @@ def open_listing(
         labels = [NO_LABEL] * len(paths)
     elif len(labels) != len(paths):
         raise UserError(f"labels: there are {len(labels)} for {len(paths)} videos; give each video one")
-    numbers, names = _numbers(labels, num_classes, classes)
-    text = "".join(f"{path} {label}\n" for path, label in zip(paths, numbers, strict=True))
+    numbered = _numbered_sets if any(map(_is_several, labels)) else _numbers
+    numbers, sets, names = numbered(labels, num_classes, classes)
+    texts = map(str, numbers) if sets is None else map(sets.text, range(len(sets)))
+    text = "".join(f"{path} {label}\n" for path, label in zip(paths, texts, strict=True))
     return Listing(
         path=Path("videos"),
         root=user_location("." if root is None else os.fspath(root)),
@@ -86,24 +91,70 @@ def open_listing(
         lines=(0,) * len(paths),
         sha256=hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest(),
         classes=names,
+        label_sets=sets,
     )
 
 
 def _numbers(
-    labels: Sequence[Label], num_classes: int | None, classes: Sequence[str] | None
-) -> tuple[tuple[int, ...], tuple[str, ...] | None]:
-    """Returns labels as numbers, and the classes' names where they are known."""
-    names = None if classes is None else tuple(classes)
-    if all(isinstance(label, str) for label in labels):
-        names = names or sorted_classes(str(label) for label in labels)
-        by_name = {class_key(name): number for number, name in enumerate(names)}
-        if unknown := next((label for label in labels if class_key(str(label)) not in by_name), None):
-            raise UserError(f"labels: class {unknown!r} is not among the {len(by_name)} of classes; correct either")
-        numbers = tuple(by_name[class_key(str(label))] for label in labels)
-    else:
-        numbers = tuple(int(label) for label in labels)
-    num_classes = len(names) if names else num_classes
-    for position, number in enumerate(numbers):
-        if number < NO_LABEL or (num_classes is not None and number >= num_classes):
-            raise UserError(f"labels[{position}]: {number} must be 0 to {(num_classes or 2**31) - 1}, or {NO_LABEL} for none")
-    return numbers, names
+    labels: Sequence[Any], num_classes: int | None, classes: Sequence[str] | None
+) -> tuple[tuple[int, ...], LabelSets | None, tuple[str, ...] | None]:
+    """Returns labels, one each, as numbers, no sets, and the classes' names where they are known."""
+    numbering = _Numbering(labels, num_classes, classes)
+    return tuple(numbering.number(label, position) for position, label in enumerate(labels)), None, numbering.names
+
+
+def _numbered_sets(
+    labels: Sequence[Any], num_classes: int | None, classes: Sequence[str] | None
+) -> tuple[tuple[int, ...], LabelSets | None, tuple[str, ...] | None]:
+    """Returns of any number of labels each the heaviest, all of them, and the classes' names where they are known."""
+    each = [_weighted(label) for label in labels]
+    numbering = _Numbering([label for pairs in each for label, _ in pairs], num_classes, classes)
+    found: list[list[tuple[int, float]]] = []
+    for position, pairs in enumerate(each):
+        numbered = [(numbering.number(label, position), float(weight)) for label, weight in pairs]
+        found.append([(number, weight) for number, weight in numbered if number != NO_LABEL])
+        try:
+            LabelSets.from_pairs(found[-1:])
+        except ValueError as error:
+            raise UserError(f"labels[{position}]: {error}; give each label once, with a weight of 0 to 1") from error
+    sets = LabelSets.from_pairs(found)
+    return tuple(sets.heaviest().tolist()), sets, numbering.names
+
+
+def _weighted(labels: Any) -> list[tuple[Label, float]]:
+    if isinstance(labels, Mapping):
+        return list(labels.items())
+    return [(label, 1.0) for label in (labels if _is_several(labels) else [labels])]
+
+
+def _is_several(labels: Any) -> bool:
+    # A number of NumPy's or torch's may look like a sequence, too.
+    return isinstance(labels, Iterable) and not isinstance(labels, str) and getattr(labels, "ndim", 1) > 0
+
+
+class _Numbering:
+    """What number each label has."""
+
+    def __init__(self, labels: Sequence[Label], num_classes: int | None, classes: Sequence[str] | None):
+        self.names = None if classes is None else tuple(classes)
+        self._by_name: dict[str, int] = {}
+        if all(isinstance(label, str) for label in labels):
+            self.names = self.names or sorted_classes(str(label) for label in labels)
+            self._by_name = {class_key(name): number for number, name in enumerate(self.names)}
+        self._num_classes = len(self.names) if self.names else num_classes
+
+    def number(self, label: Label, position: int) -> int:
+        """Returns a label's number.
+
+        Raises:
+            UserError: it has none, or is out of range.
+        """
+        if self._by_name:
+            if (found := self._by_name.get(class_key(str(label)))) is None:
+                raise UserError(f"labels: class {label!r} is not among the {len(self._by_name)} of classes; correct either")
+            return found
+        number = int(label)
+        if number < NO_LABEL or (self._num_classes is not None and number >= self._num_classes):
+            most = (self._num_classes or 2**31) - 1
+            raise UserError(f"labels[{position}]: {number} must be 0 to {most}, or {NO_LABEL} for none")
+        return number

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
+from c2d_fast.formats.label_sets import chosen as chosen_sets
 from c2d_fast.formats.manifest_file import MISSING, ManifestFile
 from c2d_fast.formats.packet_table import open_table
 from c2d_fast.formats.texts import Texts, are_empty, chosen
@@ -34,7 +35,6 @@ from c2d_fast.video.reader import DecodeError
 from c2d_fast.video.storage import is_storage_error, nearby_files, storage_problem
 from c2d_fast.video.storage_wait import DEFAULT_WAIT_POLICY, WaitPolicy, read_in_rounds
 
-_LONG = 2**17  # videos of a list that is shared with workers at once
 _LONG = 2**17  # videos of a list that is shared with workers at once
 _SAVE_EVERY_S = 60.0
 _TIME_LIMIT_S = 60.0
@@ -93,6 +93,7 @@ class Manifest:
             width=self.facts["width"][self.kept].astype(np.int64),
             height=self.facts["height"][self.kept].astype(np.int64),
             labels=np.array(self.listing.labels, np.int64)[self.kept],
+            label_sets=chosen_sets(self.listing.label_sets, self.kept),
             stored=recfunctions.repack_fields(self.facts[list(_STORED)][self.kept]),  # type: ignore[no-untyped-call]
             size=self.size[self.kept],
             mtime_ns=self.mtime_ns[self.kept],
@@ -115,6 +116,7 @@ class Manifest:
             width=self.facts["width"][self.kept],
             height=self.facts["height"][self.kept],
             labels=np.asarray(self.listing.labels)[self.kept],
+            label_sets=chosen_sets(self.listing.label_sets, self.kept),
             stored=self.facts,
             size=self.size,
             mtime_ns=self.mtime_ns,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from c2d_fast.formats.label_sets import LabelSets
 from c2d_fast.formats.texts import Texts
 from c2d_fast.processes.shared_arrays import SharedArrays, map_arrays
 from c2d_fast.remote.remote_path import FileState, Location, is_url, join, location
@@ -40,6 +41,7 @@ class Videos:
     width: NDArray[Any]
     height: NDArray[Any]
     labels: NDArray[Any]
+    """-1 where there is none; of several the heaviest."""
     stored: NDArray[Any]
     """Columns of facts.reading_columns that say how each is stored."""
     size: NDArray[np.int64]
@@ -59,6 +61,8 @@ class Videos:
     """See above; also each video's index in the packet table."""
     shared: dict[str, SharedArrays] = field(default_factory=dict)
     """Which of the arrays are shared already, and where."""
+    label_sets: LabelSets | None = None
+    """All labels, where the list gives any number of them. Workers need none: pickled, Videos are without."""
 
     def __len__(self) -> int:
         return len(self.num_frames)
@@ -122,6 +126,8 @@ class Videos:
         for array in (self.num_frames, self.labels):
             for first in range(0, len(array), _CHUNK):
                 sha256.update(array[first : first + _CHUNK].astype("<i8").data)
+        for column in self.label_sets.columns() if self.label_sets is not None else ():
+            sha256.update(np.ascontiguousarray(column).data)
         return sha256.hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -143,12 +143,23 @@ def describe(file: ModelFile, recipe: Recipe) -> str:
         line += f", labels of kind {recipe.labels.kind}"
     if file.form == "ours":
         theirs = {part: stored_part(file.recipe, part) for part in ("clip", "crop")}
-        changed = [part for part in theirs if theirs[part] not in (None, recipe.as_dict()[part])]
-        return on_one_line(line + "".join(f"; note: trained with another {part}: {theirs[part]}" for part in changed))
+        ours = recipe.as_dict()
+        changed = [part for part in theirs if theirs[part] not in (None, ours[part])]
+        shown = {part: _without_defaults(part, theirs[part], ours[part]) for part in changed}
+        return on_one_line(line + "".join(f"; note: trained with another {part}: {shown[part]}" for part in changed))
     kind = _POOLED[recipe.model.temporal_pool]
     if file.temporal_pool is not None:
         return on_one_line(f"{line}, {kind} temporal pool by its configuration")
     return on_one_line(f"{line}; such files do not say whether they are of the model with temporal pool: taken as {kind}")
+
+
+def _without_defaults(part: str, theirs: Any, ours: dict[str, Any]) -> Any:
+    """Returns a part of a recipe in the order of its fields, without those that are at their defaults in both."""
+    if not isinstance(theirs, dict):
+        return theirs
+    usual, names = stored_part({part: {}}, part), [*ours, *(name for name in theirs if name not in ours)]
+    is_usual = {name for name in usual if usual[name] == theirs.get(name) == ours.get(name)}
+    return {name: theirs[name] for name in names if name in theirs and name not in is_usual}
 
 
 def fit_state(

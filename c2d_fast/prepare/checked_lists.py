@@ -78,8 +78,11 @@ class CheckedList:
         return open_table(*self.table, packets=self.scanned.facts["packets"])
 
     def class_name(self, row: int) -> str:
-        """Returns the name of a video's class; "" where the list gives none."""
-        return self.listing.classes[self.listing.labels[row]] if self.listing.classes else ""
+        """Returns the name of a video's class, or of all of them; "" where the list gives none."""
+        classes, sets = self.listing.classes, self.listing.label_sets
+        if not classes or sets is None:
+            return classes[self.listing.labels[row]] if classes else ""
+        return ";".join(classes[label] for label, _ in sets.of(row))
 
 
 class CheckedLists:
@@ -109,15 +112,18 @@ class CheckedLists:
         one, row = self.place(number)
         return f"{one.listing.path.name} row {row + 1}: {one.listing.videos[row]}"
 
-    def label(self, number: int) -> int:
-        """Returns a video's label."""
+    def label(self, number: int) -> str:
+        """Returns a video's label, or labels, as a line of a list has them."""
         one, row = self.place(number)
-        return one.listing.labels[row]
+        return one.listing.label_text(row)
 
     def same_label(self, a: int, b: int) -> bool:
-        """Says whether two videos have the same class: by its name where both lists give names."""
+        """Says whether two videos have the same classes: by their names where both lists give names."""
         names = [one.class_name(row) for one, row in (self.place(a), self.place(b))]
-        return names[0] == names[1] if all(names) else self.label(a) == self.label(b)
+        if self.lists[0].listing.label_sets is None and self.lists[-1].listing.label_sets is None:
+            return names[0] == names[1] if all(names) else self.label(a) == self.label(b)
+        labels = [names[i].split(";") if all(names) else self.label(number).split(",") for i, number in enumerate((a, b))]
+        return sorted(labels[0]) == sorted(labels[1])
 
     def video(self, number: int) -> CheckedVideo:
         """Returns what a child process needs to know of a video."""

@@ -81,7 +81,7 @@ def _add_scan(commands: Any) -> None:
         "--depth packets   decodes the first frame, reads the rest. Misses all damage that leaves the file's structure whole.\n"
         "All find files that do not open, hold no video or are cut short (mp4, Matroska, WebM, AVI), and count frames exactly.",
     )
-    what = "`path.mp4 label` lines, ids, Kinetics' CSV, a folder for each class, or a manifest to bring up to date"
+    what = "`path.mp4 label` lines, ids, CSV (docs/lists.md), a folder for each class, or a manifest to bring up to date"
     scan.add_argument("--list", type=cli.location, required=True, metavar="LIST", help=what)
     scan.add_argument(
         "--data-root", type=cli.location, metavar="DIR", help="folder the list's paths are in (default: the list's)"

@@ -116,7 +116,7 @@ class Findings:
 
     def _line(self, pair: Pair) -> str:
         distance = f" ({pair.distance:.1f} bits)" if pair.kind == "near" else ""
-        labels = [str(self.lists.label(number)) for number in (pair.first, pair.second)]
+        labels = [self.lists.label(number) for number in (pair.first, pair.second)]
         differ = "" if self.lists.same_label(pair.first, pair.second) else f" (labels {' and '.join(labels)})"
         return f"{pair.kind}{distance}: {self.lists.describe(pair.first)} = {self.lists.describe(pair.second)}{differ}"
 
@@ -143,7 +143,7 @@ def write_csv(findings: Findings, path: Path) -> None:
                 cells = [pair.kind, round(pair.distance, 2), int(lists.same_label(pair.first, pair.second))]
                 for number in (pair.first, pair.second):
                     one, row = lists.place(number)
-                    cells += [one.name, row + 1, one.listing.videos[row], one.listing.labels[row], one.class_name(row)]
+                    cells += [one.name, row + 1, one.listing.videos[row], one.listing.label_text(row), one.class_name(row)]
                 table.writerow(map(csv_cell, cells))
     except OSError as error:
         raise UserError(f"--csv {path}: cannot be written ({error.strerror}); give another file") from error
@@ -161,7 +161,9 @@ def write_clean_list(findings: Findings, path: Path) -> int:
         raise UserError(f"--write-train {path}: {listing.location(unfit)}: the name cannot stand in a list; rename the file")
     try:
         with atomic_write(path) as partial:
-            partial.write_text("".join(f"{quoted(listing.videos[i])} {listing.labels[i]}\n" for i in kept), encoding="utf-8")
+            partial.write_text(
+                "".join(f"{quoted(listing.videos[i])} {listing.label_text(i)}\n" for i in kept), encoding="utf-8"
+            )
     except OSError as error:
         raise UserError(f"--write-train {path}: cannot be written ({error.strerror}); give another file") from error
     return len(kept)

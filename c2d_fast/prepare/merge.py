@@ -14,6 +14,7 @@ from c2d_fast import console
 from c2d_fast.errors import UserError
 from c2d_fast.files import atomic_write, check_writable, remove_partials
 from c2d_fast.formats.journal import Journal
+from c2d_fast.formats.label_sets import joined as joined_sets
 from c2d_fast.formats.manifest_file import ManifestFile, table_path
 from c2d_fast.formats.packet_table import TableError, open_table, write_table
 from c2d_fast.formats.texts import joined
@@ -89,6 +90,8 @@ def _join(pieces: Sequence[Piece], owner: NDArray[np.int64]) -> ManifestFile:
     texts = {name: joined([getattr(one, name) for one in manifests], place) for name in ("videos", "reasons")}
     etags = [one.etags or ("",) * len(one.videos) for one in manifests] if any(one.etags for one in manifests) else []
     changed: dict[str, Any] = columns | texts | {"etags": joined(etags, place) if etags else (), "part": None}
+    if all(one.label_sets is not None for one in manifests):
+        changed["label_sets"] = joined_sets([one.label_sets for one in manifests if one.label_sets is not None]).take(place)
     return replace(manifests[0], **changed)
 
 

@@ -95,6 +95,8 @@ def _foreign(piece: Piece, first: Piece) -> str:
     for name in sorted(mine.settings.keys() | its.settings.keys()):
         if mine.settings.get(name) != its.settings.get(name):
             return f"was made with {name} {mine.settings.get(name)}, and {first.path} with {its.settings.get(name)}"
+    if (piece.manifest.label_sets is None) != (first.manifest.label_sets is None):
+        return f"has other labels than {first.path}"
     return "" if piece.manifest.classes == first.manifest.classes else f"has other classes than {first.path}"
 
 

@@ -138,7 +138,9 @@ def write_results(out: ResultsFolder, name: str, manifest: ManifestFile, write_t
 
 
 def _plain_list(manifest: ManifestFile) -> str:
-    rows = zip(manifest.videos, manifest.labels.tolist(), manifest.reasons, strict=True)
+    sets = manifest.label_sets
+    labels = manifest.labels.tolist() if sets is None else map(sets.text, range(len(sets)))
+    rows = zip(manifest.videos, labels, manifest.reasons, strict=True)
     return "".join(f"{quoted(video)} {label}\n" for video, label, reason in rows if not reason and fits_a_line(video))
 
 

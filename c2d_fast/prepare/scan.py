@@ -16,6 +16,7 @@ from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError
 from c2d_fast.files import check_writable, remove_partials
 from c2d_fast.formats.journal import Journal
+from c2d_fast.formats.label_sets import NO_LABEL
 from c2d_fast.formats.manifest_file import (
     MISSING,
     ManifestFile,
@@ -75,7 +76,7 @@ def run_scan(args: argparse.Namespace) -> None:
     Raises:
         UserError: anything that the user can mend.
     """
-    listing = read_list(args.list, args.data_root, None, video_name=args.video_name)
+    listing = read_list(args.list, args.data_root, None, video_name=args.video_name, ignore=NO_LABEL)
     share = open_share(listing, args.part, args.out, {"command": "scan", "depth": args.depth, "packets": args.packets})
     listing, out = share.listing, share.manifest
     videos = list(dict.fromkeys(listing.videos))
@@ -245,6 +246,7 @@ def _manifest(share: Share, states: dict[str, FileState | None], done: dict[str,
         root=str(listing.root.absolute()),
         videos=listing.videos,
         labels=np.array(listing.labels, np.int64),
+        label_sets=listing.label_sets,
         classes=listing.classes,
         size=np.array([entry.size for entry in found], np.int64),
         mtime_ns=np.array([entry.mtime_ns for entry in found], np.int64),

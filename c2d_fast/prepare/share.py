@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from c2d_fast.formats.label_sets import NO_LABEL, LabelSets
+from c2d_fast.formats.label_sets import chosen as chosen_sets
 from c2d_fast.formats.manifest_file import ManifestFile
 from c2d_fast.formats.manifest_part import Part, part_path
 from c2d_fast.formats.texts import chosen
@@ -55,6 +57,8 @@ def open_share(listing: Listing, wanted: tuple[int, int] | None, manifest: Path,
         manifest: that the command makes.
         settings: what decides about the result beside the list.
     """
+    if listing.label_sets is None and min(listing.labels, default=0) == NO_LABEL:
+        listing = replace(listing, label_sets=LabelSets.from_labels(np.asarray(listing.labels)))  # as a manifest keeps them
     if wanted is None:
         return Share(listing, listing, None, manifest, manifest)
     number, count = wanted
@@ -97,6 +101,7 @@ def _select(listing: Listing, rows: NDArray[np.int64]) -> Listing:
             reasons=chosen(scanned.reasons, rows),
             etags=chosen(scanned.etags, rows if scanned.etags else rows[:0]),
             labels=scanned.labels[rows],
+            label_sets=chosen_sets(scanned.label_sets, rows),
             size=scanned.size[rows],
             mtime_ns=scanned.mtime_ns[rows],
             depth=scanned.depth[rows],
@@ -109,4 +114,5 @@ def _select(listing: Listing, rows: NDArray[np.int64]) -> Listing:
         lines=tuple(map(listing.lines.__getitem__, rows.tolist())),
         scanned=scanned,
         packet_table=None,
+        label_sets=chosen_sets(listing.label_sets, rows),
     )

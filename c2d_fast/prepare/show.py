@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from c2d_fast import console
@@ -70,7 +71,7 @@ def report(manifest: ManifestFile, named: int = 20) -> list[str]:
         f"{len(good)} videos (depth: {depths}): {good.sum()} can be used, {(~good).sum()} cannot",
     ]
     if tallies.videos:
-        lines += ["", *_balance(manifest, tallies.classes)]
+        lines += ["", *_several_labels(manifest, good, tallies), *_balance(manifest, tallies.classes)]
         lines += _table("codec, pixel format", tallies.codecs)
         lines += _table("container", tallies.containers)
         lines += _table("width x height", tallies.size_names())
@@ -88,8 +89,19 @@ def report(manifest: ManifestFile, named: int = 20) -> list[str]:
     return lines + (["", "what it means for speed:", *_meaning(manifest, tallies)] if tallies.videos else [])
 
 
+def _several_labels(manifest: ManifestFile, good: NDArray[np.bool_], tallies: Tallies) -> list[str]:
+    """Says how many labels the usable videos have, where it is not one each."""
+    if manifest.label_sets is None:
+        return []
+    none = int((manifest.label_sets.lengths[good] == 0).sum())
+    shares = " (some are shares)" if (manifest.label_sets.weights < 1).any() else ""
+    return [f"{tallies.labels} labels{shares}, {tallies.labels / tallies.videos:.2f} a video; {none} videos have none"]
+
+
 def _balance(manifest: ManifestFile, classes: dict[int, int]) -> list[str]:
     """Says how evenly the usable videos are spread over the classes."""
+    if not classes:
+        return ["no class has a video: none of the videos has a label"]
     most, least = (choose(classes.items(), key=lambda item: (item[1], -item[0])) for choose in (max, min))
     known = len(manifest.classes) if manifest.classes else max(classes) + 1
     names = [class_name(manifest, label) for label in (most[0], least[0])]
@@ -181,15 +193,17 @@ def _table(title: str, counts: Mapping[str, int], rows: int = _ROWS) -> list[str
 
 
 def _write_csv(manifest: ManifestFile, path: Path) -> None:
-    names = list(DTYPE.names or ())
+    columns, sets = list(DTYPE.names or ()), manifest.label_sets
     with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file)
-        table.writerow(["path", "label", "class", "size", "mtime_ns", "depth", "reason", *names])
+        table.writerow(["path", "label", "class", "size", "mtime_ns", "depth", "reason", *columns])
         for i, (video, reason) in enumerate(zip(manifest.videos, manifest.reasons, strict=True)):
-            label = int(manifest.labels[i])
+            labels = [int(manifest.labels[i])] if sets is None else [label for label, _ in sets.of(i)]
+            label = labels[0] if sets is None else sets.text(i) if labels else ""
+            names = ";".join(manifest.classes[label] for label in labels) if manifest.classes else ""
             values = [value.decode() if isinstance(value, bytes) else value for value in manifest.facts[i].item()]
             row = [
-                video, label, manifest.classes[label] if manifest.classes else "", manifest.size[i], manifest.mtime_ns[i],
-                DEPTHS[manifest.depth[i]], reason, *([""] * len(names) if reason else values),
+                video, label, names, manifest.size[i], manifest.mtime_ns[i],
+                DEPTHS[manifest.depth[i]], reason, *([""] * len(columns) if reason else values),
             ]  # fmt: skip
             table.writerow(map(csv_cell, row))

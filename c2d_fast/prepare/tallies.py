@@ -25,6 +25,8 @@ class Tallies:
     sample: NDArray[np.int64]
     """Rows of some of them, evenly spread."""
     videos: int = 0
+    labels: int = 0
+    """Of a list with any number of labels of a video all of them."""
     classes: Counter[int] = field(default_factory=Counter)
     codecs: Counter[str] = field(default_factory=Counter)
     """By codec and pixel format."""
@@ -38,9 +40,10 @@ class Tallies:
     costs: Counter[str] = field(default_factory=Counter)
     """What makes videos slow to decode -> how many."""
 
-    def add(self, rows: NDArray[np.int64], labels: NDArray[np.int64], facts: NDArray[Any]) -> None:
-        """Counts some usable videos: their rows, labels and facts, one element each."""
+    def add(self, rows: NDArray[np.int64], labels: NDArray[np.integer], facts: NDArray[Any]) -> None:
+        """Counts some usable videos: their rows and facts, one element each, and all their labels."""
         self.videos += len(rows)
+        self.labels += len(labels)
         _add_numbers(self.classes, labels)
         _add_texts(self.codecs, facts["codec"], facts["pix_fmt"])
         _add_texts(self.containers, facts["container"])
@@ -72,12 +75,13 @@ def count(manifest: ManifestFile, good: NDArray[np.bool_]) -> Tallies:
         manifest: with all columns of facts.
         good: bool [videos], which can be used.
     """
-    usable = int(good.sum())
+    usable, sets = int(good.sum()), manifest.label_sets
     tallies = Tallies(np.flatnonzero(good)[:: max(usable // _SAMPLE, 1)])
     for first in range(0, len(good), _ROWS):
         rows = first + np.flatnonzero(good[first : first + _ROWS])
         if len(rows):
-            tallies.add(rows, manifest.labels[rows], manifest.facts[rows])
+            labels = manifest.labels[rows] if sets is None else sets.take(rows).classes
+            tallies.add(rows, labels, manifest.facts[rows])
     return tallies
 
 
@@ -132,7 +136,7 @@ def _add_masks(counts: Counter[str], masks: dict[str, NDArray[np.bool_]]) -> Non
             counts[name] += number
 
 
-def _add_numbers(counts: Counter[int], numbers: NDArray[np.int64]) -> None:
+def _add_numbers(counts: Counter[int], numbers: NDArray[np.integer]) -> None:
     found, each = np.unique(numbers, return_counts=True)
     counts.update(dict(zip(found.tolist(), each.tolist(), strict=True)))
 

@@ -13,6 +13,7 @@ from c2d_fast.console import shows_bars
 from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.files import remove_partials
 from c2d_fast.formats.journal import Journal
+from c2d_fast.formats.label_sets import NO_LABEL
 from c2d_fast.formats.manifest_file import MISSING, ManifestFile, read_manifest_file, table_path
 from c2d_fast.formats.packet_store import PacketStore, store_path
 from c2d_fast.formats.schemas import transcode_entry
@@ -41,7 +42,7 @@ def run_transcode(args: argparse.Namespace) -> None:
     Raises:
         UserError: anything that the user can mend.
     """
-    listing = read_list(args.list, args.data_root, None, video_name=args.video_name)
+    listing = read_list(args.list, args.data_root, None, video_name=args.video_name, ignore=NO_LABEL)
     settings = EncodeSettings(
         short_side=args.short_side,
         gop=args.gop,
@@ -178,6 +179,7 @@ def _write(job: TranscodeJob) -> None:
         root=str(job.folder.absolute()),
         videos=tuple(job.targets[video] for video in listing.videos),
         labels=np.array(listing.labels, np.int64),
+        label_sets=listing.label_sets,
         classes=listing.classes,
         size=np.array([result.target[0] for result in results], np.int64),
         mtime_ns=np.array([result.target[1] for result in results], np.int64),

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from c2d_fast.errors import UserError
 from c2d_fast.loading.batch import Batch, TrainSource
@@ -35,7 +35,10 @@ class BatchLog:
                 step, part = divmod(number, self._accumulate)
                 digest = hashlib.sha256(batch.clip.cpu().numpy().tobytes()).hexdigest()
                 videos = [self.name(index) for index in batch.index.tolist()]
-                line = {"epoch": epoch + 1, "step": first_step + step + 1, "part": part, "videos": videos, "sha256": digest}
+                place = {"epoch": epoch + 1, "step": first_step + step + 1, "part": part}
+                line: dict[str, Any] = place | {"videos": videos, "sha256": digest}
+                if batch.targets is not None:
+                    line["targets"] = hashlib.sha256(batch.targets.cpu().numpy().tobytes()).hexdigest()
                 try:
                     file.write(json.dumps(line) + "\n")
                 except OSError as error:

@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from c2d_fast.formats.label_sets import NO_LABEL
 from c2d_fast.loading.batch import Batch
 from c2d_fast.recipe import Distill, Labels, Recipe
 from c2d_fast.training.mixing import Mix
-
-NO_LABEL = -1
-"""Stands in a batch where a list says nothing of a video."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +107,13 @@ class Objective:
 _TINY = 1e-12
 
 
-def class_weights(kind: str, counts: Sequence[int], num_videos: int) -> Tensor:
+def class_weights(kind: str, counts: Sequence[float], num_videos: int) -> Tensor:
     """Returns how much each class counts in a loss, so that rare ones count as frequent ones do: float32 [K], on the CPU.
 
     Args:
         kind: of labels. Of single and soft ones it is videos / (classes that have any x videos of the class); of several the
             factor of the class's positive videos: its negative ones / its positive ones.
-        counts: videos of each class.
+        counts: videos of each class, or the sum of their shares.
         num_videos: of the list.
     """
     known = torch.tensor(counts, dtype=torch.float64)

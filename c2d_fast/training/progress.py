@@ -36,7 +36,7 @@ class Progress:
     clips: int = 0
     """Clips of the epoch under way that all ranks have used. It need not be a step's end for another global batch."""
     best_top1: float = -1.0
-    """Best validation top-1 so far, per cent; -1 before the first."""
+    """Best validation top-1 so far (of several labels a video mAP), per cent; -1 before the first."""
     best_epoch: int = 0
     skipped: int = 0
     """Steps that were not applied because a gradient was not finite."""

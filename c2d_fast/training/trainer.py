@@ -79,13 +79,13 @@ class Trainer:
         while self.progress.epoch < epochs and not self._has_stalled():
             pictured = self.records.begin_epoch(self.progress.epoch + 1)
             if self._steps_taken() < self.source.steps_per_epoch:
-                stop = self._train_epoch(epochs, Gallery(_SHOWN, batches=1) if pictured else None)
+                stop = self._train_epoch(epochs, self._gallery(batches=1) if pictured else None)
                 self.step.average_statistics()
                 if self.validate or stop:
                     self._save()  # whatever happens in validation, the epoch is not lost
                 if stop:
                     raise StoppedError(stop)
-            gallery = Gallery(_SHOWN) if pictured and self.validate else None
+            gallery = self._gallery() if pictured and self.validate else None
             best, scores = self._validate_epoch(epochs, gallery)
             self.progress.epoch, self.progress.clips = self.progress.epoch + 1, 0
             self._save(best=best)
@@ -120,6 +120,9 @@ class Trainer:
         if not self.checkpoints.save(content, best=False, wait=False):
             return "nothing could be saved, it hangs while a checkpoint is written"
         return f"{self.checkpoints.last} holds step {self.progress.step}"
+
+    def _gallery(self, batches: int | None = None) -> Gallery:
+        return Gallery(_SHOWN, batches, self.step.objective.labels.kind)
 
     def _has_stalled(self) -> bool:
         """Says whether validation has not become better for too long; the same on all ranks."""
@@ -220,19 +223,14 @@ class Trainer:
             self.problems.exchange()
         if scores is None:
             raise StoppedError(max(self.group.all_gather_object(self.signals.received)))
-        top1, top5 = scores.top(1), scores.top(5)
-        better = top1 > self.progress.best_top1
+        metrics, headline = scores.metrics(), scores.headline
+        better = headline.value > self.progress.best_top1
         if better:
-            self.progress.best_top1, self.progress.best_epoch = top1, epoch + 1
-        best = ", best" if better else ""
-        text = f"epoch {epoch + 1}/{epochs}: validation top-1 {top1:.1f} %, top-5 {top5:.1f} %{scores.coverage_text()}{best}"
-        metrics = {
-            "loss": scores.loss(),
-            "top1": top1,
-            "top5": top5,
-            "mean_class_accuracy": scores.mean_class_accuracy(),
-            "videos": scores.num_scored,
-        }
+            self.progress.best_top1, self.progress.best_epoch = headline.value, epoch + 1
+        shown = f"top-1 {metrics['top1']:.1f} %, top-5 {metrics['top5']:.1f} %"
+        if headline.key != "top1":
+            shown = f"{headline.name} {headline.value:.1f} %, {shown}"
+        text = f"epoch {epoch + 1}/{epochs}: validation {shown}{scores.coverage_text()}" + (", best" if better else "")
         self.records.validation(self.progress.step, epoch + 1, metrics, text)
         if better:
             self.records.best(self.progress.step, epoch + 1, metrics)

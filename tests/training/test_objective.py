@@ -7,10 +7,11 @@ from torch.nn import functional as F
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from c2d_fast.formats.label_sets import NO_LABEL
 from c2d_fast.loading.batch import Batch
 from c2d_fast.recipe import Augment, Distill, Labels
 from c2d_fast.training.mixing import Mix, Mixing
-from c2d_fast.training.objective import NO_LABEL, Objective, class_weights
+from c2d_fast.training.objective import Objective, class_weights
 from c2d_fast.training.teacher import ModelTeacher, StoredTeacher
 
 K = 7
