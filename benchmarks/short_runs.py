@@ -17,12 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import narrow_trunk  # noqa: F401 (recipes may have it)
 import numpy as np
 
 from c2d_fast.recipe import Recipe
 
-_PIPE = """from c2d_fast.recipe import Augment, Clip, Crop, Distill, Labels, Model, Published, Recipe, Training
+HERE = Path(__file__).parent
+_PIPE = """import sys
+
+sys.path.append({folder!r})  # of narrow_trunk, which makes its depth known
+import narrow_trunk
+
+from c2d_fast.recipe import Augment, Clip, Crop, Distill, Labels, Model, Published, Recipe, Training
 from dali_pipes.k400_8x8 import eval_pipe, train_pipe
 
 __all__ = ["RECIPE", "eval_pipe", "train_pipe"]
@@ -57,7 +62,7 @@ class Run:
 def write_pipe(recipe: Recipe, path: Path) -> Path:
     """Writes a recipe as a pipe file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_PIPE.format(recipe=recipe))
+    path.write_text(_PIPE.format(recipe=recipe, folder=str(HERE)))
     return path
 
 
@@ -128,7 +133,7 @@ def processes(count: int) -> Iterator[ProcessPoolExecutor]:
     """Opens so many processes for runs, each with one thread for computing: side by side they are quicker than one with all."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
-    root = str(Path(__file__).parents[1])
+    root = str(HERE.parent)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_end_as_programs_do)
     try:
