@@ -75,13 +75,16 @@ def write_several_clips() -> None:
 
 def write_pages() -> None:
     """Puts into their pages what the other benchmarks have measured."""
+    import ablation
     import duplicates
+    import ingredients
+    import labels
     import large_list
     import many_machines
     import remote
 
-    pages = {"remote": remote, "duplicates": duplicates, "many-machines": many_machines, "lists": large_list}
-    for name, benchmark in pages.items():
+    pages = [("remote", remote), ("duplicates", duplicates), ("many-machines", many_machines), ("lists", large_list)]
+    for name, benchmark in [*pages, *(("benchmarks", one) for one in (ablation, ingredients, labels))]:
         page, result = HERE.parent / "docs" / f"{name}.md", json.loads(benchmark.RESULT.read_text())
         text = page.read_text()
         for mark, table in benchmark.TABLES.items():
