@@ -65,6 +65,7 @@ def test_the_examples_of_the_guide_run_as_they_stand(lists, run):
         "32 8 224 224 3 torch.uint8",  # the first example
         "8 16 224 224 3 torch.uint8",  # Frames
         "32 8 224 224 3 torch.uint8",  # Multi
+        "32 8 224 224 3 torch.uint8",  # balance
         "16 16 112 112 3 torch.uint8",  # crops
         "32 8 224 224 3 torch.uint8",  # transforms
         "32 8 224 224 3 torch.uint8",  # a graph
