@@ -123,9 +123,8 @@ def scaled(plain: Recipe, shipped: Recipe, steps: int) -> Recipe:
     if of.grid:
         values["grid"] = tuple((max(round(n * length), 1), min(frames, 2), round(side * size)) for n, frames, side in of.grid)
     crop = _changed(base.crop, shipped.crop)
-    for name in ("short_sides",):
-        if name in crop:
-            crop[name] = tuple(round(side * size) for side in crop[name])
+    if shipped.crop.kind == "short_side_jitter":
+        crop["short_sides"] = tuple(round(side * size) for side in shipped.crop.short_sides)
     clip = {name: value for name, value in _changed(base.clip, shipped.clip).items() if name != "num_frames"}
     made = replace(
         plain,

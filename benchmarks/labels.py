@@ -114,7 +114,7 @@ def several_runs(args: argparse.Namespace) -> tuple[dict[str, Any], list[Run]]:
         "shown_percent": round(100 * shown / len(labels) / len(KINDS), 1),
         "empty": labels.count("-1"),
     }
-    recipe, out = several_recipe(args.epochs * 3 // 2), args.data / "several runs"
+    recipe, out = several_recipe(2 * args.epochs), args.data / "several runs"
     return facts, [Run(name="several", recipe=recipe, seed=n, out=out / str(n), **lists) for n in range(args.seeds)]
 
 
