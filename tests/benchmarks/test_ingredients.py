@@ -57,6 +57,20 @@ def test_every_variant_was_run_with_every_seed_at_equal_steps(here):
     assert settings["val_videos"] >= 200
 
 
+def test_several_labels_are_learnt_and_rare_classes_are_rare(here):
+    import labels
+
+    measured = json.loads(labels.RESULT.read_text())
+    assert len(measured["several"]["runs"]) >= 3
+    assert min(row["mAP"] for row in measured["several"]["runs"]) >= 90
+    imbalanced = measured["imbalanced"]
+    assert imbalanced["counts"][0] == 50 * imbalanced["counts"][-1]
+    runs = [(row["way"], row["seed"]) for row in imbalanced["runs"]]
+    assert sorted(runs) == sorted((way, seed) for way in labels.WAYS for seed in range(3))
+    for row in imbalanced["runs"]:
+        assert row["mean_class_accuracy"] == pytest.approx(statistics.mean(row["recall"]), abs=0.01)
+
+
 def test_an_ablation_s_summary_pairs_by_seed(here):
     import ablation
 
