@@ -7,6 +7,7 @@ import pytest
 import timm.optim
 import torch
 from tiny_pipe import DEPTH
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from toy import TRAINING, Toy, make_trainer, resumed
 
 from c2d_fast.errors import UserError
@@ -140,6 +141,16 @@ def test_a_run_that_is_stopped_in_mid_epoch_ends_as_one_that_is_not(fields, tmp_
         assert whole["averaged"]["steps"] == later["averaged"]["steps"] == 6
         assert all(torch.equal(whole["averaged"]["model"][key], later["averaged"]["model"][key]) for key in whole["model"])
         assert any(not torch.equal(whole["averaged"]["model"][key], whole["model"][key]) for key in whole["model"])
+
+
+def test_averaged_weights_are_torch_s_averaged_model_s_to_the_bit(tmp_path):
+    trainer = make_trainer(tmp_path, training=changed(ema=0.9))
+    theirs = AveragedModel(trainer.model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    for step, batch in enumerate(trainer.source.epoch(0), start=1):
+        trainer.step(iter([batch]), step, RunningMetrics(torch.device("cpu")))
+        theirs.update_parameters(trainer.model)
+    ours, other = trainer.step.averaged.model.state_dict(), theirs.module.state_dict()
+    assert all(torch.equal(ours[key], other[key]) for key in ours if not key.endswith("num_batches_tracked"))
 
 
 def test_averaged_weights_are_an_exponential_mean_of_weights_and_statistics(tmp_path):
