@@ -13,7 +13,14 @@ from c2d_fast.commands.learning import base_lr, check_recipe, make_model, make_s
 from c2d_fast.commands.quarantine import Quarantine
 from c2d_fast.commands.resume import note_changes, restore
 from c2d_fast.commands.run_data import RunData, prepare_data
-from c2d_fast.commands.run_loaders import heartbeat_or_end, make_scorer, make_train_loader, make_val_loader, videos_being_read
+from c2d_fast.commands.run_loaders import (
+    heartbeat_or_end,
+    make_scorer,
+    make_train_loader,
+    make_val_loader,
+    train_sampling,
+    videos_being_read,
+)
 from c2d_fast.commands.teachers import check_teacher, sha256_of
 from c2d_fast.errors import EndedError, UserError
 from c2d_fast.loading.clip_loader import ClipLoader
@@ -61,7 +68,14 @@ def _train(args: argparse.Namespace, data: RunData, group: Group) -> None:
     batch_size = group.run_on_first(lambda: _batch_size(args, data, device, precision, group))
     quarantine = Quarantine(data.folder, group, data.train, data.val, forget=args.forget_quarantine and not data.restarted)
     options = loader_options(
-        data.train, args, device, recipe, batch_size=batch_size, group=group, known_share=_before(data, "hybrid_share")
+        data.train,
+        args,
+        device,
+        recipe,
+        batch_size=batch_size,
+        group=group,
+        known_share=_before(data, "hybrid_share"),
+        sampling=train_sampling(recipe, recipe.clip),
     )
     source = group.run_on_all(lambda: make_train_loader(args, data, batch_size, options, quarantine.known, group))
     val_options = _val_options(args, data, device, batch_size, group)

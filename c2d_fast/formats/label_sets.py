@@ -145,6 +145,9 @@ class LabelSets:
         """Says whether they are what they must be, whoever has written them; with classes below a number, where it is given."""
         ends, classes, weights = self.columns()
         rises = bool((np.diff(ends, prepend=np.int64(0)) >= 0).all())
+        rises = rises and not (
+            len(ends) and (int(ends.min()) < 0 or int(ends.max()) > len(classes))
+        )  # differences may overflow
         if not rises or len(classes) != len(weights) or (int(ends[-1]) if len(ends) else 0) != len(classes):
             return False
         is_class = (classes >= 0) & (classes < (2**31 if num_classes is None else num_classes))

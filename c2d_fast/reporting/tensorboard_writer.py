@@ -13,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from c2d_fast.errors import on_one_line
+from c2d_fast.recipe import stored_part
 from c2d_fast.reporting.gallery import GalleryClips
 from c2d_fast.reporting.sheet import GREEN, INK, RED, Tile, draw_sheet, encode_jpeg
 
@@ -130,6 +131,9 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, str | float | bool]:
     facts: dict[str, Any] = {"recipe": recipe.get("name"), "seed": flags.get("seed")}
     for part in ("model", "clip", "crop", "training"):
         facts |= {f"{part}.{name}": value for name, value in recipe.get(part, {}).items()}
+    for part in ("augment", "labels", "distill"):  # mostly unset: what is, is left out
+        usual, fields = stored_part({}, part) or {}, recipe.get(part) or {}
+        facts |= {f"{part}.{name}": value for name, value in fields.items() if value != usual.get(name)}
     facts |= {name: used.get(name) for name in ("global_batch", "base_lr", "epochs", "precision", "decoder", "ranks")}
     facts["weights"] = flags.get("weights") or facts.pop("training.weights", None)
     for replaced in ("training.weights", "training.epochs", "training.lr", "training.lr_batch", "training.clips_per_gpu"):

@@ -1,9 +1,13 @@
-"""The exponential moving average of a model's weights and running statistics (torch's AveragedModel)."""
+"""The exponential moving average of a model's weights and running statistics, as torch's AveragedModel has it.
 
+AveragedModel itself counts its steps in a tensor, which costs a wait for a GPU in each step.
+"""
+
+import copy
 from typing import Any
 
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+import torch
+from torch import Tensor, nn
 
 from c2d_fast.training.batch_norm import RunningStatistics
 from c2d_fast.training.distributed import Group
@@ -19,32 +23,31 @@ class AveragedWeights:
             model: on its device.
             decay: how much of the average each step keeps.
         """
-        self._averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-        self._averaged.module.requires_grad_(False)
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        """The model with the averaged weights."""
         self.statistics = RunningStatistics(self.model)
+        self._decay, self._steps = decay, 0
 
-    @property
-    def model(self) -> nn.Module:
-        """Returns the model with the averaged weights."""
-        module: nn.Module = self._averaged.module
-        return module
-
+    @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Takes a step's weights in; the first one's as they are."""
-        self._averaged.update_parameters(model)
+        """Takes a step's weights in; the first one's as they are. Waits for nothing."""
+        averaged, new = _values(self.model), _values(model)
+        are_averaged = [bool(self._steps) and value.is_floating_point() for value in averaged]  # the others count batches
+        pairs = list(zip(averaged, new, are_averaged, strict=True))
+        if self._steps:
+            torch._foreach_lerp_([a for a, _, yes in pairs if yes], [b for _, b, yes in pairs if yes], 1 - self._decay)
+        for own, value in ((a, b) for a, b, yes in pairs if not yes):
+            own.copy_(value)
+        self._steps += 1
 
     def state(self, group: Group) -> dict[str, Any]:
         """Returns what a checkpoint holds; every rank calls it: the ranks' statistics are gathered."""
         rows = group.all_gather(self.statistics.vector())
-        content = self.local_state()
+        content: dict[str, Any] = {"model": self.model.state_dict(), "steps": self._steps}
         if group.world > 1:
             content["statistics"] = rows
             content["model"] = self.statistics.put_into(content["model"], rows.mean(0))
         return content
-
-    def local_state(self) -> dict[str, Any]:
-        """Returns what this rank knows alone."""
-        return {"model": self.model.state_dict(), "steps": int(self._averaged.n_averaged)}
 
     def load(self, content: dict[str, Any], group: Group) -> None:
         """Takes up what state() has returned.
@@ -53,7 +56,11 @@ class AveragedWeights:
             RuntimeError: it is of another model.
         """
         self.model.load_state_dict(content["model"])
-        self._averaged.n_averaged.fill_(content["steps"])
+        self._steps = int(content["steps"])
         rows = content.get("statistics")
         if rows is not None and len(rows) == group.world:
             self.statistics.set(rows[group.rank].to(next(self.model.parameters()).device))
+
+
+def _values(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]

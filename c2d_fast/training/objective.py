@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from c2d_fast.formats.label_sets import NO_LABEL
 from c2d_fast.loading.batch import Batch
 from c2d_fast.recipe import Distill, Labels, Recipe
+from c2d_fast.reporting.scores import one_hot
 from c2d_fast.training.mixing import Mix
 
 
@@ -57,7 +58,7 @@ class Objective:
             return Targets(label, None, (label != NO_LABEL).float() if ignores else None)
         shares = batch.targets
         if shares is None:
-            shares = F.one_hot(label.clamp_min(0), self.num_classes).float() * (label != NO_LABEL)[:, None]
+            shares = one_hot(label, self.num_classes)
         labelled = mix.rows((label != NO_LABEL).float()) if ignores else None
         return Targets(label, mix.rows(shares), labelled)
 

@@ -4,7 +4,7 @@ import io
 import json
 import pickle
 import zipfile
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.lib import format as npy
 
 from c2d_fast.commands import analyze_results
+from c2d_fast.formats.label_sets import LabelSets
 from c2d_fast.formats.manifest_file import ManifestFile, read_manifest_file
 from c2d_fast.formats.packet_table import TableError, open_table, write_table
 from c2d_fast.prepare.show import report
@@ -121,6 +122,22 @@ class OddManifest(DamagedManifest):
     def read(self):
         found = read_manifest_file(self.path)
         "\n".join(report(found, 99)).encode(errors="backslashreplace")
+
+
+class OddLabels(OddManifest):
+    """Any numbers in the columns of several labels a video."""
+
+    def files(self):
+        sets = LabelSets.from_pairs([[(1, 1.0), (0, 0.5)], [], [(0, 1.0)]])
+        self.whole = replace(a_manifest(), labels=sets.heaviest(), label_sets=sets)
+        self.whole.write(self.path)
+        ends = st.lists(st.sampled_from([0, 1, 2, 3]) | st.integers(-(2**63), 2**63 - 1), min_size=2, max_size=4)
+        classes = st.lists(st.sampled_from([0, 1]) | st.integers(-(2**31), 2**31 - 1), min_size=2, max_size=4)
+        weights = st.lists(st.sampled_from([0.5, 1.0]) | st.floats(width=32), min_size=2, max_size=4)
+        arrays = [ends.map(lambda v: np.array(v, np.int64)), classes.map(lambda v: np.array(v, np.int32))]
+        return with_member(
+            self.path.read_bytes(), st.one_of(*arrays, weights.map(lambda v: np.array(v, np.float32))).map(npy_of)
+        )
 
 
 ROWS_OF_TABLE = np.zeros(4, PACKETS)

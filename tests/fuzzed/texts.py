@@ -14,8 +14,9 @@ from c2d_fast.formats import checksums, schemas
 from c2d_fast.formats.journal import Journal
 from c2d_fast.formats.packet_store import PacketStore
 from c2d_fast.lists.label_map import read_label_map
-from c2d_fast.lists.list_shapes import list_rows
+from c2d_fast.lists.list_shapes import class_columns, list_rows
 from c2d_fast.lists.listing import read_list
+from c2d_fast.lists.numbering import Meaning, number_labels
 from c2d_fast.manifest import cache, manifest
 from c2d_fast.prepare.demo_data import _is_made
 from c2d_fast.reporting import history
@@ -217,6 +218,10 @@ class ListText(Reader):
         "youtube_id",
         "time_start",
         "time_end",
+        "path,",
+        "labels",
+        *":;1",
+        "0.5",
         "{id}",
         "\u2028",
         "\x85",
@@ -227,4 +232,5 @@ class ListText(Reader):
         return st.lists(st.sampled_from(self.words), max_size=40).map("".join).map(str.encode)
 
     def read(self):
-        list(list_rows(self.path.read_text(), self.path, None))
+        text = self.path.read_text()
+        number_labels(list(list_rows(text, self.path, None)), self.path, Meaning(columns=class_columns(text, self.path, None)))

@@ -5,6 +5,7 @@ First the tests of the step itself: where they fail, nothing else needs to be lo
 
 import os
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 
 from c2d_fast.model.c2d import C2D
 from c2d_fast.model.precision import Precision
-from c2d_fast.recipe import load_pipe
+from c2d_fast.recipe import Augment, Distill, Labels, load_pipe
 from c2d_fast.training.schedule import make_optimizer
 
 PIPES = ("demo", "k400_8x8", "k400_8x8_nopool", "k400_8x8_nopool_r101", "k400_16x4", "k400_8x8_nonlocal")
@@ -60,14 +61,45 @@ def test_a_training_step_does_not_wait_for_the_gpu(cuda, tmp_path):
     assert shown.label_scores == sorted(shown.label_scores)
 
 
-def test_a_bad_step_changes_nothing_on_the_gpu(cuda, tmp_path):
-    from toy import make_trainer
+def test_a_step_with_every_ingredient_does_not_wait_for_the_gpu(cuda, tmp_path):
+    from toy import TRAINING, make_trainer
+
+    from c2d_fast.training.averaged_weights import AveragedWeights
+    from c2d_fast.training.metrics import RunningMetrics
+    from c2d_fast.training.mixing import Mixing
+    from c2d_fast.training.objective import Objective
+    from c2d_fast.training.teacher import StoredTeacher
+
+    trainer = make_trainer(tmp_path / "run", depth=18, precision="bf16")
+    step, distill = trainer.step, Distill(weight=0.5, temperature=2.0)
+    trainer.model.to(cuda)
+    step.optimizer = make_optimizer(trainer.model, replace(TRAINING, optimizer="adamw", decay_norms=False), 0.01)
+    step.objective = Objective(3, Labels(ignore=-1), 0.1, True, distill, torch.ones(3, device=cuda))
+    step.mixing = Mixing(Augment(mixup=0.2, cutmix=1.0), seed=0)
+    step.averaged = AveragedWeights(trainer.model, 0.9)
+    step.teacher = StoredTeacher(torch.rand(4, 3, device=cuda).softmax(1), distill.temperature)
+    batches = [batch.to(cuda) for batch in trainer.source.epoch(0)]
+    metrics = RunningMetrics(cuda)
+    step(iter(batches), 1, metrics)  # the first makes buffers
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        results = [step(iter([batch]), number + 2, metrics) for number, batch in enumerate(batches)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.synchronize()
+    assert all(result.applied for result in results)
+    assert all(value.isfinite().all() for value in step.averaged.model.state_dict().values())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_bad_step_changes_nothing_on_the_gpu(cuda, tmp_path, optimizer):
+    from toy import TRAINING, make_trainer
 
     from c2d_fast.training.metrics import RunningMetrics
 
     trainer = make_trainer(tmp_path / "run", depth=18, precision="bf16")
     trainer.model.to(cuda)
-    trainer.step.optimizer = make_optimizer(trainer.model, trainer.training, 0.01)
+    trainer.step.optimizer = make_optimizer(trainer.model, replace(TRAINING, optimizer=optimizer), 0.01)
     (batch,) = (b for b, _ in zip(trainer.source.epoch(0), range(1), strict=False))
     batch = type(batch)(*(getattr(batch, name).to(cuda) for name in ("clip", "label", "index", "valid")))
     before = {key: value.clone() for key, value in trainer.model.state_dict().items()}

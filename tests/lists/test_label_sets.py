@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import tempfile
 from pathlib import Path
 
@@ -282,3 +283,16 @@ def test_videos_without_a_label_need_the_recipe_to_say_so(kind):
     assert label_to_ignore(KINDS[kind]) is None
     assert label_to_ignore(KINDS["several"]) == -1
     assert label_to_ignore(Labels(kind="several", ignore=9)) == 9
+
+
+def test_the_page_s_examples_say_the_same_of_the_same_videos():
+    page = (Path(__file__).parents[2] / "docs/lists.md").read_text()
+    by_path, by_name, by_column = re.findall(r"^```text\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    numbers = read(by_path, 4)
+    assert [numbers.label_text(i) for i in range(4)] == ["0,2", "1:0.7,3:0.3", "2", "-1"]
+    columns = read(by_column, 3)
+    assert columns.classes == ("walking", "running", "playing guitar")
+    names = read(by_name, 3, classes=columns.classes)
+    assert numbers.videos == names.videos == columns.videos
+    assert np.array_equal(*(one.label_sets.targets(np.arange(4), 3) for one in (names, columns)))
+    assert names.labels == columns.labels == (0, 1, 2, -1)

@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from toy import make_trainer
 
 from c2d_fast.loading.batch import Batch
+from c2d_fast.recipe import load_pipe
 from c2d_fast.reporting.gallery import Gallery
 from c2d_fast.reporting.metrics_file import open_without_later_steps
 from c2d_fast.reporting.picture_schedule import PictureSchedule
@@ -279,3 +280,14 @@ def test_the_time_of_a_step_is_without_validation(tmp_path):
     records.close()
     times = [json.loads(line)["step_ms"] for line in (tmp_path / "machine.jsonl").read_text().splitlines()]
     assert all(10 <= step_ms < 100 for step_ms in times)
+
+
+def test_what_is_set_of_augmentation_labels_and_a_teacher_stands_among_the_hyperparameters(whole_run):
+    config = json.loads((whole_run / "config.json").read_text())
+    assert not [name for name in hyperparameters(config) if name.startswith(("augment.", "labels.", "distill."))]
+    recipe = load_pipe("tests/rich_pipe.py").recipe.as_dict()
+    facts = hyperparameters({**config, "recipe": recipe})
+    assert facts["augment.mixup"] == 0.3
+    assert facts["labels.balance"] is True
+    assert facts["distill.temperature"] == 2.0
+    assert "augment.grayscale" not in facts

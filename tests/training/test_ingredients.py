@@ -3,17 +3,19 @@
 import dataclasses
 import itertools
 
+import numpy as np
 import pytest
 import timm.optim
 import torch
 from tiny_pipe import DEPTH
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from toy import TRAINING, Toy, make_trainer, resumed
 
 from c2d_fast.errors import UserError
 from c2d_fast.model import checkpoint
 from c2d_fast.model.c2d import C2D
 from c2d_fast.model.model_file import read_model_file
-from c2d_fast.recipe import Augment, Labels, Model, Training
+from c2d_fast.recipe import Augment, Labels, Model, Training, load_pipe
 from c2d_fast.training.metrics import RunningMetrics
 from c2d_fast.training.mixing import Mixing
 from c2d_fast.training.objective import Objective
@@ -142,6 +144,16 @@ def test_a_run_that_is_stopped_in_mid_epoch_ends_as_one_that_is_not(fields, tmp_
         assert any(not torch.equal(whole["averaged"]["model"][key], whole["model"][key]) for key in whole["model"])
 
 
+def test_averaged_weights_are_torch_s_averaged_model_s_to_the_bit(tmp_path):
+    trainer = make_trainer(tmp_path, training=changed(ema=0.9))
+    theirs = AveragedModel(trainer.model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    for step, batch in enumerate(trainer.source.epoch(0), start=1):
+        trainer.step(iter([batch]), step, RunningMetrics(torch.device("cpu")))
+        theirs.update_parameters(trainer.model)
+    ours, other = trainer.step.averaged.model.state_dict(), theirs.module.state_dict()
+    assert all(torch.equal(ours[key], other[key]) for key in ours if not key.endswith("num_batches_tracked"))
+
+
 def test_averaged_weights_are_an_exponential_mean_of_weights_and_statistics(tmp_path):
     trainer = make_trainer(tmp_path, training=changed(ema=0.75))
     batches, metrics, expected = itertools.chain.from_iterable(map(trainer.source.epoch, range(2))), None, {}
@@ -229,3 +241,32 @@ def test_moments_of_another_optimizer_are_refused(tmp_path):
     make_trainer(tmp_path).run(1)
     with pytest.raises((ValueError, KeyError)):
         resumed(tmp_path, training=changed(optimizer="adamw"))
+
+
+def test_without_ingredients_a_run_is_the_plain_loop_to_the_bit(tmp_path):
+    trainer = make_trainer(tmp_path)
+    torch.manual_seed(0)
+    model = C2D(dataclasses.replace(TINY, dropout=0.5)).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2], 0.1)
+    for epoch in range(3):
+        for step, batch in enumerate(trainer.source.epoch(epoch), start=3 * epoch + 1):
+            torch.manual_seed(int(np.random.SeedSequence([0, step, 0]).generate_state(1)[0]))
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(model(batch.clip), batch.label).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 40.0)
+            optimizer.step()
+        schedule.step()
+    trainer.run(3)
+    assert all(torch.equal(value, trainer.model.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "name", ["demo", "k400_8x8", "k400_8x8_nopool", "k400_8x8_nopool_r101", "k400_16x4", "k400_8x8_nonlocal"]
+)
+def test_published_recipes_ask_for_none(name):
+    recipe = load_pipe(name).recipe
+    kept = ("lr", "lr_batch", "clips_per_gpu", "epochs", "milestones", "weights")
+    plain = Training(**{field: getattr(recipe.training, field) for field in kept})
+    assert (recipe.training, recipe.augment, recipe.labels, recipe.distill) == (plain, Augment(), Labels(), None)
+    assert recipe.clip.sampling == "dense"
