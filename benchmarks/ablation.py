@@ -14,7 +14,7 @@ import os
 import shutil
 import statistics
 import time
-from concurrent.futures import Future, as_completed
+from concurrent.futures import Executor, Future, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -144,20 +144,19 @@ class Ablation:
         }
         return Run(name=name, recipe=recipe, seed=seed, teacher=teacher, **places)
 
-    def take(self, runs: list[Run]) -> None:
+    def take(self, runs: list[Run], pool: Executor) -> None:
         """Trains side by side, and writes the result after each run."""
-        with processes(self.args.jobs) as pool:
-            futures: dict[Future[dict[str, Any]], Run] = {pool.submit(train_and_score, run): run for run in runs}
-            for number, future in enumerate(as_completed(futures), 1):
-                run, row = futures[future], future.result()
-                assert row["steps"] == self.steps, f"{run.name} took {row['steps']} steps, not {self.steps}"
-                if run.name == PLAIN:
-                    shutil.copyfile(run.checkpoint, self.teacher(run.seed))
-                shutil.rmtree(run.out)
-                kept = {key: row[key] for key in ("top1", "seconds")}
-                self.result["runs"].append({"variant": run.name, "seed": run.seed, **kept})
-                write_result(self.args.out, self.result)
-                print(f"{number}/{len(runs)} {run.name}, seed {run.seed}: {row['top1']:.1f} %", flush=True)
+        futures: dict[Future[dict[str, Any]], Run] = {pool.submit(train_and_score, run): run for run in runs}
+        for number, future in enumerate(as_completed(futures), 1):
+            run, row = futures[future], future.result()
+            assert row["steps"] == self.steps, f"{run.name} took {row['steps']} steps, not {self.steps}"
+            if run.name == PLAIN:
+                shutil.copyfile(run.checkpoint, self.teacher(run.seed))
+            shutil.rmtree(run.out)
+            kept = {key: row[key] for key in ("top1", "seconds")}
+            self.result["runs"].append({"variant": run.name, "seed": run.seed, **kept})
+            write_result(self.args.out, self.result)
+            print(f"{number}/{len(runs)} {run.name}, seed {run.seed}: {row['top1']:.1f} %", flush=True)
 
 
 def _digest(recipe: Any) -> str:
@@ -186,9 +185,10 @@ def main() -> None:
     names = [name for name in ablation.variants if name != PLAIN and (not args.only or name in args.only)]
     ablation.folder.mkdir(parents=True, exist_ok=True)
     # The plain ones first: they are the teachers. Then seed by seed.
-    for some in ([PLAIN], names):
-        runs = [(name, seed) for seed in range(args.seeds) for name in some if not ablation.is_done(name, seed)]
-        ablation.take([ablation.todo(*run) for run in runs])
+    with processes(args.jobs) as pool:
+        for some in ([PLAIN], names):
+            runs = [(name, seed) for seed in range(args.seeds) for name in some if not ablation.is_done(name, seed)]
+            ablation.take([ablation.todo(*run) for run in runs], pool)
     write_result(args.out, ablation.result)
     print(table(ablation.result))
 

@@ -157,7 +157,7 @@ def test_label_videos_show_what_their_list_says(here, tmp_path):
 
 @pytest.mark.slow
 def test_ablation_and_labels_are_measured(tmp_path, here):
-    flags = ["--epochs", 2, "--data", tmp_path / "data", "--out", tmp_path / "a.json", "--train-videos", 2, "--val-videos", 1]
+    flags = ["--epochs", 4, "--data", tmp_path / "data", "--out", tmp_path / "a.json", "--train-videos", 2, "--val-videos", 1]
     said = run("benchmarks/ablation.py", *flags, "--seeds", 2, "--only", "ema", "distilled")
     result = json.loads((tmp_path / "a.json").read_text())
     assert len(result["runs"]) == 6
