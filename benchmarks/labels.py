@@ -153,20 +153,20 @@ def main() -> None:
         "several": (several_runs, "mAP", several_table),
         "imbalanced": (imbalanced_runs, "mean_class_accuracy", balance_table),
     }
-    for part, (make_runs, score, table) in parts.items():
-        if args.only not in (None, part):
-            continue
-        facts, runs = make_runs(args)
-        rows = []
-        with processes(args.jobs) as pool:
+    with processes(args.jobs) as pool:
+        for part, (make_runs, score, table) in parts.items():
+            if args.only not in (None, part):
+                continue
+            facts, runs = make_runs(args)
+            rows = []
             for run, row in zip(runs, pool.map(train_and_score, runs), strict=True):
                 print(f"{run.name}, seed {run.seed}: {score} {row[score]:.1f} %", flush=True)
                 kept = {key: row[key] for key in (score, "steps", "seconds", "recall") if key in row}
                 rows.append({"way": run.name, "seed": run.seed, **kept})
                 shutil.rmtree(run.out)
-        result[part] = {**facts, "runs": rows}
-        write_result(args.out, result)
-        print(table(result))
+            result[part] = {**facts, "runs": rows}
+            write_result(args.out, result)
+            print(table(result))
 
 
 if __name__ == "__main__":
