@@ -166,6 +166,8 @@ def test_what_cannot_be_set_is_refused_in_one_line(word):
 
 
 def test_words_count_together_and_none_twice():
+    with pytest.raises(UserError, match=r"crop train_short_side \(200\) must be 224 at least, the crop's size$"):
+        load_pipe("k400_8x8", ["crop.kind=centre", "crop.train_short_side=200"])
     cosine = ["training.schedule=cosine", "training.milestones=", "training.final_factor=0.1"]
     for words in (cosine, cosine[::-1]):  # alone, neither keeps the rules
         training = load_pipe("k400_8x8", words).recipe.training
