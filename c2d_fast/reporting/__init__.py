@@ -1,4 +1,4 @@
-"""What a run tells and what is drawn of results: console, JSON lines, TensorBoard, figures, pictures, videos.
+"""What a run tells and what is drawn of results: console, JSON lines, TensorBoard, trackers, figures, videos.
 
 May import: loading.batch, formats, video, processes.
 

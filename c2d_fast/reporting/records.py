@@ -198,13 +198,13 @@ class Records:
             self._try(self._machine.close)
             if self._gauges:
                 self._gauges.close()
-            if self._tracker:
-                self._tracker.close(finished=finished)
-                self._tell_of_tracker()
         if finished:
             steps, elapsed_ms = self._step - self._first_step, 1000 * (time.monotonic() - self._started_s)
             each = f": {1000 * self._spent_s / steps:.2f} ms for each step of {elapsed_ms / steps:.0f} ms" if steps else ""
             self.say(f"recording took {self.overhead_percent():.2f} % of the time{each}, validation and pictures included")
+        if self._tracker:  # what is waited for here no step has waited for
+            self._tracker.close(finished=finished)
+            self._tell_of_tracker()
 
     def _draw(self, draw: Callable[[], None]) -> None:
         if self._affords is None:  # known at the end of an epoch, and the same for all of its pictures

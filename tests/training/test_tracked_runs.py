@@ -109,4 +109,4 @@ def test_a_server_that_dies_costs_a_run_one_warning(eight_videos, whole_run, ser
     # What had been sent before is there.
     found, all_of_it = histories(tracked, run_id_of(out)), board(out)
     assert [step for step, _ in found["train/loss"]] == [4]
-    assert all(pairs == pytest.approx(all_of_it[tag][: len(pairs)], rel=1e-6) for tag, pairs in found.items())
+    same_figures(found, {tag: all_of_it[tag][: len(pairs)] for tag, pairs in found.items()})
