@@ -12,6 +12,7 @@ import torch
 
 from c2d_fast.commands.data_flags import check_label_map, label_names
 from c2d_fast.commands.dataset import choose_device, loader_options
+from c2d_fast.commands.run_segments import check_segment_flags, run_segments
 from c2d_fast.commands.thresholds import check_kind, read_thresholds
 from c2d_fast.console import result
 from c2d_fast.errors import UserError, on_one_line
@@ -45,7 +46,7 @@ def run_predict(args: argparse.Namespace) -> None:
         UserError: anything that the user can mend; of a video that cannot be read once the others are done.
     """
     paths = _videos(args.videos)
-    targets = _targets(args.overlay, paths)
+    targets, segments = _targets(args.overlay, paths), check_segment_flags(args, paths)
     pipe, names = load_pipe(args.pipe, args.set), label_names(args)
     file = read_model_file(args.checkpoint, "--checkpoint")
     check_label_map(args, names, file)
@@ -54,6 +55,10 @@ def run_predict(args: argparse.Namespace) -> None:
     print(describe(file, recipe))
     classes = _classes(names, file, recipe)
     thresholds = _thresholds(args, recipe, classes)
+    if segments:
+        reached = thresholds or [_USUAL if args.threshold is None else args.threshold] * len(classes)
+        run_segments(args, paths, segments, targets, model, recipe, classes, reached)
+        return
     listing = Listing(Path("the videos given"), Path(), tuple(map(str, paths)), (0,) * len(paths), (0,) * len(paths), "")
     manifest = read_manifest(listing, allow_missing=True, jobs=len(os.sched_getaffinity(0)))
     problems = dict(manifest.broken)
@@ -207,7 +212,7 @@ def _evaluate(args: argparse.Namespace, recipe: Recipe, model: C2D, source: Clip
 
 def _thresholds(args: argparse.Namespace, recipe: Recipe, classes: Sequence[str]) -> list[float] | None:
     """Returns what each class's probability must reach to be named, by label; None of models of one label a video."""
-    for flag in ("threshold", "thresholds"):
+    for flag in ("thresholds",) if args.segments else ("threshold", "thresholds"):
         check_kind(f"--{flag}", getattr(args, flag), recipe.labels.kind)
     if args.threshold is not None and args.thresholds:
         raise UserError(f"--threshold {args.threshold:g}: --thresholds says it for each class; give one of both")
