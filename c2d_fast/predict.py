@@ -17,7 +17,7 @@ def make_parser() -> cli.Parser:
         "all that reach a threshold.",
         "python -m c2d_fast.predict a.mp4 b.mp4 --pipe dali_pipes/k400_8x8.py --checkpoint runs/R/best.pt",
     )
-    parser.add_argument("videos", nargs="+", type=cli.path, metavar="VIDEO", help="files, or folders with videos")
+    parser.add_argument("videos", nargs="*", type=cli.path, metavar="VIDEO", help="files, or folders with videos")
     cli.add_recipe_flags(parser, "the recipe that was trained")
     parser.add_argument(
         "--checkpoint", required=True, type=cli.path, metavar="FILE", help="ours (.pt, .safetensors), a published .pth, ..."
@@ -42,6 +42,7 @@ def make_parser() -> cli.Parser:
     )
     long.add_argument("--smooth", type=cli.positive, metavar="N", help="windows that are averaged, odd (default 1)")
     long.add_argument("--key-frames", action="store_true", help="decode key frames only: quicker and coarser")
+    parser.add_argument("--watch", type=cli.path, metavar="DIR", help="score what comes into a folder, each file once")
     parser.add_argument("--num-classes", type=cli.positive, metavar="K", help="default: the checkpoint's, or the recipe's")
     parser.add_argument("--label-map", metavar="FILE", help="class names, where the checkpoint knows none")
     parser.add_argument("--batch-size", type=cli.positive, metavar="N", help="views at a time (default: the recipe's)")
