@@ -77,10 +77,17 @@ def write_pages() -> None:
     """Puts into their pages what the other benchmarks have measured."""
     import duplicates
     import large_list
+    import long_video
     import many_machines
     import remote
 
-    pages = {"remote": remote, "duplicates": duplicates, "many-machines": many_machines, "lists": large_list}
+    pages = {
+        "remote": remote,
+        "duplicates": duplicates,
+        "many-machines": many_machines,
+        "lists": large_list,
+        "long-videos": long_video,
+    }
     for name, benchmark in pages.items():
         page, result = HERE.parent / "docs" / f"{name}.md", json.loads(benchmark.RESULT.read_text())
         text = page.read_text()
