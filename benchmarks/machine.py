@@ -74,18 +74,28 @@ def _below(pid: int) -> list[int]:
 
 
 class GpuWatch:
-    """Samples how busy the GPU and its video decoders are, five times a second, while it is open; without NVML, nothing."""
+    """What the GPU does while it is open: how busy it and its video decoders are, sampled five times a second, and its energy.
+
+    Without NVML, nothing.
+    """
 
     def __init__(self) -> None:
+        from c2d_fast.reporting.energy import energy_counter
+
         self._nvml, self._samples, self._end = _nvml(), [], threading.Event()
+        self._energy, self._before, self._joules = energy_counter(), None, None
         self._thread = threading.Thread(target=self._sample, daemon=True)
 
     def __enter__(self) -> Self:
         if self._nvml:
             self._thread.start()
+        self._before = self._energy() if self._energy else None
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        from c2d_fast.reporting.energy import joules_between
+
+        self._joules = joules_between(self._before, self._energy() if self._energy else None)
         self._end.set()
         if self._nvml:
             self._thread.join()
@@ -95,6 +105,10 @@ class GpuWatch:
         columns = list(zip(*self._samples, strict=True)) or [(), ()]
         means = [round(statistics.mean(column), 1) if column else None for column in columns]
         return {"gpu_percent": means[0], "decoder_percent": means[1]}
+
+    def energy(self, clips: int) -> dict[str, float]:
+        """Returns the joules of a clip, of so many that the GPU has worked on meanwhile; nothing where it has no counter."""
+        return {} if self._joules is None else {"joules_per_clip": round(self._joules / clips, 4)}
 
     def _sample(self) -> None:
         nvml, handle = self._nvml

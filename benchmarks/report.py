@@ -80,11 +80,13 @@ def write_pages() -> None:
     import ingredients
     import labels
     import large_list
+    import long_video
     import many_machines
     import remote
 
     pages = [("remote", remote), ("duplicates", duplicates), ("many-machines", many_machines), ("lists", large_list)]
-    for name, benchmark in [*pages, *(("benchmarks", one) for one in (ablation, ingredients, labels))]:
+    pages += [("long-videos", long_video), *(("benchmarks", one) for one in (ablation, ingredients, labels))]
+    for name, benchmark in pages:
         page, result = HERE.parent / "docs" / f"{name}.md", json.loads(benchmark.RESULT.read_text())
         text = page.read_text()
         for mark, table in benchmark.TABLES.items():

@@ -117,7 +117,7 @@ def model_rounds(trained: Trained, batch_size: int, warmup: int, steps: int, rou
         for _ in range(rounds):
             seconds = timed(lambda: [trained.step(batch) for _ in range(steps)], trained.device)
             result.values.append(batch_size * steps / seconds)
-        result.more = watch.read()
+    result.more = watch.read() | watch.energy(batch_size * steps * rounds)
     if trained.device.type == "cuda":
         result.more["gpu_memory_gb"] = round(torch.cuda.max_memory_allocated(trained.device) / 1e9, 2)
     return result
@@ -137,5 +137,5 @@ def both_rounds(trained: Trained, batches: Iterator[Batch], batch_size: int, war
     with GpuWatch() as watch:
         for _ in range(rounds):
             result.values.append(batch_size * steps / timed(lambda: [step() for _ in range(steps)], trained.device))
-        result.more = watch.read()
+    result.more = watch.read() | watch.energy(batch_size * steps * rounds)
     return result

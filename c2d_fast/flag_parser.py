@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
         """Returns the help: usage in one line, a line for each flag where the terminal is wide, groups close together."""
         if self.usage is None:
             self.usage = f"python -m {self.prog} {self._needed()} [flags]"
-        text = super().format_help().replace("\n\n", "\n", 1)
+        text = super().format_help().replace("\n\n", "\n", 1).replace("\n\noptions:\n", "\n", 1)
         return re.sub(r"\n\n(?=[^\n]+:\n  )", "\n", text)
 
     def _needed(self) -> str:

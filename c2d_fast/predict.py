@@ -17,7 +17,7 @@ def make_parser() -> cli.Parser:
         "all that reach a threshold.",
         "python -m c2d_fast.predict a.mp4 b.mp4 --pipe dali_pipes/k400_8x8.py --checkpoint runs/R/best.pt",
     )
-    parser.add_argument("videos", nargs="+", type=cli.path, metavar="VIDEO", help="files, or folders with videos")
+    parser.add_argument("videos", nargs="*", type=cli.path, metavar="VIDEO", help="files, or folders with videos")
     cli.add_recipe_flags(parser, "the recipe that was trained")
     parser.add_argument(
         "--checkpoint", required=True, type=cli.path, metavar="FILE", help="ours (.pt, .safetensors), a published .pth, ..."
@@ -25,12 +25,24 @@ def make_parser() -> cli.Parser:
     parser.add_argument("--views", default="1x1", choices=tuple(VIEWS),
                         help="clips x crops (default 1x1; 10x3 takes 30 times as long, and is what is published)")  # fmt: skip
     parser.add_argument("--top", type=cli.positive, metavar="K", help="classes to name (default 5; of several labels all)")
-    parser.add_argument("--threshold", type=probability, metavar="P", help="of several labels: that of all (default 0.5)")
+    parser.add_argument(
+        "--threshold", type=probability, metavar="P", help="of several labels, or of --segments: that of all (default 0.5)"
+    )
     parser.add_argument("--thresholds", type=cli.path, metavar="FILE",
                         help="of several labels: of each class, by test --thresholds, or {class: number}")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else")
     parser.add_argument("--overlay", type=cli.path, metavar="FILE|DIR",
                         help="write the video with the classes over it (.mp4, no sound); several into a folder")  # fmt: skip
+    long = parser.add_argument_group("long videos: what they show when")
+    long.add_argument("--segments", action="append", type=cli.path, metavar="FILE|DIR",
+                      help="write start, end, class and score (.json, .csv, .srt; may be repeated)")  # fmt: skip
+    long.add_argument("--window", type=cli.seconds, metavar="S", help="seconds that are looked at together (default 2)")
+    long.add_argument(
+        "--stride", type=cli.seconds, metavar="S", help="seconds from a window to the next (default: half of one)"
+    )
+    long.add_argument("--smooth", type=cli.positive, metavar="N", help="windows that are averaged, odd (default 1)")
+    long.add_argument("--key-frames", action="store_true", help="decode key frames only: quicker and coarser")
+    parser.add_argument("--watch", type=cli.path, metavar="DIR", help="score what comes into a folder, each file once")
     parser.add_argument("--num-classes", type=cli.positive, metavar="K", help="default: the checkpoint's, or the recipe's")
     parser.add_argument("--label-map", metavar="FILE", help="class names, where the checkpoint knows none")
     parser.add_argument("--batch-size", type=cli.positive, metavar="N", help="views at a time (default: the recipe's)")

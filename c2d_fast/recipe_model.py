@@ -109,5 +109,7 @@ class Crop:
             raise ValueError(f"crop short_sides ({self.short_sides}) must be two rising numbers of pixels")
         if self.kind == "short_side_jitter" and (self.short_sides[0] < self.size or not self.scale_before_crop):
             raise ValueError(f"crop short_sides ({self.short_sides}) must be {self.size} at least, and scale_before_crop True")
+        if self.kind == "centre" and self.train_short_side < self.size:
+            raise ValueError(f"crop train_short_side ({self.train_short_side}) must be {self.size} at least, the crop's size")
         if not 0 <= self.flip <= 1:
             raise ValueError(f"crop flip ({self.flip}) must be 0 to 1")

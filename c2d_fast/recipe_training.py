@@ -14,6 +14,9 @@ POLICIES = ("none", "randaugment", "trivialaugment")
 LABEL_KINDS = ("single", "several", "soft")
 CLASS_WEIGHTS = ("none", "balanced")
 
+_LARGE = 1e6
+"""Rates and factors above it are taken for mistakes; far above it they are no float32."""
+
 
 def _check_among(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
@@ -74,13 +77,16 @@ class Training:
         _check_among("training optimizer", self.optimizer, OPTIMIZERS)
         _check_among("training schedule", self.schedule, SCHEDULES)
         _check_among("training norms", self.norms, NORMS)
-        for name in ("lr", "lr_batch", "clips_per_gpu", "epochs", "gamma", "clip_grad_norm", "clips_per_video"):
+        for name in ("lr_batch", "clips_per_gpu", "epochs", "gamma", "clip_grad_norm", "clips_per_video"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"training {name} ({getattr(self, name)}) must be above 0")
+        for name in ("lr", "gamma", "weight_decay"):
+            if getattr(self, name) > _LARGE:
+                raise ValueError(f"training {name} ({getattr(self, name)}) must be {_LARGE:.0f} at most")
         for name in ("momentum", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"training {name} ({getattr(self, name)}) must be 0 or more, and below 1")
-        for name in ("weight_decay", "warmup_epochs", "patience"):
+        for name in ("lr", "weight_decay", "warmup_epochs", "patience"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"training {name} ({getattr(self, name)}) must be 0 or more")
         for name in ("warmup_factor", "final_factor"):
@@ -137,12 +143,14 @@ class Augment:
 
     def __post_init__(self) -> None:
         _check_among("augment policy", self.policy, POLICIES)
-        if self.policy_ops < 1:
-            raise ValueError(f"augment policy_ops ({self.policy_ops}) must be 1 or more")
+        if not 1 <= self.policy_ops <= 100:
+            raise ValueError(f"augment policy_ops ({self.policy_ops}) must be 1 to 100")
         if not 0 <= self.policy_magnitude <= 30:
             raise ValueError(f"augment policy_magnitude ({self.policy_magnitude}) must be 0 to 30")
-        if len(self.color) != 4 or min(self.color) < 0 or self.color[3] > 0.5:
-            raise ValueError(f"augment color ({self.color}) must be four numbers, 0 or more, the last (hue) 0.5 at most")
+        if len(self.color) != 4 or min(self.color) < 0 or max(self.color) > _LARGE or self.color[3] > 0.5:
+            raise ValueError(
+                f"augment color ({self.color}) must be four numbers, 0 to {_LARGE:.0f}, the last (hue) 0.5 at most"
+            )
         for name in ("grayscale", "erase", "mix_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"augment {name} ({getattr(self, name)}) must be 0 to 1")
@@ -191,5 +199,5 @@ class Distill:
     def __post_init__(self) -> None:
         if not 0 < self.weight <= 1:
             raise ValueError(f"distill weight ({self.weight}) must be above 0, and 1 at most")
-        if not self.temperature > 0:
-            raise ValueError(f"distill temperature ({self.temperature}) must be above 0")
+        if not 0 < self.temperature <= _LARGE:
+            raise ValueError(f"distill temperature ({self.temperature}) must be above 0, and {_LARGE:.0f} at most")

@@ -53,6 +53,8 @@ def make_parser() -> cli.Parser:
     )
     run.add_argument("--pictures-every", type=cli.not_negative, metavar="N",
                      help="epochs between pictures in TensorBoard, 0: none (default: a tenth of the run)")  # fmt: skip
+    run.add_argument("--tracker", choices=("tensorboard", "mlflow", "wandb"), default="tensorboard", metavar="NAME",
+                     help="mlflow or wandb, which gets the same figures as TensorBoard (docs/seeing.md)")  # fmt: skip
     run.add_argument("--profile", action="store_true", help="trace a few steps into the run folder, and say what bounds them")
     run.add_argument("--deterministic", action="store_true", help="the same weights from the same seed, on a GPU at a cost")
     safety = parser.add_argument_group("never lose a run")

@@ -9,7 +9,8 @@ from c2d_fast.model.c2d import C2D
 from c2d_fast.model.precision import Precision
 from c2d_fast.processes.signals import StopSignals
 from c2d_fast.recipe import Model, Training
-from c2d_fast.reporting.records import NoRecords, Records
+from c2d_fast.reporting.no_records import NoRecords
+from c2d_fast.reporting.records import Records
 from c2d_fast.reporting.scores import Scores
 from c2d_fast.training.averaged_weights import AveragedWeights
 from c2d_fast.training.checkpoints import Checkpoints

@@ -11,6 +11,9 @@ quarantine.py     of it: broken videos that the run has found, on all ranks
 resume.py         of it: what is gone on from, and what differs
 run_test.py       `test`
 run_predict.py    `predict`
+run_segments.py   `predict --segments`: long videos
+run_watch.py      `predict --watch`: a folder that grows
+window_scores.py  of `predict --segments`: scores of windows, kept until all are there
 run_browse.py     `browse`
 run_analyze.py    `analyze`
 analyze_results.py  of it: what test --dump writes

@@ -39,6 +39,22 @@ def of_kind(listing: Listing, labels: Labels) -> Listing:
     return listing
 
 
+def check_says_something(listing: Listing, labels: Labels, flag: str) -> None:
+    """Refuses a list of which no video has a label that counts: no figure can be computed of it, and nothing learnt.
+
+    Args:
+        listing: as of_kind returns it.
+        labels: the recipe's.
+        flag: that named the list.
+
+    Raises:
+        UserError: it is such a list.
+    """
+    if len(listing.labels) and int(np.max(listing.labels)) == NO_LABEL:
+        why = "" if labels.ignore is None else f" (labels.ignore is {labels.ignore})"
+        raise UserError(f"{flag} {listing.path}: none of its {len(listing.labels)} videos has a label{why}; give another list")
+
+
 def _check_single(listing: Listing, sets: LabelSets, labels: Labels) -> None:
     odd = np.flatnonzero(sets.odd)
     if len(odd):

@@ -35,8 +35,22 @@ def check_recipe(args: argparse.Namespace, recipe: Recipe, batch_size: int) -> N
         raise UserError(
             f"training patience ({recipe.training.patience}): needs validation; give --val-list, or --set training.patience=0"
         )
-    if recipe.augment.mixes and batch_size < 2:
-        raise UserError(f"--batch-size {batch_size}: mixup and cutmix mix clips of one batch; give 2 at least")
+    clips = recipe.training.clips_per_video
+    if recipe.augment.mixes and batch_size < 2 * clips:
+        what = "clips of one batch" if clips == 1 else f"{clips} clips of each of several videos of one batch"
+        raise UserError(f"--batch-size {batch_size}: mixup and cutmix mix {what}; give {2 * clips} at least")
+    _note_epochs(args.epochs, recipe)
+
+
+def _note_epochs(given: int | None, recipe: Recipe) -> None:
+    """Says where --epochs ends what the recipe does in its first epochs; for its own epochs the recipe has compared them."""
+    training = recipe.training
+    if given and training.warmup_epochs >= given:
+        print(f"note: --epochs {given} ends within the recipe's warm-up of {training.warmup_epochs:g} epochs")
+    if given and (in_shapes := sum(stage[0] for stage in training.grid)) >= given:
+        print(
+            f"note: --epochs {given} ends within the recipe's training.grid of {in_shapes} epochs: its own shape is not trained"
+        )
 
 
 def make_model(args: argparse.Namespace, data: RunData) -> C2D:
@@ -54,6 +68,8 @@ def make_model(args: argparse.Namespace, data: RunData) -> C2D:
             print("note: --weights and --new-head are left aside, the run goes on with its own weights")
     else:
         print(load_weights(model, args.weights or recipe.training.weights, recipe.model.depth, new_head=args.new_head))
+        if recipe.training.freeze and (args.weights or recipe.training.weights) == "none":
+            print("note: training freeze keeps parts as they start, which is at random here: give --weights FILE")
     freeze(model, recipe.training)
     if args.sync_bn:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -107,7 +123,7 @@ def make_step(
         group=group,
         accumulate=args.accumulate,
         objective=Objective.of(recipe, _class_weights(data, device)),
-        mixing=Mixing(recipe.augment, args.seed) if recipe.augment.mixes else None,
+        mixing=Mixing(recipe.augment, args.seed, recipe.training.clips_per_video) if recipe.augment.mixes else None,
         teacher=teacher,
         averaged=AveragedWeights(model, recipe.training.ema) if recipe.training.ema else None,
     )

@@ -20,7 +20,8 @@ from c2d_fast.tables import Table
 
 _CURVES = {"loss": "loss", "top1": "top-1, %", "top5": "top-5, %", "mAP": "mAP, %", "lr": "learning rate"}
 _CURVES |= {"gradient_norm": "gradient norm, before clipping"}
-_SPEED = (("clips_per_s", "clips/s"), ("data_wait_percent", "waiting for data, % of the time"))
+_SPEED = {"clips_per_s": "clips/s", "data_wait_percent": "waiting for data, % of the time"}
+_SPEED |= {"joules_per_clip": "energy of the GPUs, J for each clip"}
 
 
 def run_analyze(args: argparse.Namespace) -> None:
@@ -73,6 +74,9 @@ def _analyze_runs(runs: list[History], folder: AnalysisFolder) -> None:
             [*row, _best(run.validation.get("mAP")), _last(run.validation.get("mAP"))]
             for row, run in zip(rows, runs, strict=True)
         ]
+    if any("joules_per_clip" in run.train for run in runs):
+        columns += [("J/clip", ".2f"), ("kJ/epoch", ".1f")]
+        rows = [[*row, *_energy(run)] for row, run in zip(rows, runs, strict=True)]
     table = Table(columns, rows)
     console.result(table.text() + "\n")
     folder.table("runs", table)
@@ -116,6 +120,12 @@ def _run_row(run: History, name: str) -> list[Any]:
     ]
 
 
+def _energy(run: History) -> list[float | None]:
+    """Returns medians: joules of the GPUs for each clip, and kilojoules for each epoch's training steps."""
+    epoch = _median(run.train.get("epoch_joules"))
+    return [_median(run.train.get("joules_per_clip")), None if epoch is None else epoch / 1000]
+
+
 def _changes(facts: list[Any]) -> str | None:
     """Returns a fact; where a resumption has changed it, all that it has been."""
     return " > ".join(f"{fact:g}" if type(fact) is float else str(fact)[:60] for fact in facts) or None
@@ -156,7 +166,7 @@ def _speed(runs: list[History]) -> list[Panel]:
     unit, seconds = ("hours", 3600) if longest > 7200 else ("minutes", 60) if longest > 180 else ("seconds", 1)
     title = f"{unit} since the first record, interruptions left out"
     panels = []
-    for key, name in _SPEED:
+    for key, name in _SPEED.items():
         lines = []
         for index, (run, (elapsed, interrupted)) in enumerate(zip(runs, times, strict=True)):
             if key in run.train:

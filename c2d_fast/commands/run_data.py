@@ -13,7 +13,7 @@ import numpy as np
 
 from c2d_fast.commands.data_flags import label_names, training_lists, with_classes
 from c2d_fast.commands.dataset import scored_videos, training_videos, wait_policy_of
-from c2d_fast.commands.label_kinds import of_kind
+from c2d_fast.commands.label_kinds import check_says_something, of_kind
 from c2d_fast.commands.resume import check_classes, known_paths, read_resumed, same_lists
 from c2d_fast.errors import UserError
 from c2d_fast.lists.listing import Listing
@@ -160,7 +160,12 @@ def _load_pipe(args: argparse.Namespace) -> PipeFile:
 
 def _lists(args: argparse.Namespace, recipe: Recipe, names: tuple[str, ...] | None) -> tuple[Listing, Listing | None]:
     train, val = training_lists(args, recipe, names)
-    return of_kind(train, recipe.labels), of_kind(val, recipe.labels) if val else None
+    train, val = of_kind(train, recipe.labels), of_kind(val, recipe.labels) if val else None
+    if not recipe.distill:  # a teacher can do without labels
+        check_says_something(train, recipe.labels, "--train-list")
+    if val:
+        check_says_something(val, recipe.labels, "--val-list")
+    return train, val
 
 
 def _lock(folder: Path, lock: FolderLock, *, new: bool) -> None:

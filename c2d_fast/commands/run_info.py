@@ -207,9 +207,9 @@ def _checkpoint_lines(facts: dict[str, Any]) -> list[str]:
     progress = facts.get("progress")
     if isinstance(progress, dict):
         lines.append(_row("epochs done", f"{progress.get('epoch')}, {progress.get('step')} steps"))
-        lines.append(
-            _row("best top-1", f"{progress.get('best_top1')} % in validation, after epoch {progress.get('best_epoch')}")
-        )
+        labels = facts["recipe"].get("labels") if facts["recipe"] else None
+        best = "best mAP" if isinstance(labels, dict) and labels.get("kind") == "several" else "best top-1"
+        lines.append(_row(best, f"{progress.get('best_top1')} % in validation, after epoch {progress.get('best_epoch')}"))
     for one in facts["lists"] if isinstance(facts.get("lists"), list) else []:
         lines.append(_row("list", _pairs(one)))
     return lines + [_row(name, _pairs(facts[name])) for name in ("versions", "used", "seed") if name in facts]

@@ -5,13 +5,17 @@ import dataclasses
 import json
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from c2d_fast.commands.data_flags import check_label_map, label_names
 from c2d_fast.commands.dataset import choose_device, loader_options
+from c2d_fast.commands.run_segments import check_segment_flags, run_segments
+from c2d_fast.commands.run_watch import check_folder, watch
 from c2d_fast.commands.thresholds import check_kind, read_thresholds
 from c2d_fast.console import result
 from c2d_fast.errors import UserError, on_one_line
@@ -22,7 +26,7 @@ from c2d_fast.loading.frame_sampling import Multi
 from c2d_fast.loading.plan import VIEWS
 from c2d_fast.manifest.bad_videos import BadVideos
 from c2d_fast.manifest.manifest import Manifest, read_manifest
-from c2d_fast.model.c2d import C2D, compile_model
+from c2d_fast.model.c2d import compile_model
 from c2d_fast.model.model_file import ModelFile, read_model_file
 from c2d_fast.model.precision import Precision
 from c2d_fast.model.weights import describe, model_for
@@ -44,8 +48,8 @@ def run_predict(args: argparse.Namespace) -> None:
     Raises:
         UserError: anything that the user can mend; of a video that cannot be read once the others are done.
     """
-    paths = _videos(args.videos)
-    targets = _targets(args.overlay, paths)
+    paths = _given(args)
+    targets, segments = _targets(args.overlay, paths), check_segment_flags(args, paths)
     pipe, names = load_pipe(args.pipe, args.set), label_names(args)
     file = read_model_file(args.checkpoint, "--checkpoint")
     check_label_map(args, names, file)
@@ -54,19 +58,16 @@ def run_predict(args: argparse.Namespace) -> None:
     print(describe(file, recipe))
     classes = _classes(names, file, recipe)
     thresholds = _thresholds(args, recipe, classes)
-    listing = Listing(Path("the videos given"), Path(), tuple(map(str, paths)), (0,) * len(paths), (0,) * len(paths), "")
-    manifest = read_manifest(listing, allow_missing=True, jobs=len(os.sched_getaffinity(0)))
-    problems = dict(manifest.broken)
-    found: dict[int, dict[str, Any]] = {i: {"path": str(paths[i]), "error": problem} for i, problem in problems.items()}
-    if len(manifest.kept):
-        scores = _score(args, pipe, recipe, model, manifest, problems)
-        for index, row, scored in zip(manifest.kept.tolist(), scores.scores, scores.scored.tolist(), strict=True):
-            found[index] = {"path": str(paths[index])} | (
-                {"views": args.views, "predictions": _predictions(row.tolist(), classes, args.top, thresholds)}
-                if scored
-                else {"error": problems.get(index, "does not decode")}
-            )
-    _show([found[index] for index in range(len(paths))], as_json=args.json)
+    if segments:
+        reached = thresholds or [_USUAL if args.threshold is None else args.threshold] * len(classes)
+        run_segments(args, paths, segments, targets, model, recipe, classes, reached)
+        return
+    network = compile_model(model.to(choose_device()), args.compile, choose_device())
+    score = partial(_score_videos, args, pipe, recipe, network, classes, thresholds)
+    if args.watch:
+        watch(args.watch, lambda some: score(some)[0])
+    found, problems, manifest = score(paths)
+    _show(found, as_json=args.json)
     failed = _write_overlays(found, paths, targets, manifest)
     if problems:
         index, problem = min(problems.items())
@@ -77,8 +78,33 @@ def run_predict(args: argparse.Namespace) -> None:
         raise UserError(f"{failed[0]}{more}")
 
 
+def _score_videos(
+    args: argparse.Namespace,
+    pipe: PipeFile,
+    recipe: Recipe,
+    network: nn.Module,
+    classes: Sequence[str],
+    thresholds: Sequence[float] | None,
+    paths: Sequence[Path],
+) -> tuple[list[dict[str, Any]], dict[int, str], Manifest]:
+    """Returns what is found of each video, what is wrong with those that cannot be read, and the facts of all."""
+    listing = Listing(Path("the videos given"), Path(), tuple(map(str, paths)), (0,) * len(paths), (0,) * len(paths), "")
+    manifest = read_manifest(listing, allow_missing=True, jobs=len(os.sched_getaffinity(0)))
+    problems = dict(manifest.broken)
+    found: dict[int, dict[str, Any]] = {i: {"path": str(paths[i]), "error": problem} for i, problem in problems.items()}
+    if len(manifest.kept):
+        scores = _score(args, pipe, recipe, network, manifest, problems)
+        for index, row, scored in zip(manifest.kept.tolist(), scores.scores, scores.scored.tolist(), strict=True):
+            found[index] = {"path": str(paths[index])} | (
+                {"views": args.views, "predictions": _predictions(row.tolist(), classes, args.top, thresholds)}
+                if scored
+                else {"error": problems.get(index, "does not decode")}
+            )
+    return [found[index] for index in range(len(paths))], problems, manifest
+
+
 def _write_overlays(
-    found: dict[int, dict[str, Any]], paths: Sequence[Path], targets: Sequence[Path], manifest: Manifest
+    found: Sequence[dict[str, Any]], paths: Sequence[Path], targets: Sequence[Path], manifest: Manifest
 ) -> list[str]:
     """Writes each video that has a prediction; returns what went wrong: one must not cost the others."""
     failed = []
@@ -98,6 +124,18 @@ def _write_overlays(
                 f"--overlay {target}: has {frames} of {expected} frames, {paths[index]} does not decode further; mend it"
             )
     return failed
+
+
+def _given(args: argparse.Namespace) -> list[Path]:
+    """Returns the videos that are named, none with --watch."""
+    if not args.watch:
+        if not args.videos:
+            raise UserError("no VIDEO is given; name files or folders, or --watch DIR")
+        return _videos(args.videos)
+    if args.videos or args.segments or args.overlay or args.json:
+        raise UserError(f"--watch {args.watch}: takes no videos, --segments, --overlay and --json beside it; leave them out")
+    check_folder(args.watch)
+    return []
 
 
 def _videos(given: Sequence[Path]) -> list[Path]:
@@ -160,7 +198,7 @@ def _classes(names: tuple[str, ...] | None, file: ModelFile, recipe: Recipe) -> 
 
 
 def _score(
-    args: argparse.Namespace, pipe: PipeFile, recipe: Recipe, model: C2D, manifest: Manifest, problems: dict[int, str]
+    args: argparse.Namespace, pipe: PipeFile, recipe: Recipe, network: nn.Module, manifest: Manifest, problems: dict[int, str]
 ) -> Scores:
     """Returns the scores; videos that turn out to be broken are added to the problems, by their index in the list."""
     bad = BadVideos(manifest, (100.0, True), "", check_at_end=True)
@@ -182,7 +220,8 @@ def _score(
         options=options,
     )
     try:
-        scores = _evaluate(args, recipe, model, source, device)
+        with source:
+            scores = _evaluate(args, recipe, network, source, device)
     except UserError:
         if len(bad.pending) < len(videos):
             raise
@@ -192,9 +231,9 @@ def _score(
     return scores
 
 
-def _evaluate(args: argparse.Namespace, recipe: Recipe, model: C2D, source: ClipLoader, device: torch.device) -> Scores:
+def _evaluate(args: argparse.Namespace, recipe: Recipe, network: nn.Module, source: ClipLoader, device: torch.device) -> Scores:
     scores = evaluate(
-        compile_model(model.to(device), args.compile, device),
+        network,
         source,
         num_classes=recipe.model.num_classes,
         average_probabilities=recipe.model.temporal_pool,
@@ -207,7 +246,7 @@ def _evaluate(args: argparse.Namespace, recipe: Recipe, model: C2D, source: Clip
 
 def _thresholds(args: argparse.Namespace, recipe: Recipe, classes: Sequence[str]) -> list[float] | None:
     """Returns what each class's probability must reach to be named, by label; None of models of one label a video."""
-    for flag in ("threshold", "thresholds"):
+    for flag in ("thresholds",) if args.segments else ("threshold", "thresholds"):
         check_kind(f"--{flag}", getattr(args, flag), recipe.labels.kind)
     if args.threshold is not None and args.thresholds:
         raise UserError(f"--threshold {args.threshold:g}: --thresholds says it for each class; give one of both")

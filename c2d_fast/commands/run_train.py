@@ -32,8 +32,10 @@ from c2d_fast.processes.early_signals import exit_message
 from c2d_fast.processes.signals import StopSignals, exit_code
 from c2d_fast.recipe import Recipe
 from c2d_fast.reporting.gauges import Gauges
+from c2d_fast.reporting.no_records import NoRecords
 from c2d_fast.reporting.picture_schedule import PictureSchedule
-from c2d_fast.reporting.records import NoRecords, Records
+from c2d_fast.reporting.records import Records
+from c2d_fast.reporting.trackers import check_tracker, start_tracker
 from c2d_fast.training.batch_finder import find_batch_size
 from c2d_fast.training.batch_log import BatchLog
 from c2d_fast.training.batch_norm import check_batch_size
@@ -154,6 +156,8 @@ def _train(args: argparse.Namespace, data: RunData, group: Group) -> None:
 
 def _check_flags(args: argparse.Namespace, recipe: Recipe, device: torch.device, group: Group) -> None:
     check_teacher(args.teacher, recipe.distill, recipe.name)
+    if group.is_first:
+        check_tracker(args.tracker)
     if args.sync_bn and (device.type != "cuda" or group.world == 1):
         raise UserError("--sync-bn: needs several GPUs, and a rank for each; leave it out")
 
@@ -225,7 +229,8 @@ def _records(
     )
     total = progress.step + max(left, 0)
     start = {"first_step": progress.step, "epochs": progress.epoch, "total_steps": total}
-    records = Records(data.folder, **start, pictures=pictures, gauges=Gauges())
+    tracker = start_tracker(config["flags"]["tracker"], data.folder, config, resumed=data.resumed is not None)
+    records = Records(data.folder, **start, pictures=pictures, gauges=Gauges(), tracker=tracker)
     records.config(config)
     return records
 

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,6 +74,7 @@ def _model(
         )
     if file.num_classes != classes:
         raise UserError(f"{what}: has {file.num_classes} classes, the student {classes}; give a teacher of the same classes")
+    _check_kind((file.recipe.get("labels") or {}).get("kind"), what)
     if file.classes and data.classes:
         check_same_classes(file.classes, tuple(data.classes), what, "give a teacher of the same classes")
     recipe = dataclasses.replace(data.recipe, name="the teacher", model=dataclasses.replace(network, num_classes=classes))
@@ -83,11 +85,27 @@ def _model(
     return ModelTeacher(compile_model(model, compiled, device), distill.temperature, precision)
 
 
+def _check_kind(kind: Any, what: str) -> None:
+    if kind == "several":
+        raise UserError(
+            f"{what}: is of kind several, whose scores are no shares of classes; give a teacher of one label a video"
+        )
+
+
 def _stored(path: Path, data: RunData, device: torch.device, distill: Distill) -> StoredTeacher:
-    what, result, manifest = f"--teacher {path}", read_dump(path), data.train.manifest
+    what, manifest = f"--teacher {path}", data.train.manifest
+    try:
+        result = read_dump(path)
+    except UserError as error:
+        remedy = "" if ";" in str(error) else "; give what test --dump wrote of the training list, or a checkpoint"
+        raise UserError(f"--teacher {error}{remedy}") from error
     classes = data.recipe.model.num_classes
     if result.scores.shape[1] != classes:
         raise UserError(f"{what}: has {result.scores.shape[1]} classes, the student {classes}; give scores of the same classes")
+    _check_kind(result.kind, what)
+    names = result.summary.get("classes")
+    if isinstance(names, list) and len(names) == classes and data.classes:
+        check_same_classes(tuple(map(str, names)), tuple(data.classes), what, "give a teacher of the same classes")
     rows = {video: row for row, video in enumerate(result.videos)}
     places = [rows.get(manifest.listing.videos[index], -1) for index in manifest.kept.tolist()]
     lacking = [place for place, row in enumerate(places) if row < 0]

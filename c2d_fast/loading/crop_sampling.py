@@ -57,7 +57,7 @@ def _random_resized(crop: Crop, scaled: Size, rng: np.random.Generator) -> Box:
         if 0 < w <= width and 0 < h <= height:
             return _anywhere(w, h, scaled, rng)
     ratio = min(max(width / height, crop.ratio[0]), crop.ratio[1])
-    w, h = min(width, round(height * ratio)), min(height, round(width / ratio))
+    w, h = min(width, max(round(height * ratio), 1)), min(height, max(round(width / ratio), 1))
     x, y = (width - w) // 2, (height - h) // 2
     return x, y, x + w, y + h
 

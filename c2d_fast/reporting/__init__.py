@@ -1,11 +1,17 @@
-"""What a run tells and what is drawn of results: console, JSON lines, TensorBoard, figures, pictures, videos.
+"""What a run tells and what is drawn of results: console, JSON lines, TensorBoard, trackers, figures, videos.
 
 May import: loading.batch, formats, video, processes.
 
-records.py             the same metrics to console, TensorBoard and JSON lines
+records.py             the same metrics to console, JSON lines, TensorBoard and a tracker
+no_records.py          what the ranks beside the first record: nothing
 tensorboard_writer.py  how TensorBoard is laid out
+trackers.py            which trackers there are beside it; begins a run there, or finds it again
+tracker_queue.py       sends figures to one by a thread
+mlflow_run.py          a run in MLflow
+wandb_run.py           a run in Weights & Biases
 metrics_file.py        metrics.jsonl
 gauges.py              CPUs, memory and GPU, sampled by a thread
+energy.py              joules that this rank's GPU has taken
 remote_traffic.py      what a run asks of its videos' servers, in words
 picture_schedule.py    which epochs have pictures
 gallery.py             picks clips to look at, the wrong ones first
@@ -23,4 +29,6 @@ dump_rows.py           of it: a row, and the labels that it gives
 clip_pictures.py       clips as sheets or playing pictures, for `browse`
 clip_archive.py        clips as NumPy arrays, for `browse`
 overlay.py             text over a video, for `predict`
+segments.py            what a long video shows when, as JSON, CSV and subtitles
+timeline.py            a video with its segments below it
 """

@@ -96,7 +96,7 @@ def _gpu() -> Callable[[], dict[str, float]] | None:
     if not torch.cuda.is_available():
         return None
     try:
-        nvml, handle = _nvml()
+        nvml, handle = own_gpu()
     except Exception:  # nvidia-ml-py is not installed, or no driver answers it
         return None
 
@@ -110,8 +110,12 @@ def _gpu() -> Callable[[], dict[str, float]] | None:
     return metrics
 
 
-def _nvml() -> tuple[Any, Any]:
-    """Returns NVIDIA's management library and a handle of this rank's GPU."""
+def own_gpu() -> tuple[Any, Any]:
+    """Returns NVIDIA's management library and a handle of this rank's GPU.
+
+    Raises:
+        Exception: nvidia-ml-py is not installed, or no driver answers it.
+    """
     import pynvml
 
     pynvml.nvmlInit()

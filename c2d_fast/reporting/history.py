@@ -12,7 +12,8 @@ from c2d_fast.errors import UserError
 from c2d_fast.formats.schemas import ShapeError, decode_object
 
 _LONGEST_LINE = 2**20
-_FIGURES = ("loss", "top1", "top5", "mAP", "lr", "gradient_norm", "clips_per_s", "data_wait_percent")
+_FIGURES: tuple[str, ...] = ("loss", "top1", "top5", "mAP", "lr", "gradient_norm", "clips_per_s", "data_wait_percent")
+_FIGURES += ("joules_per_clip", "epoch_joules")
 _MOST_FIGURES = 100
 _MOST = 1e15
 """What is larger is no figure to draw."""

@@ -16,10 +16,10 @@ from c2d_fast.video.orientation import apply_orientation
 from c2d_fast.video.reader import DecodeError, frame_orientation, open_video, reason, video_stream
 from c2d_fast.video.writer import write_video
 
-_TEXT_PART = 18  # of the picture's height is a letter's
-_LEAST_TEXT_PX = 11
+TEXT_PART = 18  # of the picture's height is a letter's
+LEAST_TEXT_PX = 11
 _LEAST_WIDTH = 120  # for words to fit: narrower pictures are shown several times as large
-_SHADE = 0.4  # of the picture's light is left behind the words
+SHADE = 0.4  # of the picture's light is left behind the words
 
 
 def write_overlay(source: Path, target: Path, lines: Sequence[tuple[str, Colour]]) -> int:
@@ -40,14 +40,23 @@ def write_overlay(source: Path, target: Path, lines: Sequence[tuple[str, Colour]
         with open_video(source) as container:
             stream = video_stream(container)
             stream.thread_type = "AUTO"
-            rate = stream.average_rate or Fraction(25)
-            rate = Fraction(rate).limit_denominator(1001) if 1 <= rate <= 240 else Fraction(25)
-            return write_video(_with_lines(_frames(container, stream), lines), target, rate, "--overlay")
+            return write_video(_with_lines(pictures_of(container, stream), lines), target, rate_of(stream), "--overlay")
     except (av.FFmpegError, DecodeError, OSError) as error:
         raise UserError(f"--overlay {target}: is not written, {source} {reason(error)}; mend it or leave it out") from error
 
 
-def _frames(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[NDArray[np.uint8]]:
+def rate_of(stream: av.VideoStream) -> Fraction:
+    """Returns the frames in a second of a video that is written of another one."""
+    rate = stream.average_rate or Fraction(25)
+    return Fraction(rate).limit_denominator(1001) if 1 <= rate <= 240 else Fraction(25)
+
+
+def pictures_of(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[NDArray[np.uint8]]:
+    """Yields a video's frames upright, RGB uint8 [H, W, C]; small ones several times as large, so that words fit.
+
+    Raises:
+        DecodeError: one does not decode.
+    """
     try:
         for frame in container.decode(stream):
             picture: Any = apply_orientation(frame.to_ndarray(format="rgb24"), frame_orientation(frame))
@@ -62,11 +71,11 @@ def _with_lines(frames: Iterator[NDArray[np.uint8]], lines: Sequence[tuple[str, 
     for frame in frames:
         if panel is None:
             shape = frame.shape
-            text_px = max(shape[0] // _TEXT_PART, _LEAST_TEXT_PX)
+            text_px = max(shape[0] // TEXT_PART, LEAST_TEXT_PX)
             panel = draw_text(lines[: max(shape[0] // (2 * text_px), 1)], shape[1], text_px=text_px)[-shape[0] :]
         if frame.shape != shape:  # a stream that changes its size within: the first size stands
             break
         picture = frame.copy()
         bottom = picture[-len(panel) :]
-        bottom[:] = np.maximum(bottom * _SHADE, panel).astype(np.uint8)
+        bottom[:] = np.maximum(bottom * SHADE, panel).astype(np.uint8)
         yield picture

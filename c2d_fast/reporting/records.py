@@ -1,4 +1,4 @@
-"""What a run tells: the console, JSON lines and TensorBoard, from the same metrics. It keeps account of its own time."""
+"""What a run tells: console, JSON lines, TensorBoard and a tracker, from the same metrics. It keeps account of its own time."""
 
 import threading
 import time
@@ -23,6 +23,7 @@ from c2d_fast.reporting.remote_traffic import remote_text
 from c2d_fast.reporting.score_figures import score_figures
 from c2d_fast.reporting.scores import Scores
 from c2d_fast.reporting.tensorboard_writer import TensorBoardWriter
+from c2d_fast.reporting.tracker_queue import TrackerQueue
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +38,8 @@ _SCORES = ("best/top1", "best/top5", "val/top1", "val/top5")  # beside the hyper
 class Records:
     """The records of one run folder: metrics.jsonl, TensorBoard events, and a progress bar (plain lines off a terminal).
 
-    Once they cannot be written, the run goes on without: it ends when a checkpoint cannot be written.
+    Once they cannot be written, the run goes on without: it ends when a checkpoint cannot be written. A tracker, if there is
+    one, is given the same figures as TensorBoard.
     """
 
     def __init__(
@@ -49,8 +51,9 @@ class Records:
         epochs: int | None = None,
         pictures: PictureSchedule | None = None,
         gauges: Gauges | None = None,
+        tracker: TrackerQueue | None = None,
     ):
-        self._folder, self._writes = folder, True
+        self._folder, self._writes, self._tracker = folder, True, tracker
         self._pictures, self._gauges = pictures or PictureSchedule(epochs=0, every=0), gauges
         # Steps after the checkpoint that a resumed run starts from are taken again: their old records go.
         self._jsonl = open_without_later_steps(folder / "metrics.jsonl", first_step, epochs)
@@ -115,7 +118,7 @@ class Records:
         with self._timed():
             self._write("val", step, epoch, metrics)
             for name, value in self._pictures.published.items():
-                self._try(lambda name=name, value=value: self._writer.scalar(f"published/{name}", value, step))  # type: ignore[misc]
+                self._scalar(f"published/{name}", value, step)
             self._try(self._writer.flush)
             self.say(text)
 
@@ -123,7 +126,7 @@ class Records:
         """Records the best validation so far, for the table of hyperparameters."""
         with self._timed():
             for name, value in ({name: metrics[name] for name in _BEST if name in metrics} | {"epoch": epoch}).items():
-                self._try(lambda name=name, value=value: self._writer.scalar(f"best/{name}", value, step))  # type: ignore[misc]
+                self._scalar(f"best/{name}", value, step)
 
     def begin_epoch(self, epoch: int) -> bool:
         """Starts the clock of an epoch's steps; says whether its clips are to be kept for pictures.
@@ -199,6 +202,9 @@ class Records:
             steps, elapsed_ms = self._step - self._first_step, 1000 * (time.monotonic() - self._started_s)
             each = f": {1000 * self._spent_s / steps:.2f} ms for each step of {elapsed_ms / steps:.0f} ms" if steps else ""
             self.say(f"recording took {self.overhead_percent():.2f} % of the time{each}, validation and pictures included")
+        if self._tracker:  # what is waited for here no step has waited for
+            self._tracker.close(finished=finished)
+            self._tell_of_tracker()
 
     def _draw(self, draw: Callable[[], None]) -> None:
         if self._affords is None:  # known at the end of an epoch, and the same for all of its pictures
@@ -243,7 +249,17 @@ class Records:
         file = self._machine if kind == "machine" else self._jsonl
         self._try(lambda: file.write(encode(line) + "\n"))
         for name, value in metrics.items():
-            self._try(lambda name=name, value=value: self._writer.scalar(f"{kind}/{name}", value, step))  # type: ignore[misc]
+            self._scalar(f"{kind}/{name}", value, step)
+        self._tell_of_tracker()
+
+    def _scalar(self, tag: str, value: float, step: int) -> None:
+        self._try(lambda: self._writer.scalar(tag, value, step))
+        if self._tracker:
+            self._tracker.scalar(tag, value, step)
+
+    def _tell_of_tracker(self) -> None:
+        for line in self._tracker.pop_lines() if self._tracker else ():
+            self.say(line)
 
     def _try(self, write: Callable[[], object]) -> None:
         if not self._writes:
@@ -257,41 +273,3 @@ class Records:
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
-
-
-class NoRecords(Records):
-    """What the ranks beside the first record: nothing."""
-
-    def __init__(self) -> None:
-        pass
-
-    def config(self, config: dict[str, Any]) -> None:
-        """Records nothing."""
-
-    def start(self) -> None:
-        """Starts nothing."""
-
-    def step(self, description: str) -> None:
-        """Records nothing."""
-
-    def train(self, step: int, epoch: int, metrics: dict[str, float], *, last: bool) -> None:
-        """Records nothing."""
-
-    def validation(self, step: int, epoch: int, metrics: dict[str, float], text: str) -> None:
-        """Records nothing."""
-
-    def best(self, step: int, epoch: int, metrics: dict[str, float]) -> None:
-        """Records nothing."""
-
-    def begin_epoch(self, epoch: int) -> bool:
-        """Says that no pictures are wanted."""
-        return False
-
-    def skipped(self, line: dict[str, Any]) -> None:
-        """Records nothing."""
-
-    def say(self, text: str) -> None:
-        """Shows nothing."""
-
-    def close(self, *, finished: bool = False) -> None:
-        """Closes nothing."""

@@ -42,6 +42,8 @@ _LAYOUT = {
 _GPU_CHARTS = {
     "GPU and its video decoders busy, %": ["Multiline", [r"machine/gpu_percent$", r"machine/decoder_percent$"]],
     "GPU memory, MB": ["Multiline", [r"machine/gpu_memory_mb$"]],
+    "energy of the GPUs, J for each clip": ["Multiline", [r"train/joules_per_clip$"]],
+    "energy of the GPUs, J for each epoch": ["Multiline", [r"train/epoch_joules$"]],
 }
 _STRIP_PX = 940  # what TensorBoard shows without scrolling
 

@@ -16,6 +16,7 @@ metrics.py        counts losses and hits on the device
 evaluate.py       views averaged by video
 distributed.py    the ranks: what they share and decide together
 throughput.py     clips per second, and how far the host is ahead
+energy_meter.py   joules of a clip and of an epoch, over ranks
 watchdog.py       ends a run that gets no further
 checkpoints.py    when to save, which to keep, which is the newest whole one
 run_folder.py     finds or makes the run's folder

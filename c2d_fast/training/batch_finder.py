@@ -44,7 +44,8 @@ def find_batch_size(recipe: Recipe, device: torch.device, precision: Precision, 
     most *= clips
     most = max(most if device.type == "cuda" else min(most, recipe.training.clips_per_gpu), clips)
     tried: list[Trial] = []
-    size = clips if fewest_values(recipe, clips) > 1 else 2 * clips
+    size = clips if fewest_values(recipe, clips) > 1 and not recipe.augment.mixes else 2 * clips
+    most = max(most, size) if recipe.augment.mixes else most
     while size <= most:
         one = _try(recipe, device, precision, size)
         if one is None:
@@ -54,7 +55,8 @@ def find_batch_size(recipe: Recipe, device: torch.device, precision: Precision, 
             break  # twice as many do not fit, or are not worth waiting for
         size *= 2
     if not tried:
-        return clips, f"batch size auto: not even {'one clip fits' if clips == 1 else f'{clips} clips fit'}; taken: {clips}"
+        least = size if recipe.augment.mixes else clips
+        return least, f"batch size auto: not even {'one clip fits' if least == 1 else f'{least} clips fit'}; taken: {least}"
     best = max(one.clips_per_s for one in tried)
     chosen = next(one for one in tried if one.clips_per_s >= _GOOD_ENOUGH * best)
     each = ", ".join(f"{one.batch_size}: {one.clips_per_s:.1f}" for one in tried)

@@ -46,7 +46,7 @@ class RunningMetrics:
         }
 
 
-def batch_sums(loss: Tensor, logits: Tensor, label: Tensor, targets: Tensor | None = None) -> Tensor:
+def batch_sums(loss: Tensor, logits: Tensor, label: Tensor, targets: Tensor | None = None, *, ignores: bool = False) -> Tensor:
     """Returns [sum of losses, top-1 hits, top-5 hits, clips] of a batch, float64.
 
     Args:
@@ -54,11 +54,13 @@ def batch_sums(loss: Tensor, logits: Tensor, label: Tensor, targets: Tensor | No
         logits: float [N, K].
         label: int64 [N]; below 0 where there is none: such clips count in no hits.
         targets: float32 [N, K], where a clip may have several labels: any of them is a hit.
+        ignores: clips without a label are none of the loss's either, where there are targets.
     """
     guesses = logits.detach().topk(min(5, logits.shape[1])).indices
     right = guesses == label[:, None] if targets is None else targets.gather(1, guesses) > 0
     hits = [right[:, :k].any(1).sum().double() for k in (1, 5)]
-    count = (label >= 0).sum().double() if targets is None else torch.full_like(loss, len(label), dtype=torch.float64)
+    only_labelled = targets is None or ignores
+    count = (label >= 0).sum().double() if only_labelled else torch.full_like(loss, len(label), dtype=torch.float64)
     return torch.stack([loss.detach().double() * count, *hits, count])
 
 

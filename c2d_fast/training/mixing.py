@@ -15,12 +15,15 @@ _PURPOSE = 5
 
 @dataclass(frozen=True)
 class Mix:
-    """How a batch is mixed: each clip with the one before it, the first with the last."""
+    """How a batch is mixed: each clip with the one before it, the first with the last; of several clips a video with the
+    video's before."""
 
     share: float = 1.0
     """Of each clip's own; 1.0: nothing is mixed."""
     box: tuple[int, int, int, int] | None = None
     """x0, y0, x1, y1 in pixels: what cutmix takes of the other clip. None: mixup, of all pixels."""
+    apart: int = 1
+    """How far before a clip the other one stands: clips of one video stand beside each other."""
 
     def clips(self, clip: Tensor) -> Tensor:
         """Mixes clips, uint8 [N, T, H, W, C]. Returns float32, 0..255, so that a compiled model sees one type."""
@@ -28,14 +31,14 @@ class Mix:
         if self.share == 1.0:
             return mixed
         if self.box is None:
-            return torch.lerp(mixed.roll(1, 0), mixed, self.share)
+            return torch.lerp(mixed.roll(self.apart, 0), mixed, self.share)
         x0, y0, x1, y1 = self.box
-        mixed[:, :, y0:y1, x0:x1] = clip.roll(1, 0)[:, :, y0:y1, x0:x1].float()
+        mixed[:, :, y0:y1, x0:x1] = clip.roll(self.apart, 0)[:, :, y0:y1, x0:x1].float()
         return mixed
 
     def rows(self, values: Tensor) -> Tensor:
         """Mixes what belongs to each clip, float [N, ...], such as targets, in the same shares."""
-        return values if self.share == 1.0 else torch.lerp(values.roll(1, 0), values, self.share)
+        return values if self.share == 1.0 else torch.lerp(values.roll(self.apart, 0), values, self.share)
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Mixing:
 
     augment: Augment
     seed: int
+    clips_per_video: int = 1
 
     def draw(self, step: int, part: int, height: int, width: int) -> Mix:
         """Draws for a batch.
@@ -62,10 +66,10 @@ class Mixing:
         alpha = cutmix if is_cutmix else mixup
         share = float(rng.beta(alpha, alpha))
         if not is_cutmix:
-            return Mix(share)
+            return Mix(share, apart=self.clips_per_video)
         x, y, reach = int(rng.integers(width)), int(rng.integers(height)), 0.5 * math.sqrt(1 - share)
         half_width, half_height = int(reach * width), int(reach * height)
         x0, y0 = max(x - half_width, 0), max(y - half_height, 0)
         x1, y1 = min(x + half_width, width), min(y + half_height, height)
         # The box may reach over the edge: what is left of it decides the shares.
-        return Mix(1 - (x1 - x0) * (y1 - y0) / (width * height), (x0, y0, x1, y1))
+        return Mix(1 - (x1 - x0) * (y1 - y0) / (width * height), (x0, y0, x1, y1), self.clips_per_video)

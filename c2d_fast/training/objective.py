@@ -21,7 +21,8 @@ class Targets:
     label: Tensor
     """int64 [N]; NO_LABEL where there is none."""
     shares: Tensor | None
-    """float32 [N, K], where labels are several, soft or mixed; None: label says it all."""
+    """float32 [N, K], where labels are several, soft or mixed, of the part of a clip that has a label; None: label says it
+    all."""
     labelled: Tensor | None
     """How much of each clip has a label, float32 [N]; None: all of each."""
 
@@ -59,8 +60,11 @@ class Objective:
         shares = batch.targets
         if shares is None:
             shares = one_hot(label, self.num_classes)
-        labelled = mix.rows((label != NO_LABEL).float()) if ignores else None
-        return Targets(label, mix.rows(shares), labelled)
+        if not ignores:
+            return Targets(label, mix.rows(shares), None)
+        # Of a clip that is mixed with one without a label, the loss is that of the labelled part, times how much it is.
+        labelled = mix.rows((label != NO_LABEL).float())
+        return Targets(label, mix.rows(shares) / labelled.clamp_min(_TINY)[:, None], labelled)
 
     def __call__(self, logits: Tensor, targets: Targets, teacher: Tensor | None = None) -> Tensor:
         """Computes the mean loss of a batch.
@@ -113,7 +117,8 @@ def class_weights(kind: str, counts: Sequence[float], num_videos: int) -> Tensor
 
     Args:
         kind: of labels. Of single and soft ones it is videos / (classes that have any x videos of the class); of several the
-            factor of the class's positive videos: its negative ones / its positive ones.
+            factor of the class's positive videos: its negative ones / its positive ones; 1 where there are no negative ones,
+            or the class would never be learnt.
         counts: videos of each class, or the sum of their shares.
         num_videos: of the list.
     """
@@ -122,4 +127,4 @@ def class_weights(kind: str, counts: Sequence[float], num_videos: int) -> Tensor
         weights = (num_videos - known) / known
     else:
         weights = known.sum() / ((known > 0).sum() * known)
-    return torch.where(known > 0, weights, torch.ones_like(weights)).float()
+    return torch.where((known > 0) & (weights > 0), weights, torch.ones_like(weights)).float()

@@ -129,7 +129,7 @@ class TrainStep:
             if self.gallery:
                 self.gallery.update(replace(batch, clip=clip.byte()) if self.mixing else batch, logits)
             losses.append(loss.detach())
-            sums += batch_sums(loss, logits, batch.label, batch.targets)
+            sums += batch_sums(loss, logits, batch.label, batch.targets, ignores=targets.labelled is not None)
         self.scaler.unscale_(self.optimizer)
         # The same on every rank, whichever had the bad batch: the gradients have been averaged. A loss that is not finite shows
         # in them, too.

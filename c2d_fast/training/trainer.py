@@ -16,6 +16,7 @@ from c2d_fast.reporting.records import Records
 from c2d_fast.reporting.scores import Scores
 from c2d_fast.training.checkpoints import Checkpoints
 from c2d_fast.training.distributed import Group, Votes
+from c2d_fast.training.energy_meter import EnergyMeter
 from c2d_fast.training.metrics import RunningMetrics
 from c2d_fast.training.parameter_groups import set_training_mode
 from c2d_fast.training.progress import Problems, Progress, StoppedError
@@ -71,6 +72,7 @@ class Trainer:
         """
         self._metrics = RunningMetrics(self.step.device, self.initial_metric_sums if self.group.is_first else ())
         self._skipped_in_a_row, self._save_is_voted = 0, False
+        self._energy = EnergyMeter(self.group, self.step.device)
         has_best, has_last = self.group.broadcast((self.checkpoints.best.exists(), self.checkpoints.last.exists()))
         if not (has_best and has_last):
             # A run stopped before its first checkpoint is due can be resumed, too; and the folder has both from the start on.
@@ -143,6 +145,7 @@ class Trainer:
         set_training_mode(self.model, self.training)
         self.step.gallery = gallery
         first = self._steps_taken()
+        self._energy.begin_epoch(progress.clips)
         batches = throughput.timed(self.source.epoch(epoch, first), self.heartbeat)
         for step_in_epoch in range(first + 1, per_epoch + 1):
             lr = lr_at(epoch + (step_in_epoch - 1) / per_epoch, self.base_lr, self.training, epochs)
@@ -158,6 +161,7 @@ class Trainer:
             last = step_in_epoch == per_epoch
             if last or step_in_epoch % _RECORD_EVERY_STEPS == 0:
                 metrics = self._metrics.read(self.group) | {"lr": lr, **throughput.read()}  # waits for the device
+                metrics |= self._energy.read(progress.clips, last=last)
                 self.records.train(progress.step, epoch + 1, metrics, last=last)
             if last and gallery:
                 self.records.clips("train", progress.step, gallery, self.source.name)

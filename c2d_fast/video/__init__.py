@@ -14,6 +14,7 @@ decoded_order.py    the order of frames, by decoding
 orientation.py      quarter turns and mirrors that a container asks for
 packets.py          the packets that the wanted frames depend on, and how they are read
 reader.py           frames by number, or a clip as a small file
+long_video.py       frames of a long video at given times, read once
 small_file.py       a clip's packets as a file for DALI's decoders
 frame_converter.py  upright RGB images of decoded frames
 crops.py            scale, cut, resize and flip on a CPU

@@ -123,6 +123,12 @@ def test_a_checkpoint_says_what_it_is(tmp_path, capsys):
                  "recipe         demo", "torch 2.10.0", "3 (a, b, c\\x1b[2J)", "seed           3"):  # fmt: skip
         assert part in text
     assert "\x1b" not in text
+    assert "best top-1 " in text
+    several = {"recipe": DEMO.with_num_classes(3).as_dict() | {"labels": {"kind": "several"}}}
+    run_info.run_info(parse(["--checkpoint", str(demo_checkpoint(tmp_path / "several.pt", **several))]))
+    text = capsys.readouterr().out
+    assert "best mAP " in text
+    assert "top-1" not in text
     names = {published_name(key): value for key, value in C2D(DEMO.model).state_dict().items()}
     torch.save({"state_dict": names}, tmp_path / "x.pth")
     run_info.run_info(parse(["--checkpoint", str(tmp_path / "x.pth")]))

@@ -145,6 +145,12 @@ REFUSED = {
     "clip.num_frames=1": "clip (Clip(num_frames=1, interval=8, sampling='dense')) must have 2 frames at least",
     "crop.scales=": "crop scales (()) must be parts of the short side, one at least, above 0, and 1 at most",
     "crop.test_short_side=0": "crop train_short_side (256), test_short_side (0) and short_sides ((256, 320)) must be 1 pixel",
+    "training.lr=1e300": "training lr (1e+300) must be 1000000 at most",
+    "training.gamma=1e300": "training gamma (1e+300) must be 1000000 at most",
+    "training.weight_decay=1e300": "training weight_decay (1e+300) must be 1000000 at most",
+    "augment.color=1e300,0,0,0": "augment color ((1e+300, 0.0, 0.0, 0.0)) must be four numbers, 0 to 1000000, the last (hue)",
+    "augment.policy_ops=101": "augment policy_ops (101) must be 1 to 100",
+    "distill.temperature=1e300": "distill temperature (1e+300) must be above 0, and 1000000 at most",
     "model.depth=34": "depth (34) must be 18, 50 or 101",
 }
 
@@ -160,6 +166,8 @@ def test_what_cannot_be_set_is_refused_in_one_line(word):
 
 
 def test_words_count_together_and_none_twice():
+    with pytest.raises(UserError, match=r"crop train_short_side \(200\) must be 224 at least, the crop's size$"):
+        load_pipe("k400_8x8", ["crop.kind=centre", "crop.train_short_side=200"])
     cosine = ["training.schedule=cosine", "training.milestones=", "training.final_factor=0.1"]
     for words in (cosine, cosine[::-1]):  # alone, neither keeps the rules
         training = load_pipe("k400_8x8", words).recipe.training

@@ -78,3 +78,11 @@ def test_jitter_draws_all_short_sides_and_places():
 def test_wrong_crops_are_named(wrong, message):
     with pytest.raises(ValueError, match=message):
         Crop(**wrong)
+
+
+def test_random_resized_boxes_have_a_pixel_at_least():
+    for ratio in (0.001, 1000.0):
+        crop = Crop(kind="random_resized", area=(0.0001, 0.0001), ratio=(ratio, ratio))
+        (x0, y0, x1, y1), _ = draw_box(crop, 160, 96, np.random.default_rng(0))
+        assert x1 > x0
+        assert y1 > y0

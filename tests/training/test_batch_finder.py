@@ -3,7 +3,7 @@ import dataclasses
 import torch
 
 from c2d_fast.model.precision import Precision
-from c2d_fast.recipe import load_pipe
+from c2d_fast.recipe import Augment, load_pipe
 from c2d_fast.training import batch_finder
 from c2d_fast.training.batch_finder import Trial, find_batch_size
 
@@ -11,15 +11,15 @@ RECIPE = load_pipe("dali_pipes/demo.py").recipe
 CPU = torch.device("cpu")
 
 
-def find(monkeypatch, rates, memory=lambda size: 0.0, device=CPU, most=1000, clips_per_gpu=1000):
+def find(monkeypatch, rates, memory=lambda size: 0.0, device=CPU, most=1000, clips_per_gpu=1000, recipe=RECIPE, clips=1):
     def measured(recipe, device, precision, size):
         if size not in rates:
             raise torch.OutOfMemoryError("no more")
         return Trial(size, rates[size], memory(size))
 
     monkeypatch.setattr(batch_finder, "_measure", measured)
-    training = dataclasses.replace(RECIPE.training, clips_per_gpu=clips_per_gpu)
-    return find_batch_size(dataclasses.replace(RECIPE, training=training), device, Precision("fp32"), most)
+    training = dataclasses.replace(RECIPE.training, clips_per_gpu=clips_per_gpu, clips_per_video=clips)
+    return find_batch_size(dataclasses.replace(recipe, training=training), device, Precision("fp32"), most)
 
 
 def test_the_smallest_batch_that_is_nearly_the_fastest_is_taken(monkeypatch):
@@ -33,6 +33,17 @@ def test_the_smallest_batch_that_is_nearly_the_fastest_is_taken(monkeypatch):
 def test_a_batch_that_does_not_fit_ends_the_search(monkeypatch):
     assert find(monkeypatch, {1: 10.0, 2: 20.0})[0] == 2
     assert find(monkeypatch, {})[0] == 1
+
+
+def test_a_batch_that_is_mixed_has_two_videos_at_least(monkeypatch):
+    mixes = dataclasses.replace(RECIPE, augment=Augment(mixup=0.2))
+    rates = {1: 100.0, 2: 20.0, 4: 20.0, 8: 20.0}
+    assert find(monkeypatch, rates)[0] == 1
+    assert find(monkeypatch, rates, recipe=mixes)[0] == 2
+    assert find(monkeypatch, rates, recipe=mixes, clips=2)[0] == 4
+    assert find(monkeypatch, rates, recipe=mixes, clips_per_gpu=1)[0] == 2
+    size, line = find(monkeypatch, {}, recipe=mixes, clips=2)
+    assert (size, line) == (4, "batch size auto: not even 4 clips fit; taken: 4")
 
 
 def test_no_batch_is_tried_that_would_fill_the_memory_or_have_more_clips_than_there_are(monkeypatch):

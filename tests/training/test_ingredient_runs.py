@@ -9,6 +9,11 @@ import torch
 from media import make_dataset
 from runs import PIPE, batches, flags, last, metrics, one_line, run, same_weights, train
 
+from c2d_fast.commands.run_train import run_train
+from c2d_fast.errors import UserError
+from c2d_fast.model import checkpoint
+from c2d_fast.train import parse
+
 RICH = Path(__file__).parents[1] / "rich_pipe.py"
 
 
@@ -103,3 +108,48 @@ def test_what_does_not_fit_the_run_is_said_in_a_line(data, tmp_path):
     one_line(run(*words[:at], *words[at + 2 :]), 2, "training patience (3): needs validation")
     at = words.index("--batch-size")
     one_line(run(*words[: at + 1], "1", *words[at + 2 :]), 2, "--batch-size 1: mixup and cutmix mix clips of one batch")
+
+
+def test_a_run_that_is_too_short_for_its_recipe_says_so(data, tmp_path, monkeypatch, capsys):
+    for name, field, part in (
+        ("warm", "training.warmup_epochs=2", "note: --epochs 1 ends within the recipe's warm-up of 2 epochs"),
+        ("grid", "training.grid=(1,2,24),(2,2,28)", "note: --epochs 1 ends within the recipe's training.grid of 3"),
+    ):
+        words = flags(data, tmp_path / name, "--set", field, epochs=1)
+        assert train(*words, monkeypatch=monkeypatch) == 0
+        assert part in capsys.readouterr().out
+    words = ("--set", "training.clips_per_video=2", "--set", "augment.mixup=0.2")
+    with pytest.raises(UserError, match="mix 2 clips of each of several videos of one batch; give 4 at least"):
+        run_train(parse(flags(data, tmp_path / "run", *words, epochs=1)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_of_other_classes_or_of_several_labels_is_refused(data, teachers, tmp_path):
+    def said(teacher, *words):
+        with pytest.raises(UserError) as refused:
+            run_train(parse(rich(data, tmp_path / "run", teacher, *words)))
+        assert "\n" not in str(refused.value)
+        return str(refused.value)
+
+    rows = json.loads(teachers["scores"].read_text())
+    (tmp_path / "several.json").write_text(json.dumps([row | {"label": [row["label"]]} for row in rows]))
+    assert "is of kind several, whose scores are no shares of classes" in said(tmp_path / "several.json")
+    content = torch.load(teachers["checkpoint"], weights_only=True)
+    content["recipe"]["labels"]["kind"] = "several"
+    checkpoint.save(content, tmp_path / "several.pt")
+    assert "is of kind several" in said(tmp_path / "several.pt")
+    (tmp_path / "named.json").write_text(teachers["scores"].read_text())
+    (tmp_path / "named.json.summary.json").write_text(json.dumps({"classes": ["run", "walk"]}))
+    (tmp_path / "map.txt").write_text("walk\nrun\n")
+    assert "give a teacher of the same classes" in said(tmp_path / "named.json", "--label-map", tmp_path / "map.txt")
+    assert said(tmp_path / "none.json").startswith(f"--teacher {tmp_path / 'none.json'}: cannot be read")
+    assert not (tmp_path / "run").exists()
+
+
+def test_frozen_random_parts_are_noted(data, tmp_path, monkeypatch, capsys):
+    words = flags(data, tmp_path / "run", "--set", "training.freeze=1", epochs=1)
+    assert train(*words, monkeypatch=monkeypatch) == 0
+    assert "note: training freeze keeps parts as they start, which is at random here" in capsys.readouterr().out
+    words = flags(data, tmp_path / "next", "--set", "training.freeze=1", "--weights", tmp_path / "run" / "last.pt", epochs=1)
+    assert train(*words, monkeypatch=monkeypatch) == 0
+    assert "note:" not in capsys.readouterr().out

@@ -11,6 +11,7 @@ from fork_server import environment
 from media import make_dataset
 from runs import PIPE, flags, last, metrics, one_line, run, same_weights, train
 
+from c2d_fast.training.metrics import batch_sums
 from c2d_fast.training.train_step import TrainStep
 
 LABELS = ["0,2", "1", "-1", "0,1,2", "2", "0", "1,2", "0"]
@@ -137,3 +138,22 @@ def test_class_weights_are_counted_of_the_list(data, tmp_path, monkeypatch):
     found.clear()
     assert train(*words, monkeypatch=monkeypatch) == 0
     assert found[0] == pytest.approx([1 / 7, 7.0])
+
+
+def test_a_list_that_says_nothing_is_refused(data, tmp_path):
+    unknown = relabelled(data, "unknown.txt", ["255"] * 8)
+    done = run(*flags(unknown, tmp_path / "run", "--set", "labels.ignore=255"))
+    one_line(done, 2, f"--train-list {unknown}: none of its 8 videos has a label (labels.ignore is 255)")
+    nothing = relabelled(data, "nothing.txt", ["-1"] * 8)
+    words = flags(relabelled(data, "some.txt", ["0", "0,1"] * 4), tmp_path / "run", "--set", "labels.kind=several")
+    words[words.index("--val-list") + 1] = str(nothing)
+    one_line(run(*words), 2, f"--val-list {nothing}: none of its 8 videos has a label; give another list")
+    assert not (tmp_path / "run").exists()
+
+
+def test_clips_that_are_ignored_count_in_no_recorded_loss():
+    label = torch.tensor([1, -1, 0, -1])
+    targets = torch.eye(3)[label.clamp_min(0)] * (label >= 0)[:, None]
+    sums = batch_sums(torch.tensor(2.0), torch.eye(3)[[1, 1, 1, 2]], label, targets, ignores=True)
+    assert sums.tolist() == [4.0, 1.0, 2.0, 2.0]
+    assert batch_sums(torch.tensor(2.0), torch.eye(3)[[1, 1, 1, 2]], label, targets)[3] == 4

@@ -74,6 +74,7 @@ def test_class_weights_are_those_of_inverse_frequency():
     assert torch.equal(ours, F.cross_entropy(logits, batch.label, weights))
     several = class_weights("several", counts, 30)
     assert several[:2].tolist() == pytest.approx([2.0, 29.0])
+    assert class_weights("several", [30, 15], 30).tolist() == [1.0, 1.0]  # nothing is left out of the loss
     targets = F.one_hot(batch.label, K).float()
     ours = loss_of(Objective(K, Labels(kind="several", class_weights="balanced"), class_weights=several), batch, logits)
     theirs = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=several)
@@ -104,6 +105,43 @@ def test_ignored_labels_with_weights_are_torch_s():
     weights = torch.linspace(0.5, 2, K)
     ours = loss_of(Objective(K, Labels(ignore=-1, class_weights="balanced"), class_weights=weights), batch, logits)
     assert ours == pytest.approx(F.cross_entropy(logits, label, weights, ignore_index=NO_LABEL).item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["single", "soft", "several"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_clip_mixed_with_one_without_a_label_learns_its_labelled_part(kind, smoothing):
+    """The oracle weighs the loss of each part of a clip by its share; parts without a label are left out."""
+    share, label = 0.3, torch.tensor([3, NO_LABEL, NO_LABEL, 0, 2, 6])
+    batch, logits = made(label=label)
+    weights = torch.linspace(0.5, 2, K)
+    objective = Objective(K, Labels(kind=kind, ignore=-1), smoothing, True, class_weights=weights)
+    mix = Mix(share)
+    total, mass = 0.0, 0.0
+    for row, own, other in zip(logits, label, label.roll(1), strict=True):
+        for part, of in ((share, own), (1 - share, other)):
+            if of == NO_LABEL:
+                continue
+            target = F.one_hot(of, K).float()
+            if kind == "several":
+                smooth = target * (1 - smoothing) + smoothing / K
+                loss = F.binary_cross_entropy_with_logits(row, smooth, pos_weight=weights)
+            else:
+                loss = F.cross_entropy(row[None], target[None], weights, label_smoothing=smoothing)
+            total, mass = total + part * loss.item(), mass + part
+    assert objective(logits, objective.targets(batch, mix)) == pytest.approx(total / mass, abs=1e-5)
+
+
+def test_clips_of_one_video_are_mixed_with_those_of_the_video_before():
+    batch, _ = made()
+    mix = Mixing(Augment(mixup=1.0), seed=0, clips_per_video=2).draw(1, 0, 12, 16)
+    assert torch.equal(mix.clips(batch.clip), torch.lerp(batch.clip.float().roll(2, 0), batch.clip.float(), mix.share))
+    values = torch.arange(6.0)[:, None]
+    assert torch.equal(mix.rows(values), torch.lerp(values.roll(2, 0), values, mix.share))
+    cut = Mixing(Augment(cutmix=1.0), seed=0, clips_per_video=3).draw(2, 0, 12, 16)
+    x0, y0, x1, y1 = cut.box
+    assert x1 > x0
+    assert y1 > y0
+    assert torch.equal(cut.clips(batch.clip)[:, :, y0:y1, x0:x1], batch.clip.float().roll(3, 0)[:, :, y0:y1, x0:x1])
 
 
 def test_distillation_is_hinton_s():
