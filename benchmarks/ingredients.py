@@ -169,7 +169,7 @@ def main() -> None:
     )
     parser.add_argument("--warmup", type=int, default=5 if gpu else 1, help="steps that are not counted, of each ingredient")
     parser.add_argument("--steps", type=int, default=20 if gpu else 1, help="steps of a timing")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", nargs="+", choices=("demo", "k400_8x8"), default=["demo", "k400_8x8"])
     parser.add_argument("--out", type=Path, default=HERE / "results" / f"ingredients-{'gpu' if gpu else 'cpu'}.json")
     args = parser.parse_args()
