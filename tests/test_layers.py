@@ -53,6 +53,8 @@ LIGHT |= {
 LIGHT |= {
     f"reporting.{name}" for name in ("sheet", "clip_pictures", "clip_archive", "overlay", "confusion", "charts", "curves")
 }
+LIGHT |= {f"reporting.{name}" for name in ("html_parts", "html_report", "hardest_cards", "video_strip", "run_notes")}
+LIGHT |= {"reporting.dump_file"}
 LIGHT |= {"reporting.history", "reporting.ranking", "reporting.score_figures", "loading.loader_defaults"}
 HEAVY = ("torch", "torchvision", "nvidia", "tensorboard")
 
@@ -223,6 +225,7 @@ OF_OTHERS = {
     "model.model_file": {"--out"},
     "model.weights": {"--weights", "--new-head"},
     "overrides": {"--set"},
+    "reporting.html_report": {f"--{name}" for name in "paper ink faint line shade link wrong right".split()},  # of CSS
     "prepare.ray_driver": {"--head"},
     "prepare.scan": {"--train-list"},
     "prepare.transcode": {"--train-list"},

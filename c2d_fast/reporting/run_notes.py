@@ -12,7 +12,7 @@ from c2d_fast.reporting.history import finite, read_machine
 FILES = ("metrics.jsonl", "machine.jsonl", "quarantine.jsonl", "nonfinite.jsonl", "profile.txt", "config.json")
 """Files of a run folder that are read, beside config-resumed-*.json."""
 _LONGEST_VERDICT = 2000
-_WAITING, _GPU_BUSY = 10.0, 85.0  # per cent, as --profile has them
+_WAITING, _GPU_BUSY = 10.0, 85.0  # per cent, as in training/step_profile.py
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class RunNotes:
     skipped: tuple[int, ...]
     """Steps that were not applied."""
     verdict: str
-    """Of --profile."""
+    """Of a profile (training/step_profile.py)."""
     machine: dict[str, float]
     """Of each figure of machine.jsonl the median."""
 
@@ -44,7 +44,7 @@ class RunNotes:
         if gpu is None:
             return f"the model: {waiting}"
         if gpu < _GPU_BUSY:
-            return f"perhaps the host: {waiting}, and the GPU was busy for {gpu:.0f} % of it; train --profile tells"
+            return f"perhaps the host: {waiting}, and the GPU was busy for {gpu:.0f} % of it; a profile of training steps tells"
         return f"the model: {waiting}, and the GPU was busy for {gpu:.0f} % of it"
 
 
