@@ -225,7 +225,6 @@ OF_OTHERS = {
     "model.model_file": {"--out"},
     "model.weights": {"--weights", "--new-head"},
     "overrides": {"--set"},
-    "reporting.html_report": {f"--{name}" for name in "paper ink faint line shade link wrong right".split()},  # of CSS
     "prepare.ray_driver": {"--head"},
     "prepare.scan": {"--train-list"},
     "prepare.transcode": {"--train-list"},
@@ -234,6 +233,10 @@ OF_OTHERS = {
     "training.run_folder": {"--out", "--resume", "--max-restarts"},
     "training.step_profile": {"--mode"},
     "video.reader": {"--decoder"},
+}
+
+OF_OTHERS["reporting.html_report"] = {  # colours of its CSS
+    f"--{name}" for name in ("paper", "ink", "faint", "line", "shade", "link", "wrong", "right")
 }
 
 

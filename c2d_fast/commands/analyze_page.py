@@ -34,14 +34,14 @@ _ROWS, _OPEN_ROWS, _NAMED = 400, 20, 20
 _LINE_FORMATS = {"step": "d", "epoch": "d", "loss": ".4f", "top1": ".2f", "top5": ".2f", "mAP": ".2f"}
 _TITLES = {"top1": "top-1, %", "top5": "top-5, %", "mAP": "mAP, %", "mean_class_accuracy": "mean class accuracy, %"}
 _MACHINE = {
-    "step_ms": "step, ms",
-    "cpu_percent": "CPUs busy, %",
-    "gpu_percent": "GPU busy, %",
-    "decoder_percent": "NVDEC busy, %",
-    "gpu_memory_mb": "GPU memory, MB",
-    "rss_mb": "RSS, MB",
-    "decoded_frames_per_s": "frames decoded per s",
-    "recording_percent": "recording, %",
+    "step_ms": ("step, ms", ".1f"),
+    "cpu_percent": ("CPUs busy, %", ".1f"),
+    "gpu_percent": ("GPU busy, %", ".1f"),
+    "decoder_percent": ("NVDEC busy, %", ".1f"),
+    "gpu_memory_mb": ("GPU memory, MB", ".0f"),
+    "rss_mb": ("RSS, MB", ".0f"),
+    "decoded_frames_per_s": ("frames decoded per s", ".1f"),
+    "recording_percent": ("recording, %", ".3f"),
 }
 
 
@@ -165,16 +165,18 @@ def _add_speed(page: HtmlReport, runs: list[History], notes: list[RunNotes], nam
     page.section("Speed, and what bounded it")
     keys = list(dict.fromkeys([key for key in _MACHINE if any(key in note.machine for note in notes)]))
     keys += sorted({key for note in notes for key in note.machine} - {*_MACHINE, "step", "epoch", "time_s"})[:8]
-    columns = [("run", ""), ("bounded by", ""), ("clips/s", ".1f"), ("data wait, %", ".1f")]
-    columns += [(_MACHINE.get(key, key), ".4g") for key in keys]
+    columns = [("run", ""), ("clips/s", ".1f"), ("data wait, %", ".1f")]
+    columns += [_MACHINE.get(key, (key, ".4g")) for key in keys]
     columns += [(key, "") for key in ("device", "decoder", "workers", "precision", "batch size", "ranks", "GPU", "host")]
-    rows = []
+    rows, bounds = [], []
     for run, note, name in zip(runs, notes, names, strict=True):
         wait = median(run.train.get("data_wait_percent"))
         used = [changes(run.facts("used", key)) for key in ("device", "decoder", "workers", "precision", "batch_size", "ranks")]
         machine = [changes(run.facts("machine", key)) for key in ("gpu", "host")]
         speed = [median(run.train.get("clips_per_s")), wait, *(note.machine.get(key) for key in keys)]
-        rows.append([name, note.bound(wait), *speed, *used, *machine])
+        rows.append([name, *speed, *used, *machine])
+        bounds.append((name, note.bound(wait)))
+    page.add(parts.paragraph("What bounded each run:") + parts.facts(bounds), "what bounded the runs")
     table = _known(Table(columns, rows))
     page.add(parts.table(table, "Speed: medians of what was recorded", sideways=True), "the table of speed")
     _add_panels(page, speed_panels(runs), names, "")

@@ -35,6 +35,7 @@ overflow-wrap:break-word;max-width:32em}
 thead th{background:var(--shade);vertical-align:bottom}
 tbody th{font-weight:500;color:var(--faint)}
 td.n{text-align:right;white-space:nowrap}
+.sideways td{min-width:6.5em}
 .sideways td.n{text-align:left}
 .sideways thead th:first-child,.sideways tbody th{min-width:8em}
 img{max-width:100%;height:auto;display:block}
