@@ -16,6 +16,8 @@ run_watch.py      `predict --watch`: a folder that grows
 window_scores.py  of `predict --segments`: scores of windows, kept until all are there
 run_browse.py     `browse`
 run_analyze.py    `analyze`
+analyze_runs.py   of it: runs
+analyze_page.py   of it: all as one page, `--html`
 analyze_results.py  of it: what test --dump writes
 analysis_folder.py  of it: where it writes
 thresholds.py     of `test` and `predict`: files of a threshold for each class
