@@ -76,11 +76,13 @@ def write_several_clips() -> None:
 def write_pages() -> None:
     """Puts into their pages what the other benchmarks have measured."""
     import duplicates
+    import exported
     import large_list
     import many_machines
     import remote
 
-    pages = {"remote": remote, "duplicates": duplicates, "many-machines": many_machines, "lists": large_list}
+    names = ("remote", "duplicates", "many-machines", "lists", "benchmarks")
+    pages = dict(zip(names, (remote, duplicates, many_machines, large_list, exported), strict=True))
     for name, benchmark in pages.items():
         page, result = HERE.parent / "docs" / f"{name}.md", json.loads(benchmark.RESULT.read_text())
         text = page.read_text()
