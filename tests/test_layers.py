@@ -207,6 +207,7 @@ OF_OTHERS = {
     "commands.data_flags": {"--train-list", "--val-list", "--data-root", "--list", "--checkpoint"},
     "commands.dataset": {"--max-bad-videos", "--deterministic", "--allow-missing"},
     "commands.recipe_text": {"--train-list", "--val-list"},
+    "commands.run_export": {"--onnx"},  # of trtexec
     "commands.run_train": {"--logdir"},
     "errors": {"--resume", "--batch-size", "--accumulate", "--decode-batch", "--decoder-threads", "--workers"},  # asks first
     "formats.packet_table": {"--packets"},

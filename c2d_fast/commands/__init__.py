@@ -22,6 +22,7 @@ analyze_results.py  of it: what test --dump writes
 analysis_folder.py  of it: where it writes
 thresholds.py     of `test` and `predict`: files of a threshold for each class
 run_export.py     `export`
+exported_lists.py   of it: calibration, and what a file is worth on a list
 run_info.py       `info`
 recipe_text.py    of it: a recipe as a pipe file, and its lines
 machine_facts.py  what this machine can do
