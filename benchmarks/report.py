@@ -7,6 +7,7 @@ Plots: loaders side by side, clips per second against published accuracy, a bar 
 """
 
 import argparse
+import importlib
 import json
 import re
 import sys
@@ -21,6 +22,9 @@ HERE = Path(__file__).parent
 DOCUMENTS = (HERE.parent / "README.md", HERE.parent / "docs" / "benchmarks.md")
 """Their tables stand between marks such as <!-- throughput-cpu: begin -->, which is that of the loaders; throughput-cpu-all is
 with our loader's variants, throughput-cpu-recipes of the recipes."""
+_PAGES = {"remote": "remote", "duplicates": "duplicates", "many_machines": "many-machines", "large_list": "lists"}
+_PAGES |= {"long_video": "long-videos", **dict.fromkeys(("ablation", "ingredients", "labels", "exported"), "benchmarks")}
+"""Other benchmarks -> the pages that show their tables."""
 OURS, GREY = "#1f6fb4", "#9a9a9a"
 PACKAGES = {
     "python": "Python",
@@ -75,20 +79,9 @@ def write_several_clips() -> None:
 
 def write_pages() -> None:
     """Puts into their pages what the other benchmarks have measured."""
-    import ablation
-    import duplicates
-    import ingredients
-    import labels
-    import large_list
-    import long_video
-    import many_machines
-    import remote
-
-    pages = [("remote", remote), ("duplicates", duplicates), ("many-machines", many_machines), ("lists", large_list)]
-    pages += [("long-videos", long_video), *(("benchmarks", one) for one in (ablation, ingredients, labels))]
-    for name, benchmark in pages:
-        page, result = HERE.parent / "docs" / f"{name}.md", json.loads(benchmark.RESULT.read_text())
-        text = page.read_text()
+    for name, page_name in _PAGES.items():
+        benchmark, page = importlib.import_module(name), HERE.parent / "docs" / f"{page_name}.md"
+        text, result = page.read_text(), json.loads(benchmark.RESULT.read_text())
         for mark, table in benchmark.TABLES.items():
             text = between_marks(text, mark, table(result))
         page.write_text(text)

@@ -1,7 +1,6 @@
 """`python -m c2d_fast.analyze`: charts and tables of runs and of results, side by side."""
 
 import argparse
-from pathlib import Path
 
 from c2d_fast import cli
 
@@ -11,14 +10,15 @@ def make_parser() -> cli.Parser:
     parser = cli.command(
         "analyze",
         "Draws curves and speed of runs over each other, confusion matrix, accuracy by class and hardest videos of "
-        "results.\nWrites tables, too (Markdown and CSV).",
+        "results.\nWrites tables, too (Markdown and CSV), or one page that needs no network (--html).",
         "python -m c2d_fast.analyze runs/A runs/B scores.pkl --out analysis",
     )
     parser.add_argument(
         "paths", nargs="+", type=cli.path, metavar="PATH", help="a run folder, or what test --dump wrote (.pkl, .json)"
     )
+    parser.add_argument("--out", type=cli.path, metavar="DIR", help="default: analysis, with --html none; made if missing")
     parser.add_argument(
-        "--out", type=cli.path, default=Path("analysis"), metavar="DIR", help="default: analysis; made if missing"
+        "--html", type=cli.path, metavar="FILE", help="write all of it as one page, with pictures of the hardest videos"
     )
     parser.add_argument(
         "--label-map", metavar="FILE", help="class names of the results (default: those of FILE.summary.json, or numbers)"

@@ -19,7 +19,7 @@ COMMANDS = {
     "predict": "classifies videos",
     "browse": "shows the clips that the model is really fed",
     "analyze": "charts and tables of runs and results",
-    "export": "writes a checkpoint as ONNX or safetensors",
+    "export": "writes a checkpoint as ONNX, pt2 or safetensors",
     "info": "what this machine can do, what a recipe costs, what a checkpoint is",
     "prepare": "makes lists, scans and rewrites data sets, makes the demo data",
     "completion": "prints a script that lets a shell complete commands, flags and files",

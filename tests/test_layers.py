@@ -53,6 +53,8 @@ LIGHT |= {
 LIGHT |= {
     f"reporting.{name}" for name in ("sheet", "clip_pictures", "clip_archive", "overlay", "confusion", "charts", "curves")
 }
+LIGHT |= {f"reporting.{name}" for name in ("html_parts", "html_report", "hardest_cards", "video_strip", "run_notes")}
+LIGHT |= {"reporting.dump_file"}
 LIGHT |= {"reporting.history", "reporting.ranking", "reporting.score_figures", "loading.loader_defaults"}
 HEAVY = ("torch", "torchvision", "nvidia", "tensorboard")
 
@@ -205,6 +207,7 @@ OF_OTHERS = {
     "commands.data_flags": {"--train-list", "--val-list", "--data-root", "--list", "--checkpoint"},
     "commands.dataset": {"--max-bad-videos", "--deterministic", "--allow-missing"},
     "commands.recipe_text": {"--train-list", "--val-list"},
+    "commands.run_export": {"--onnx"},  # of trtexec
     "commands.run_train": {"--logdir"},
     "errors": {"--resume", "--batch-size", "--accumulate", "--decode-batch", "--decoder-threads", "--workers"},  # asks first
     "formats.packet_table": {"--packets"},
@@ -231,6 +234,10 @@ OF_OTHERS = {
     "training.run_folder": {"--out", "--resume", "--max-restarts"},
     "training.step_profile": {"--mode"},
     "video.reader": {"--decoder"},
+}
+
+OF_OTHERS["reporting.html_report"] = {  # colours of its CSS
+    f"--{name}" for name in ("paper", "ink", "faint", "line", "shade", "link", "wrong", "right")
 }
 
 

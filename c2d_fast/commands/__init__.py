@@ -16,10 +16,13 @@ run_watch.py      `predict --watch`: a folder that grows
 window_scores.py  of `predict --segments`: scores of windows, kept until all are there
 run_browse.py     `browse`
 run_analyze.py    `analyze`
+analyze_runs.py   of it: runs
+analyze_page.py   of it: all as one page, `--html`
 analyze_results.py  of it: what test --dump writes
 analysis_folder.py  of it: where it writes
 thresholds.py     of `test` and `predict`: files of a threshold for each class
 run_export.py     `export`
+exported_lists.py   of it: calibration, and what a file is worth on a list
 run_info.py       `info`
 recipe_text.py    of it: a recipe as a pipe file, and its lines
 machine_facts.py  what this machine can do

@@ -1,12 +1,17 @@
-"""Where `analyze` writes, and what its files are called."""
+"""Where `analyze` writes, what it has written, and what its files are called."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from c2d_fast.errors import UserError
 from c2d_fast.files import atomic_write
+from c2d_fast.reporting.charts import encode_png
 from c2d_fast.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DUMPS = (".pkl", ".json")
 """What the names of files end in that test --dump writes."""
@@ -28,37 +33,57 @@ def _word(name: str) -> str:
 
 
 class AnalysisFolder:
-    """Where the files go."""
+    """Where the files go, and what is in them."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path | None):
         """Makes the folder if it is missing.
+
+        Args:
+            path: None: nothing is written.
 
         Raises:
             UserError: it cannot be made.
         """
         self.written: list[Path] = []
         """The files, in their order."""
+        self.tables: dict[str, Table] = {}
+        """By their names, without an ending."""
+        self.figures: dict[str, Callable[[], Figure]] = {}
+        """What draws each chart, by its file's name."""
         self._path = path
+        if path is None:
+            return
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--out {path}: cannot be made ({error.strerror}); give another folder") from error
 
-    def write(self, name: str, data: bytes) -> None:
-        """Writes a file.
+    def figure(self, name: str, draw: "Callable[[], Figure]") -> None:
+        """Draws and writes a chart as PNG.
 
         Raises:
             UserError: it cannot be written.
         """
-        path = self._path / name
+        self.figures[name] = draw
+        if self._path is not None:
+            self._write(self._path / name, encode_png(draw()))
+
+    def table(self, name: str, table: Table) -> None:
+        """Writes a table as Markdown and as CSV.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        self.tables[name] = table
+        if self._path is not None:
+            for suffix, text in ((".md", table.markdown()), (".csv", table.csv())):
+                # Names of files may be any bytes.
+                self._write(self._path / (name + suffix), text.encode(errors="backslashreplace"))
+
+    def _write(self, path: Path, data: bytes) -> None:
         try:
             with atomic_write(path) as partial:
                 partial.write_bytes(data)
         except OSError as error:
             raise UserError(f"--out: {path} cannot be written ({error.strerror}); free the disk or give another") from error
         self.written.append(path)
-
-    def table(self, name: str, table: Table) -> None:
-        """Writes a table as Markdown and as CSV."""
-        for suffix, text in ((".md", table.markdown()), (".csv", table.csv())):
-            self.write(name + suffix, text.encode(errors="backslashreplace"))  # names of files may be any bytes

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from c2d_fast import console
 from c2d_fast.commands.analysis_folder import AnalysisFolder, short_names
 from c2d_fast.errors import UserError
-from c2d_fast.reporting.charts import class_accuracy_figure, confusion_figure, encode_png
+from c2d_fast.reporting.charts import class_accuracy_figure, confusion_figure
 from c2d_fast.reporting.confusion import MOST_IN_FULL, Confusion, as_confusion, confusion_counts
 from c2d_fast.reporting.dump_file import Result, read_dump
 from c2d_fast.reporting.ranking import average_precision, best_thresholds
@@ -77,7 +77,8 @@ def analyze_results(results: list[Result], classes: list[Sequence[str]], top: in
         shown = Table(by_class.columns, by_class.rows[:_CLASSES_SHOWN])
         console.result(f"{name}: classes, the worst first\n{shown.text()}")
         if len(by_class.rows) > _CLASSES_SHOWN:
-            print(f"({len(by_class.rows) - _CLASSES_SHOWN} more in classes-{name}.md)")
+            where = f" in classes-{name}.md" if folder.written else ""
+            print(f"({len(by_class.rows) - _CLASSES_SHOWN} more{where})")
         console.result(f"\n{name}: videos with the lowest probability of their label\n{hardest.text()}\n")
         folder.table(f"classes-{name}", by_class)
         folder.table(f"hardest-{name}", hardest)
@@ -98,8 +99,8 @@ def _analyze_single(
     confusion, ranks = as_confusion(counts), result.ranks()
     if len(classes) > MOST_IN_FULL:  # the picture has the worst of them only
         folder.table(f"confusion-{name}", _confused_pairs(confusion, classes))
-    folder.write(f"confusion-{name}.png", encode_png(confusion_figure(counts, classes)))
-    folder.write(f"classes-{name}.png", encode_png(class_accuracy_figure(counts, classes)))
+    folder.figure(f"confusion-{name}.png", lambda: confusion_figure(counts, classes))
+    folder.figure(f"classes-{name}.png", lambda: class_accuracy_figure(counts, classes))
     scores = [100 * confusion.correct.sum() / len(result.labels), 100 * (ranks < 5).mean()]
     scores.append(100 * np.nanmean(confusion.accuracy))
     return [*map(float, scores), None], _by_class(result, confusion, ranks, classes)
@@ -112,7 +113,7 @@ def _analyze_several(
     console.result(f"{name}: labels of kind {result.kind}: average precision by class in place of a confusion matrix")
     scores, precision = _scores_of_several(result)
     videos = _has_class(result).sum(0)
-    folder.write(f"classes-{name}.png", encode_png(average_precision_figure(precision, videos, classes)))
+    folder.figure(f"classes-{name}.png", lambda: average_precision_figure(precision, videos, classes))
     return scores, _precision_by_class(result, precision, classes)
 
 

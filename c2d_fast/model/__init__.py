@@ -11,4 +11,7 @@ inert_pickle.py      reads weights out of a pickle without running anything of i
 published_config.py  the backbone that a published checkpoint names
 precision.py         mixed precision
 onnx_file.py         ONNX, checked against PyTorch
+onnx_precision.py    of it: float16 and int8
+pt2_file.py          programs of torch.export, checked likewise
+compared.py          how far a file's numbers are from PyTorch's
 """

@@ -51,11 +51,12 @@ class NonlocalBlock(nn.Module):
             # Without a softmax the products may be taken in the other order: [dim, dim] instead of [positions, pooled].
             summary = key.transpose(1, 2) @ value / key.shape[1]
             seen = query @ summary * query.shape[2] ** -0.5
-        seen = seen.reshape(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
+        seen = seen.reshape(x.shape[0], *x.shape[2:], -1).permute(0, 3, 1, 2)
         out: Tensor = x + self.bn(self.out(seen))
         return out
 
 
 def _positions(x: Tensor, num_frames: int) -> Tensor:
     """[N*T, C, H, W], channels-last -> [N, T*H*W, C], without a copy."""
-    return x.permute(0, 2, 3, 1).reshape(len(x) // num_frames, -1, x.shape[1])
+    # By its shape: torch.export takes len(x) for a constant, and the number of clips with it.
+    return x.permute(0, 2, 3, 1).reshape(x.shape[0] // num_frames, -1, x.shape[1])

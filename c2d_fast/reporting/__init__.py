@@ -24,6 +24,11 @@ charts.py              figures by class: arrays in, a figure out
 curves.py              curves of runs
 sheet.py               contact sheets
 history.py             reads a run folder
+run_notes.py           of it: videos it did without, steps not applied, what bounded it
+html_report.py         a page in one file, of a bounded size, for `analyze --html`
+html_parts.py          of it: texts, tables, pictures, escaped
+hardest_cards.py       of it: the hardest videos of a result, with pictures
+video_strip.py         a few frames of a video, beside each other
 dump_file.py           reads what `test --dump` writes
 dump_rows.py           of it: a row, and the labels that it gives
 clip_pictures.py       clips as sheets or playing pictures, for `browse`

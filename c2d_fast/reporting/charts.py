@@ -84,8 +84,7 @@ def _matrix(
     figure = new_figure(max(left + width + bar + right, 400), below + height + top)
     axes = axes_at(figure, left, below, width, height)
     image = axes.imshow(shares, cmap=_colours(), norm=_norm(), interpolation="nearest", aspect="auto")
-    # A narrow matrix has no room for it above the axes alone. transform=None: the place is in pixels.
-    figure.text(14, below + height + 10, title, fontsize=10, color=INK, transform=None).set_parse_math(False)
+    _text_at(figure, 14, below + height + 10, title, 10, INK)  # a narrow matrix has no room for it above the axes alone
     axes.set_ylabel("label (videos)" if rows else "label, by number", fontsize=9)
     axes.set_xlabel("guess" if rows else "guess, by number", fontsize=9)
     _bare(axes)
@@ -120,7 +119,7 @@ def _confused_pairs_figure(confusion: Confusion, classes: Sequence[str]) -> "Fig
     for index, texts in enumerate(lines):
         for offset, text in zip((0, 78, 222), texts, strict=True):
             colour, y = FAINT if index == 0 else INK, top - 24 * index
-            figure.text(left + offset, y, text, fontsize=8, color=colour, transform=None).set_parse_math(False)
+            _text_at(figure, left + offset, y, text, 8, colour)
     return figure
 
 
@@ -171,10 +170,10 @@ def class_figure(
     return figure
 
 
-def encode_png(figure: "Figure") -> bytes:
-    """Returns the figure as a PNG file."""
+def encode_png(figure: "Figure", scale: float = 1) -> bytes:
+    """Returns the figure as a PNG file, of scale times its size in pixels."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=_DPI, pil_kwargs={"compress_level": 3})
+    figure.savefig(file, format="png", dpi=scale * _DPI, pil_kwargs={"compress_level": 3})
     return file.getvalue()
 
 
@@ -234,6 +233,11 @@ def axes_at(figure: "Figure", left: int, bottom: int, width: int, height: int) -
     """Returns axes at a place in pixels."""
     whole_width, whole_height = (figure.get_size_inches() * _DPI).tolist()
     return figure.add_axes((left / whole_width, bottom / whole_height, width / whole_width, height / whole_height))
+
+
+def _text_at(figure: "Figure", left: int, bottom: int, text: str, size: int, colour: str) -> None:
+    place = (left / _DPI, bottom / _DPI, text)
+    figure.text(*place, fontsize=size, color=colour, transform=figure.dpi_scale_trans).set_parse_math(False)
 
 
 def _bare(axes: "Axes") -> None:

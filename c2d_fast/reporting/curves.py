@@ -49,7 +49,9 @@ class Panel:
         return not any(np.isfinite(line.y).any() for line in self.lines)
 
 
-def curves_figure(panels: Sequence[Panel], runs: Sequence[str], *, columns: int = 2, wide: int = 1) -> "Figure":
+def curves_figure(
+    panels: Sequence[Panel], runs: Sequence[str], *, columns: int = 2, wide: float = 1, names: bool = True
+) -> "Figure":
     """Draws panels beside each other, each with the curves of all runs, and above them the runs' names.
 
     Args:
@@ -57,18 +59,30 @@ def curves_figure(panels: Sequence[Panel], runs: Sequence[str], *, columns: int 
         runs: names.
         columns: panels in a row.
         wide: times the usual width.
+        names: whether there are any above; otherwise they stand elsewhere, with run_colour and run_stroke.
     """
-    columns, width = min(columns, len(panels)), _WIDTH * wide
+    columns, width = min(columns, len(panels)), round(_WIDTH * wide)
     rows = -(-len(panels) // columns)
     cell, row = _LEFT + width + _RIGHT, _ABOVE + _HEIGHT + _BELOW
     legend_columns = max(columns * cell // 380, 1)
-    legend = 16 + 20 * -(-(len(runs) + 2) // legend_columns)
+    legend = 16 + 20 * -(-(len(runs) + 2) // legend_columns) if names else 0
     figure = new_figure(columns * cell, rows * row + legend)
     for index, panel in enumerate(panels):
         left, bottom = index % columns * cell + _LEFT, (rows - 1 - index // columns) * row + _BELOW
         _draw(axes_at(figure, left, bottom, width, _HEIGHT), panel)
-    _legend(figure, runs, panels, legend_columns)
+    if names:
+        _legend(figure, runs, panels, legend_columns)
     return figure
+
+
+def run_colour(run: int) -> str:
+    """Returns the colour of a run's curves, as #rrggbb; run is its index among the names."""
+    return _COLOURS[run % len(_COLOURS)]
+
+
+def run_stroke(run: int) -> str:
+    """Returns how a run's curves are drawn: solid, dashed or dotted."""
+    return {"-": "solid", ":": "dotted"}.get(_dashes(run), "dashed")
 
 
 def _draw(axes: "Axes", panel: Panel) -> None:
@@ -77,7 +91,7 @@ def _draw(axes: "Axes", panel: Panel) -> None:
         style = (
             {"linewidth": 1.6, "marker": "o", "markersize": 4.0 if few else 2.0} if line.validation else _training_style(few)
         )
-        axes.plot(line.x, line.y, color=_COLOURS[line.run % len(_COLOURS)], linestyle=_dashes(line.run), **style)
+        axes.plot(line.x, line.y, color=run_colour(line.run), linestyle=_dashes(line.run), **style)
     for height, name in panel.levels:
         axes.axhline(height, color=FAINT, linewidth=1, linestyle="--")
         transform = axes.get_yaxis_transform()
@@ -111,9 +125,7 @@ def _dashes(run: int) -> Any:
 def _legend(figure: "Figure", runs: Sequence[str], panels: Sequence[Panel], columns: int) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [
-        Line2D([], [], color=_COLOURS[run % len(_COLOURS)], linestyle=_dashes(run), linewidth=3) for run in range(len(runs))
-    ]
+    handles = [Line2D([], [], color=run_colour(run), linestyle=_dashes(run), linewidth=3) for run in range(len(runs))]
     names = [display_name(name, 50) for name in runs]
     if any(line.validation for panel in panels for line in panel.lines):
         handles.append(Line2D([], [], color=INK, linewidth=1))

@@ -30,6 +30,10 @@ class History:
     """step, epoch, time_s, and what else was recorded: arrays of one length, nan where a figure is missing."""
     validation: dict[str, NDArray[np.float64]]
 
+    def has_record(self) -> bool:
+        """Says whether anything is recorded."""
+        return bool(len(self.train["step"]) or len(self.validation["step"]))
+
     def fact(self, *path: str) -> Any:
         """Returns what the newest configuration says of something, None if nothing."""
         return (self.facts(*path) or [None])[-1]
@@ -97,18 +101,30 @@ def read_history(folder: Path) -> History:
     if not (folder / "metrics.jsonl").is_file():
         raise UserError(f"{folder}: is no run folder, it has no metrics.jsonl; give run folders, or what test --dump wrote")
     try:
-        text = (folder / "metrics.jsonl").read_bytes().decode(errors="replace")
+        lines = _lines(folder / "metrics.jsonl")
         resumed = sorted(folder.glob("config-resumed-*.json"))
         configs = [_config(path) for path in (folder / "config.json", *resumed) if path.is_file()]
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror}: {error.filename})") from error
-    lines = [line for line in map(_line, text.split("\n")) if line]
     return History(folder, tuple(config for config in configs if config), _arrays(lines, "train"), _arrays(lines, "val"))
+
+
+def read_machine(folder: Path) -> dict[str, NDArray[np.float64]]:
+    """Reads what machine.jsonl of a run folder has recorded, as History.train; of one that cannot be read nothing."""
+    try:
+        return _arrays(_lines(folder / "machine.jsonl"), "machine")
+    except OSError:
+        return {}
 
 
 def finite(values: NDArray[np.float64] | None) -> NDArray[np.float64]:
     """Returns those values that are numbers."""
     return np.empty(0) if values is None else values[np.isfinite(values)]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    text = path.read_bytes().decode(errors="replace")
+    return [line for line in map(_line, text.split("\n")) if line]
 
 
 def _config(path: Path) -> dict[str, Any]:

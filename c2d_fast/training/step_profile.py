@@ -1,5 +1,6 @@
 """`--profile`: a short trace of training steps for TensorBoard, and one line that says what bounds them."""
 
+import contextlib
 import time
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,8 @@ class StepProfile:
         """Prepares a profile; recording begins by itself.
 
         Args:
-            folder: gets `profile.pt.trace.json`: for TensorBoard's profiler plugin, Perfetto and chrome://tracing.
+            folder: gets `profile.pt.trace.json`, for TensorBoard's profiler plugin, Perfetto and chrome://tracing; and
+                `profile.txt`, the verdict.
             device: where the steps run.
         """
         self.path = folder / "profile.pt.trace.json"
@@ -86,6 +88,8 @@ class StepProfile:
             f"{100 * waiting:.0f} % of it waiting for data{busy_text}: {_bound(waiting, busy if is_cuda else 1.0)} "
             f"(longest: {longest}, {100 * spent_us.get(longest, 0) / total_us:.0f} %); trace: {self.path}"
         )
+        with contextlib.suppress(OSError):  # it is on the console, too
+            self.path.with_name("profile.txt").write_text(self.verdict + "\n")
 
 
 def _bound(waiting: float, busy: float) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 from runs import PIPE, one_line
 
 from c2d_fast import analyze
-from c2d_fast.commands import run_analyze
+from c2d_fast.commands import analyze_runs, run_analyze
 from c2d_fast.errors import UserError
 from c2d_fast.reporting import charts
 
@@ -220,9 +220,9 @@ def test_an_interruption_is_no_time_of_the_run(tmp_path):
     assert (row["resumed"], row["global batch"]) == ("1", "8 > 16")
     history = run_analyze.read_history(run)
     assert history.seconds()[1].nonzero()[0].tolist() == [50]
-    wait, *_ = run_analyze._speed([history])
+    wait, *_ = analyze_runs._speed([history])
     assert np.isnan(wait.lines[0].y).sum() == 1
-    top1 = run_analyze._curves([history], "top1", "top-1, %")
+    top1 = analyze_runs._curves([history], "top1", "top-1, %")
     assert top1.levels == ((73.89, "published (10x3), k400: 73.89 %"),)
 
 

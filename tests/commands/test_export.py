@@ -8,66 +8,20 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from exports import CARD, clips_of, lively, run, run_onnx, save
 
 import c2d_fast
-from c2d_fast.commands import run_export
 from c2d_fast.errors import UserError
-from c2d_fast.export import parse
-from c2d_fast.model import checkpoint, onnx_file
+from c2d_fast.model import compared, onnx_file
 from c2d_fast.model.c2d import C2D
 from c2d_fast.model.model_file import published_name
 from c2d_fast.recipe import load_pipe
 
 safe_open = pytest.importorskip("safetensors").safe_open
-onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 RECIPE = load_pipe("dali_pipes/demo.py").recipe.with_num_classes(3)
-CARD = {
-    "classes": ["a", "b", "c"],
-    "progress": {"epoch": 7, "best_top1": 50.0, "best_epoch": 6},
-    "lists": [{"path": "train.txt", "sha256": "0" * 64}],
-    "versions": {"torch": "2.10.0"},
-}
-
-
-def lively(recipe, seed=0):
-    """A model whose norms and classifier are not those of a fresh one: logits are of the order of 5."""
-    torch.manual_seed(seed)
-    model = C2D(recipe.model)
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = 1.0  # takes what the clips have: a fresh model's numbers grow from layer to layer
-        torch.nn.init.uniform_(norm.weight, 0.3, 1)
-    for block in model.nonlocal_blocks.values():  # fresh ones change nothing
-        torch.nn.init.uniform_(block.bn.weight, 0.1, 0.2)
-    clips = clips_of(recipe, 4)
-    with torch.no_grad():
-        model(clips)
-        model.eval().fc.weight *= 5 / model(clips).abs().max()
-        model.fc.bias.uniform_(-1, 1)
-    return model
-
-
-def clips_of(recipe, count):
-    """The first clips of an endless row."""
-    shape = (recipe.clip.num_frames, recipe.crop.size, recipe.crop.size)
-    return torch.cat([torch.from_numpy(onnx_file._random_clips(1, shape, seed)) for seed in range(100, 100 + count)])
-
-
-def save(model, recipe, path):
-    """Writes a checkpoint; recipe: plain values."""
-    content = {"model": model.state_dict(), "optimizer": {"state": {}}, "scaler": {}, "recipe": recipe}
-    checkpoint.save(content | CARD, path)
-    return path
-
-
-def run(*args):
-    run_export.run_export(parse([str(arg) for arg in args]))
-
-
-def run_onnx(path, clips, *names):
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(list(names) or None, {"clips": clips.numpy()})
 
 
 @pytest.fixture(scope="module")
@@ -187,8 +141,8 @@ def test_what_cannot_be_exported_is_refused_in_one_line(exported, tmp_path, run_
     for more, part in (
         ([], "nothing says what to write: give --out FILE, or --to"),
         (["--out", folder / "best.pt", "--to", "onnx"], "which is only read; give another file"),
-        (["--out", "x.bin"], "must end in .onnx or .safetensors; or say the form with --to"),
-        (["--out", "x.onnx", "--to", "safetensors"], "--out x.onnx is the name of the other form"),
+        (["--out", "x.bin"], "must end in .onnx, .pt2 or .safetensors; or say the form with --to"),
+        (["--out", "x.onnx", "--to", "safetensors"], "--out x.onnx is the name of another form"),
         (["--out", "x.safetensors", "--to", "onnx"], "leave --to out, or name it x.onnx"),
         (["--out", "x.safetensors", "--features"], "c2d_fast.load_model(PIPE, FILE).features(clips)"),
         (["--out", tmp_path / "none" / "x.onnx"], "its folder does not exist"),
@@ -244,11 +198,11 @@ def test_nothing_is_left_of_a_file_that_computes_something_else(exported, tmp_pa
 
 
 def test_small_logits_are_held_to_what_clips_change_in_them():
-    difference = onnx_file.Difference("logits", 0.0, largest=0.01, spread=0.001)
+    difference = compared.Difference("logits", 0.0, largest=0.01, spread=0.001)
     assert difference.allowed == pytest.approx(1e-5)
     assert not difference.is_flat
-    assert onnx_file.Difference("logits", 0.0, largest=50.0, spread=20.0).allowed == pytest.approx(5e-3)
-    assert onnx_file.Difference("logits", 0.0, largest=0.5, spread=0.0).is_flat
+    assert compared.Difference("logits", 0.0, largest=50.0, spread=20.0).allowed == pytest.approx(5e-3)
+    assert compared.Difference("logits", 0.0, largest=0.5, spread=0.0).is_flat
 
 
 def test_a_diverged_model_is_refused(tmp_path):

@@ -227,9 +227,7 @@ def test_a_run_records_what_was_set_and_goes_on_with_it(ten_videos, tmp_path, mo
     assert "note: its recipe" not in capsys.readouterr().out
     train(*flags(ten_videos, out, "--set", "augment.mixup=0.2", "--resume", "auto", epochs=2), monkeypatch=monkeypatch)
     said = capsys.readouterr().out
-    assert (
-        "note: its recipe had training {'lr': 0.02, 'momentum': 0.8}, and goes on with {'lr': 0.003, 'momentum': 0.9}" in said
-    )
+    assert "had training {'lr': 0.02, 'momentum': 0.8}, and goes on with {'lr': 0.003, 'momentum': 0.9}" in said
     assert "note: its recipe had augment {'mixup': 0.0}, and goes on with {'mixup': 0.2}" in said
 
 
@@ -239,7 +237,6 @@ def test_balance_is_a_word_for_a_field(ten_videos, tmp_path, run_command):
              "error: --balance: --set labels.balance=false says otherwise; leave one of them out")  # fmt: skip
     one_line(run_command("train", *given, "--set", "labels.class_weights=balanced"), 2,
              "error: --set labels.class_weights=balanced --balance: labels balance (True) must be without")  # fmt: skip
-
     for words in ([], ["--set", "labels.balance = True"]):
         pipe = run_data._load_pipe(parse_train(["--pipe", "demo", "--balance", "--set", "training.lr=1", *words]))
         assert (pipe.recipe.labels.balance, pipe.overrides) == (True, ("training.lr=1", "labels.balance=true"))

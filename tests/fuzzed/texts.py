@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from hypothesis import strategies as st
 
-from c2d_fast.commands import run_analyze
+from c2d_fast.commands import analyze_runs
 from c2d_fast.errors import UserError
 from c2d_fast.formats import checksums, schemas
 from c2d_fast.formats.journal import Journal
@@ -152,9 +152,9 @@ class RunFolder(Reader):
     def read(self):
         run = history.read_history(self.folder)
         run.reference(), run.duration_s(), run.epochs_done()
-        panels = [run_analyze._curves([run], *pair) for pair in run_analyze._CURVES.items()]
-        table = run_analyze.Table([("", "")] * 20, [[str(value) for value in run_analyze._run_row(run, "run")]])
-        return [table.markdown(), table.csv(), run_analyze._speed([run]), panels]
+        panels = [analyze_runs._curves([run], *pair) for pair in analyze_runs._CURVES.items()]
+        table = analyze_runs.Table([("", "")] * 20, [[str(value) for value in analyze_runs._run_row(run, "run")]])
+        return [table.markdown(), table.csv(), analyze_runs._speed([run]), panels]
 
 
 class ConfigFile(RunFolder):

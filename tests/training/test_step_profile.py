@@ -20,6 +20,7 @@ def test_a_profile_leaves_a_trace_and_a_verdict(tmp_path, capsys, steps):
         return
     assert f"profile of steps 8 to {STEPS}" in capsys.readouterr().out
     assert "the model bounds it" in trainer.profile.verdict
+    assert trainer.profile.path.with_name("profile.txt").read_text() == trainer.profile.verdict + "\n"
     events = json.loads(trainer.profile.path.read_text())["traceEvents"]
     assert any("convolution" in str(event.get("name")) for event in events)
 
