@@ -169,6 +169,7 @@ def test_videos_that_cannot_be_read_say_why(tmp_path):
     assert page.all_text().count("no picture: ") == 2
 
 
+@pytest.mark.slow
 def test_a_page_has_a_bound(tmp_path, monkeypatch):
     dump = write_rows(tmp_path / "s.pkl", random_rows(900, 300))
     summary = {"classes": [f"{'long name ' * 30}{number}" for number in range(300)]}

@@ -51,6 +51,9 @@ def run_file(path, clips):
     return session.run(None, {"clips": clips})
 
 
+EACH = [name if name == "pooled" else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A folder with a list of six videos of two classes, and a tiny checkpoint of ours."""
@@ -60,7 +63,7 @@ def data(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EACH)
 def test_pt2_computes_what_the_model_does_for_any_batch(name, tmp_path):
     model, path = model_of(name), tmp_path / "model.pt2"
     logits, features = write_pt2(model, SHAPE, CARD | {"recipe": RECIPE.as_dict()}, path, features=True)
@@ -74,7 +77,7 @@ def test_pt2_computes_what_the_model_does_for_any_batch(name, tmp_path):
         assert np.array_equal(open_pt2(path)(clips)[0], found[0].detach().numpy())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EACH)
 def test_half_precision_is_near_and_what_must_be_exact_is_float32(name, tmp_path):
     model, path = model_of(name), tmp_path / "model.onnx"
     (difference,) = write_onnx(model, SHAPE, {"recipe": {}}, path, features=False, precision="fp16")
@@ -91,6 +94,7 @@ def test_half_precision_is_near_and_what_must_be_exact_is_float32(name, tmp_path
     assert casts == [onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT]  # bytes, in, out
 
 
+@pytest.mark.slow
 def test_a_model_beyond_the_range_of_half_precision_is_refused(tmp_path):
     model = model_of("pooled")
     with torch.no_grad():
@@ -101,7 +105,7 @@ def test_a_model_beyond_the_range_of_half_precision_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EACH)
 def test_int8_is_near_on_clips_like_those_it_was_calibrated_with(name, tmp_path):
     model, path = model_of(name), tmp_path / "model.onnx"
     calibration = clips_of(16, first=0)
@@ -115,6 +119,7 @@ def test_int8_is_near_on_clips_like_those_it_was_calibrated_with(name, tmp_path)
     assert (expected.argmax(1) == found.argmax(1)).mean() >= 0.75
 
 
+@pytest.mark.slow
 def test_int8_has_a_scale_for_each_channel_and_the_ranges_of_its_clips(tmp_path):
     """Against numbers worked out by hand: weights of each channel over 127, normalised pixels' largest over 127."""
     model, path = model_of("pooled"), tmp_path / "model.onnx"
@@ -141,6 +146,7 @@ def test_int8_has_a_scale_for_each_channel_and_the_ranges_of_its_clips(tmp_path)
     assert all(tensors[name].dtype == np.float32 for name in biases)
 
 
+@pytest.mark.slow
 def test_a_model_that_the_quantizer_refuses_is_named_in_one_line(tmp_path, monkeypatch):
     def refuse(proto, batches):
         raise ValueError("no such thing\nmore")

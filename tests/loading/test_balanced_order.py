@@ -87,6 +87,7 @@ def test_every_permutation_of_a_class_is_as_likely_and_every_place_of_an_epoch()
     assert sum((left_out[video] - 200) ** 2 / 200 for video in range(3)) < 18.4  # 2 degrees, 1 in 10,000
 
 
+@pytest.mark.slow
 def test_a_million_videos_take_seconds_at_most():
     rng = np.random.default_rng(0)
     for labels in (rng.integers(0, 400, 10**6), (np.arange(10**6) < 1).astype(int), np.arange(10**6)):

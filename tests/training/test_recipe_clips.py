@@ -43,7 +43,9 @@ CASES["all"] = ({name: text for parts, *_ in CASES.values() for name, text in pa
 CASES["all"][0]["training"] = f"clips_per_video=2, {GRID}"
 
 
-@pytest.mark.parametrize("name", [*(name for name in CASES if name != "all"), pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", [name if name in ("grid", "several clips") else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
 def test_a_run_goes_on_exactly(uneven, tmp_path, monkeypatch, name):
     parts, epochs, stop_after, more = CASES[name]
     pipe = changed_pipe(tmp_path / "pipe.py", **parts)
