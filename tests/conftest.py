@@ -13,6 +13,11 @@ SLOW_LIMIT_S = 1800
 sys.path.insert(0, str(Path(__file__).parent))  # tests/media.py, also where pytest's rootdir is elsewhere
 # With tests side by side two threads of one process spin while they wait for each other: ten times slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+with contextlib.suppress(ModuleNotFoundError):  # GPU machines may lack it
+    from hypothesis import settings
+
+    settings.register_profile("project", deadline=None)  # a machine that does other things, too, is slow now and then
+    settings.load_profile("project")
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job; children would inherit it
