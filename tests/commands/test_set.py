@@ -101,8 +101,6 @@ def test_any_fields_are_set_and_printed_as_a_pipe_file(tmp_path):
     set_and_print()
     assert counts["set"] > 20, counts
     assert sum(counts.values()) == drawn[0]
-    formatted = ruff("format", "--diff", tmp_path)
-    assert (formatted.returncode, formatted.stdout) == (0, "")
     checked = ruff("check", "--ignore", "E501,RUF001,RUF002", tmp_path)  # what is set may be of any length and letters
     assert checked.returncode == 0, checked.stdout
 
