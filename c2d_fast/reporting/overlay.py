@@ -1,6 +1,6 @@
 """Writes a video with a few lines over its pictures. No torch, no DALI."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -36,22 +36,39 @@ def write_overlay(source: Path, target: Path, lines: Sequence[tuple[str, Colour]
     Raises:
         UserError: it cannot be read or written.
     """
+    return write_drawn(source, target, lambda frames, _: _with_lines(frames, lines))
+
+
+def write_drawn(
+    source: Path, target: Path, draw: Callable[[Iterator[NDArray[np.uint8]], Fraction], Iterator[NDArray[np.uint8]]]
+) -> int:
+    """Writes all frames of a video, upright, with what is drawn over them; returns how many there were.
+
+    Args:
+        source: the video.
+        target: ends in .mp4; gets no sound.
+        draw: is given the frames, RGB uint8 [H, W, C], and how many are shown in a second; yields the pictures.
+
+    Raises:
+        UserError: it cannot be read or written.
+    """
     try:
         with open_video(source) as container:
             stream = video_stream(container)
             stream.thread_type = "AUTO"
-            return write_video(_with_lines(pictures_of(container, stream), lines), target, rate_of(stream), "--overlay")
+            rate = _rate_of(stream)
+            return write_video(draw(_pictures_of(container, stream), rate), target, rate, "--overlay")
     except (av.FFmpegError, DecodeError, OSError) as error:
         raise UserError(f"--overlay {target}: is not written, {source} {reason(error)}; mend it or leave it out") from error
 
 
-def rate_of(stream: av.VideoStream) -> Fraction:
+def _rate_of(stream: av.VideoStream) -> Fraction:
     """Returns the frames in a second of a video that is written of another one."""
     rate = stream.average_rate or Fraction(25)
     return Fraction(rate).limit_denominator(1001) if 1 <= rate <= 240 else Fraction(25)
 
 
-def pictures_of(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[NDArray[np.uint8]]:
+def _pictures_of(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[NDArray[np.uint8]]:
     """Yields a video's frames upright, RGB uint8 [H, W, C]; small ones several times as large, so that words fit.
 
     Raises:

@@ -5,16 +5,12 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
-from c2d_fast.errors import UserError
-from c2d_fast.reporting.overlay import LEAST_TEXT_PX, SHADE, TEXT_PART, pictures_of, rate_of
+from c2d_fast.reporting.overlay import LEAST_TEXT_PX, SHADE, TEXT_PART, write_drawn
 from c2d_fast.reporting.segments import Segment
 from c2d_fast.reporting.sheet import Colour, draw_text
-from c2d_fast.video.reader import DecodeError, open_video, reason, video_stream
-from c2d_fast.video.writer import write_video
 
 _BAR_PART = 24  # of the picture's height is the line's
 _GOLDEN = 0.618  # turns of the colour circle from a label to the next one: neighbours differ
@@ -36,15 +32,7 @@ def write_timeline(source: Path, target: Path, segments: Sequence[Segment], clas
     Raises:
         UserError: it cannot be read or written.
     """
-    try:
-        with open_video(source) as container:
-            stream = video_stream(container)
-            stream.thread_type = "AUTO"
-            rate = rate_of(stream)
-            frames = _drawn(pictures_of(container, stream), segments, classes, duration_s, rate)
-            return write_video(frames, target, rate, "--overlay")
-    except (av.FFmpegError, DecodeError, OSError) as error:
-        raise UserError(f"--overlay {target}: is not written, {source} {reason(error)}; mend it or leave it out") from error
+    return write_drawn(source, target, lambda frames, rate: _drawn(frames, segments, classes, duration_s, rate))
 
 
 def _drawn(
