@@ -131,4 +131,5 @@ def _docstring(pipe: PipeFile, given: str) -> str:
         "    python -m c2d_fast.train --pipe mine.py --data-root DIR --train-list train.txt --val-list val.txt",
     ]
     text = "\n".join("".join(map(_escaped, line.rstrip())).replace('"""', '\\"\\"\\"') for line in lines)
-    return f'"""{text}\n"""'
+    # Behind the opening quotes another one would read as a fourth.
+    return f'"""{" " if text.startswith(chr(34)) else ""}{text}\n"""'

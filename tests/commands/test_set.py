@@ -101,6 +101,9 @@ def test_any_fields_are_set_and_printed_as_a_pipe_file(tmp_path):
     set_and_print()
     assert counts["set"] > 20, counts
     assert sum(counts.values()) == drawn[0]
+    for number, name in enumerate(('"a', '""', '"', 'a"', "\\a")):  # a quote right behind the docstring's
+        (tmp_path / f"q{number}.py").write_text(pipe_file_text(load_pipe("demo", [f"name={name}"]), "demo") + "\n")
+    assert ruff("format", "--diff", tmp_path).stdout == ""
     checked = ruff("check", "--ignore", "E501,RUF001,RUF002", tmp_path)  # what is set may be of any length and letters
     assert checked.returncode == 0, checked.stdout
 
