@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from c2d_fast.console import result
 from c2d_fast.errors import UserError, on_one_line
@@ -31,7 +31,7 @@ def check_folder(folder: Path) -> None:
         raise UserError(f"--watch {folder}: is not writable, and each result stands beside its video; give another folder")
 
 
-def watch(folder: Path, score: Callable[[Sequence[Path]], list[dict[str, Any]]], *, poll_s: float = _POLL_S) -> None:
+def watch(folder: Path, score: Callable[[Sequence[Path]], list[dict[str, Any]]], *, poll_s: float = _POLL_S) -> NoReturn:
     """Scores what is in a folder and what comes into it, until a signal ends the command.
 
     A file counts as come once it has not changed from one look to the next. One that changes later is scored again.

@@ -95,7 +95,7 @@ def _check_kind(kind: Any, what: str) -> None:
 def _stored(path: Path, data: RunData, device: torch.device, distill: Distill) -> StoredTeacher:
     what, manifest = f"--teacher {path}", data.train.manifest
     try:
-        result = read_dump(path)
+        result = read_dump(path, np.dtype(np.float32))
     except UserError as error:
         remedy = "" if ";" in str(error) else "; give what test --dump wrote of the training list, or a checkpoint"
         raise UserError(f"--teacher {error}{remedy}") from error
@@ -114,6 +114,6 @@ def _stored(path: Path, data: RunData, device: torch.device, distill: Distill) -
             f"{what}: has no scores of {len(lacking)} of the {len(places)} training videos, first "
             f"{manifest.location(lacking[0])}; score the whole list: c2d_fast.test with it as list, and --dump"
         )
-    scores = torch.from_numpy(result.probabilities().astype(np.float32)[places])
+    scores = torch.from_numpy(result.probabilities().astype(np.float32, copy=False)[places])
     print(f"teacher: scores of {len(places)} videos from {path}")
     return StoredTeacher(scores.to(device), distill.temperature)

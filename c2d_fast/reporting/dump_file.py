@@ -22,6 +22,7 @@ _RULE = "give what test --dump wrote: a list of {path, label, scores}"
 _NUMBERS = ("scores", "weights")
 """Lists of numbers in a row."""
 _MOST_BYTES, _MOST_CLASSES = 16 << 30, 1_000_000
+_FLOAT64: "np.dtype[Any]" = np.dtype(np.float64)
 _FLOATS = re.compile(rb"(?:G.{8})+", re.DOTALL)
 _RUN = 8
 """Floats in a row that are read as an array: as Python's own each would take four times the memory."""
@@ -102,29 +103,16 @@ class Result:
         )
 
 
-def read_dump(path: Path) -> Result:
+def read_dump(path: Path, dtype: "np.dtype[Any]" = _FLOAT64) -> Result:
     """Reads the scores of a list, and their summary if it stands beside them.
+
+    Args:
+        path: of the file.
+        dtype: of the scores: float64, or float32 for half the memory.
 
     Raises:
         UserError: the file cannot be read, is damaged, or is something else.
     """
-    return _read(path, np.dtype(np.float64))
-
-
-def scores_by_path(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Reads the scores alone, in half the memory: of each video, as the list has its path, float32 [K].
-
-    The rows are of one array [videos, K]. A path that stands in the file twice has the scores of the last row.
-
-    Raises:
-        UserError: as read_dump.
-    """
-    result = _read(path, np.dtype(np.float32))
-    scores: Any = result.scores
-    return dict(zip(result.videos, scores, strict=True))
-
-
-def _read(path: Path, dtype: "np.dtype[Any]") -> Result:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise UserError(f"{path}: has {path.stat().st_size} bytes, more than {_MOST_BYTES}; {_RULE}")

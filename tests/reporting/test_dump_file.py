@@ -200,15 +200,11 @@ def test_many_shares_are_read_as_they_stand(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".json"])
-def test_scores_by_path(suffix, tmp_path):
+def test_scores_are_read_in_half_the_memory(suffix, tmp_path):
     rows = random_rows(30, 20)
     path = write_rows(tmp_path / f"x{suffix}", rows)
-    found = dump_file.scores_by_path(path)
-    assert list(found) == [row["path"] for row in rows]
-    for row in rows:
-        assert found[row["path"]].dtype == np.float32
-        assert (found[row["path"]] == np.float32(row["scores"])).all()
-    bases = {id(scores.base) for scores in found.values()}
-    assert len(bases) == 1  # rows of one array
+    found = dump_file.read_dump(path, np.dtype(np.float32))
+    assert found.scores.dtype == found.probabilities().dtype == np.float32
+    assert (found.scores == np.float32([row["scores"] for row in rows])).all()
     with pytest.raises(UserError, match="a score is not finite"):
-        dump_file.scores_by_path(write_rows(path, [rows[0] | {"scores": [1e300] * 20}]))
+        dump_file.read_dump(write_rows(path, [rows[0] | {"scores": [1e300] * 20}]), np.dtype(np.float32))
