@@ -46,8 +46,11 @@ def can_start(command, env, more):
     """Says whether a fork will do: nothing is asked of it that happens when an interpreter starts.
 
     There is a server for each number of threads and each path of modules. A folder before the tests' own is there to put other
-    modules in the place of the real ones. A script, and code after -c, has its first_on_path beside, see start().
+    modules in the place of the real ones. A script, and code after -c, has its first_on_path beside, see start(). What may use
+    a GPU is no fork: CUDA works in none whose parent has asked for a GPU.
     """
+    if env.get("CUDA_VISIBLE_DEVICES", "0"):
+        return False
     own = {*_OF_SERVER, *_READ_LATE}
     fixed = [{name: value for name, value in some.items() if name not in own} for some in (env, os.environ)]
     paths = ("", os.environ.get("PYTHONPATH", ""), with_tests())

@@ -41,9 +41,9 @@ class FrameConverter:
 
 def frame_orientation(frame: av.VideoFrame) -> int:
     """Returns the orientation (orientation.py) that a frame's container, or its stream, gives it."""
-    parts: Any = frame.side_data  # whose annotation says that it gives strings
-    matrices = (bytes(part) for part in parts if part.type == SideData.DISPLAYMATRIX)
-    return orientation_of(next(matrices, None))
+    parts: Any = frame.side_data  # a mapping, of which PyAV 18 gives the values where PyAV 19 gives the keys
+    matrix = parts.get(SideData.DISPLAYMATRIX)
+    return orientation_of(None if matrix is None else bytes(matrix))
 
 
 def _pixels(frame: av.VideoFrame) -> NDArray[np.uint8]:
