@@ -64,7 +64,7 @@ def _test(args: argparse.Namespace, group: Group) -> None:
     num_clips = VIEWS[args.views]
     batch_size = args.batch_size or recipe.training.clips_per_gpu
     tune_kernels(device)
-    options = loader_options(bad, args, device, recipe, batch_size=batch_size, group=group)
+    options = loader_options(bad, args, device, recipe, batch_size=batch_size, group=group, measures="faster")
     source = ClipLoader(
         bad,
         train=False,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from c2d_fast import console
-from c2d_fast.commands.dataset import choose_device, loader_options
+from c2d_fast.commands.dataset import Decoding, choose_device, loader_options
 from c2d_fast.commands.learning import base_lr, check_recipe, make_model, make_step
 from c2d_fast.commands.quarantine import Quarantine
 from c2d_fast.commands.resume import note_changes, restore
@@ -25,6 +25,7 @@ from c2d_fast.commands.teachers import check_teacher, sha256_of
 from c2d_fast.errors import EndedError, UserError
 from c2d_fast.loading.clip_loader import ClipLoader
 from c2d_fast.loading.pipelines import LoaderOptions
+from c2d_fast.loading.reading_options import DECODERS
 from c2d_fast.loading.shape_schedule import TrainingLoader
 from c2d_fast.model.c2d import compile_model
 from c2d_fast.model.precision import Precision
@@ -76,8 +77,9 @@ def _train(args: argparse.Namespace, data: RunData, group: Group) -> None:
         recipe,
         batch_size=batch_size,
         group=group,
-        known_share=_before(data, "hybrid_share"),
+        before=_decoding_before(data, ""),
         sampling=train_sampling(recipe, recipe.clip),
+        measures="shared",
     )
     source = group.run_on_all(lambda: make_train_loader(args, data, batch_size, options, quarantine.known, group))
     val_options = _val_options(args, data, device, batch_size, group)
@@ -187,8 +189,17 @@ def _val_options(
 ) -> LoaderOptions | None:
     if not data.val:
         return None
-    share = _before(data, "val_hybrid_share")
-    return loader_options(data.val, args, device, data.recipe, batch_size=batch_size, group=group, known_share=share)
+    before = _decoding_before(data, "val_")
+    how: dict[str, Any] = {"batch_size": batch_size, "group": group, "before": before, "measures": "faster"}
+    return loader_options(data.val, args, device, data.recipe, **how)
+
+
+def _decoding_before(data: RunData, list_prefix: str) -> Decoding:
+    """Returns how a run that goes on has decoded its training list, or (val_) the other."""
+    used = data.resumed.get("used") if data.resumed else None
+    decoder = used.get(f"{list_prefix}decoder") if isinstance(used, dict) else None
+    known = decoder if decoder in DECODERS and decoder != "auto" else ""
+    return Decoding(known, _before(data, f"{list_prefix}hybrid_share") or 0.0)
 
 
 def _scored_model(args: argparse.Namespace, trainer: Trainer, compiled: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The share of hybrid decoding that each decoder can take, measured on clips of the list."""
+"""How fast each decoder is with a list, measured on some of its clips: the share of hybrid decoding, and what auto takes."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +21,30 @@ from c2d_fast.video.reader import DecodeError, decode_images, read_clip
 
 _CLIPS = 32
 _LEAST, _MOST = 0.05, 0.95
+_WORTH_SHARING = 0.25
+"""Share of the slower decoder from which auto has both work: at 0.26 an H100 and 16 CPUs gave 6 % more clips than the CPUs."""
+
+
+class Rates(NamedTuple):
+    """What has been measured."""
+
+    decoder: str
+    """DALI's: nvdec, or dali without a GPU."""
+    of_dali: float
+    """Clips a second; 0 where it decodes none of those that were tried."""
+    workers: int
+    of_ffmpeg: float
+    """Clips a second of so many workers."""
+
+    @property
+    def share(self) -> float:
+        """Returns the share of the clips that is DALI's where both work."""
+        return round(min(max(self.of_dali / (self.of_dali + self.of_ffmpeg), _LEAST), _MOST), 2)
+
+    @property
+    def text(self) -> str:
+        """Returns both rates, for the user."""
+        return f"{self.decoder} {self.of_dali:.0f} clips/s, {self.workers} FFmpeg workers {self.of_ffmpeg:.0f}"
 
 
 class HybridShare(NamedTuple):
@@ -39,16 +63,29 @@ class _Clip(NamedTuple):
 
 
 def measure_share(videos: Videos, clip: Clip | Sampling, crop: Crop, options: LoaderOptions) -> HybridShare:
-    """Decodes some clips of a list with each decoder alone, and shares the work by their rates.
+    """Decodes some clips of a list with each decoder alone, and shares the work by their rates. Arguments as measure_rates.
+
+    Raises:
+        UserError: none of the videos tried can be read, or DALI's decoder fails.
+    """
+    rates = measure_rates(videos, clip, crop, options)
+    if not rates.of_dali:
+        raise UserError(
+            f"--decoder hybrid: no video of the list that was tried is decoded by {rates.decoder}; use --decoder ffmpeg"
+        )
+    share = rates.share
+    taken = f"{rates.decoder} takes {100 * share:.0f} % of the clips, as --hybrid-share {share:g} would"
+    return HybridShare(share, f"hybrid: {rates.text}; {taken}")
+
+
+def measure_rates(videos: Videos, clip: Clip | Sampling, crop: Crop, options: LoaderOptions) -> Rates:
+    """Decodes some clips of a list with each decoder alone.
 
     Args:
         videos: the list's.
         clip: which frames make a clip.
         crop: of the recipe.
         options: with hybrid as the decoder, and its workers and threads.
-
-    Raises:
-        UserError: none of the videos tried can be read, or DALI's decoder fails.
     """
     is_gpu = options.device.type == "cuda"
     clips = _drawn(videos, clip, crop, whole_files=options.whole_files)
@@ -60,19 +97,27 @@ def measure_share(videos: Videos, clip: Clip | Sampling, crop: Crop, options: Lo
     except RuntimeError:  # a video may be broken, and take the others along
         files = [file for file in files if not _problem(file, how)]
         seconds = time_files(files, **how) if files else 0.0
-    if not files:
-        raise UserError(f"--decoder hybrid: no video of the list that was tried is decoded by {decoder}; use --decoder ffmpeg")
-    dali_rate = len(files) / seconds
     # Threads stand for the workers: FFmpeg decodes without Python's lock.
     with ThreadPoolExecutor(options.workers) as pool:
         sum(pool.map(_decoded, clips[: options.workers]))
         started_s = time.perf_counter()
         ffmpeg_rate = sum(pool.map(_decoded, clips)) / (time.perf_counter() - started_s)
-    share = round(min(max(dali_rate / (dali_rate + ffmpeg_rate), _LEAST), _MOST), 2)
-    rates = f"{decoder} {dali_rate:.0f} clips/s, {options.workers} FFmpeg workers {ffmpeg_rate:.0f}"
-    return HybridShare(
-        share, f"hybrid: {rates}; {decoder} takes {100 * share:.0f} % of the clips, as --hybrid-share {share:g} would"
-    )
+    return Rates(decoder, len(files) / seconds if files else 0.0, options.workers, ffmpeg_rate)
+
+
+def choose_by_rates(rates: Rates, *, shares: bool) -> tuple[str, str]:
+    """Chooses what auto takes of two decoders that both fit a list.
+
+    Args:
+        rates: of both.
+        shares: whether both may work at once (hybrid). Scores name one decoder.
+
+    Returns:
+        nvdec (without a GPU: dali), ffmpeg or hybrid, and the reason, for the user.
+    """
+    if shares and rates.of_dali and _WORTH_SHARING <= rates.share <= 1 - _WORTH_SHARING:
+        return "hybrid", rates.text
+    return (rates.decoder if rates.of_dali > rates.of_ffmpeg else "ffmpeg"), rates.text
 
 
 def _drawn(videos: Videos, clip: Clip | Sampling, crop: Crop, *, whole_files: bool) -> list[_Clip]:

@@ -11,7 +11,7 @@ from c2d_fast.errors import UserError
 from c2d_fast.loading.decode import choose_decoder
 from c2d_fast.loading.decoder_check import check_decoder
 from c2d_fast.loading.frame_sampling import Sampling
-from c2d_fast.loading.hybrid import measure_share
+from c2d_fast.loading.hybrid import choose_by_rates, measure_rates, measure_share
 from c2d_fast.loading.loader_defaults import decode_batch_size, num_threads, num_workers, workers_in_memory
 from c2d_fast.loading.pipelines import LoaderOptions
 from c2d_fast.loading.plan import EvalPlan
@@ -142,9 +142,13 @@ def choose_options(
         raise UserError(f"--decoder {decoder}: must be one of {', '.join(DECODERS)}")
     asked = ReadingOptions(device=_device(device), decoder=decoder, workers=workers, cache=open_cache(*cache))
     decoder, reason = fitting_decoder(bad.manifest, asked)
-    print(f"decoder for {bad.manifest.listing.path}: {decoder} ({reason})")
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # the ranks of one machine share its CPUs
     cpus = max(len(os.sched_getaffinity(0)) // local_world, 1)
+    if (asked.decoder, decoder) == ("auto", "nvdec"):
+        hybrid = complete(bad, asked, "hybrid", sampling, batch_size=batch_size, cpus=cpus)
+        rates = measure_rates(bad.manifest.videos(), sampling, crop, hybrid)
+        decoder, reason = choose_by_rates(rates, shares=False)
+    print(f"decoder for {bad.manifest.listing.path}: {decoder} ({reason})")
     options = complete(bad, asked, decoder, sampling, batch_size=batch_size, cpus=cpus)
     if decoder != "hybrid":
         return options

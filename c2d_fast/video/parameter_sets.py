@@ -10,6 +10,8 @@ _ESCAPE = b"\0\0\3"
 _MOST_IN_CYCLE = 255
 _H264_SET, _HEVC_SET = 7, 33
 _H264_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+_H264_WITH_INTRA = frozenset({100, 110, 122, 244})
+_SET3 = 0x10  # constraint_set3_flag; with other profiles it means something else
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class SequenceParameterSet:
     """How many of them."""
     has_planes: bool
     """Whether colours are coded apart from each other."""
+    is_intra_profile: bool
+    """Of H.264: whether it promises that no picture depends on another, as x264 does where every picture is a key frame."""
 
     @property
     def is_cropped(self) -> bool:
@@ -106,6 +110,16 @@ def without_cropping(codec: str, unit: bytes) -> bytes:
     return _escaped((bits << padded).to_bytes((count + padded) // 8, "big"))
 
 
+def without_intra_profile(codec: str, unit: bytes) -> bytes:
+    """Returns the same set of H.264 without the promise that no picture depends on another; others as they are.
+
+    Pictures decode as before. DALI 2.4 fails on the promise: see docs/decisions/0012.
+    """
+    if codec != "h264" or unit[1] not in _H264_WITH_INTRA:
+        return unit
+    return unit[:2] + bytes([unit[2] & ~_SET3]) + unit[3:]
+
+
 def is_sequence(codec: str, header: int) -> bool:
     """Says whether a unit whose first byte this is holds a sequence parameter set."""
     return header & 31 == _H264_SET if codec == "h264" else codec == "hevc" and header >> 1 & 63 == _HEVC_SET
@@ -118,8 +132,8 @@ def _parse(codec: str, data: bytes) -> tuple[SequenceParameterSet, int, int]:
 
 def _parse_h264(data: bytes) -> tuple[SequenceParameterSet, int, int]:
     read = BitReader(data[1:])
-    profile = read.bits(8)
-    read.bits(16)  # constraints, level
+    profile, constraints = read.bits(8), read.bits(8)
+    read.bits(8)  # level
     identity = read.exp_golomb()
     chroma, has_planes = 1, False
     if profile in _H264_WITH_CHROMA:
@@ -166,6 +180,7 @@ def _parse_h264(data: bytes) -> tuple[SequenceParameterSet, int, int]:
         order_kind=order_kind,
         order_bits=order_bits,
         has_planes=has_planes,
+        is_intra_profile=profile in _H264_WITH_INTRA and bool(constraints & _SET3),
     )
     return sequence, 8 + start, 8 + read.at
 
@@ -200,6 +215,7 @@ def _parse_hevc(data: bytes) -> tuple[SequenceParameterSet, int, int]:
         order_kind=0,
         order_bits=read.exp_golomb() + 4,
         has_planes=has_planes,
+        is_intra_profile=False,
     )
     return sequence, 16 + start, 16 + end
 

@@ -4,8 +4,9 @@ After RFC 8794 (EBML) and RFC 9559 (Matroska): one track, one cluster. To open t
 FFmpeg's muxer would take longer than all the rest of reading a clip.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from c2d_fast.video.parameter_sets import (
     read_sequence,
     replace_units,
     without_cropping,
+    without_intra_profile,
 )
 
 _CODEC_IDS = {
@@ -41,8 +43,8 @@ class _Track:
     sequence: SequenceParameterSet | None = None
     """Of H.264 and HEVC: what all parameter sets of the configuration say."""
     length_size: int = 0
-    clears: bool = False
-    """Whether cropping is taken out of the parameter sets."""
+    change: Callable[[bytes], bytes] | None = None
+    """What makes parameter sets for NVDEC of those that the packets bring along."""
 
 
 def small_file(
@@ -56,8 +58,8 @@ def small_file(
         size: width and height of the shown frames; of H.264 and HEVC their own headers count.
         packets: in decoding order.
         rows: their rows of the packet table, of which shown and key are used.
-        clear_cropping: have H.264 and HEVC decoded to the size that they are coded in, of which the shown frame is the upper
-            left part.
+        clear_cropping: for NVDEC, have H.264 and HEVC decoded to the size that they are coded in, of which the shown frame is
+            the upper left part, and take H.264 that is all key frames for what it may also be (without_intra_profile).
 
     Returns:
         None where this cannot be done: another codec, units parted by start codes, parameter sets that are not understood or
@@ -71,8 +73,8 @@ def small_file(
             found = [_sets_in(codec, packet, track.length_size) for packet in packets]
             if any({_sequence(codec, p[a:b]) for a, b in at} - {track.sequence} for p, at in zip(packets, found, strict=True)):
                 return None
-            if track.clears:
-                change = partial(without_cropping, codec)
+            if track.change:
+                change = track.change
                 packets = [replace_units(p, at, track.length_size, change) for p, at in zip(packets, found, strict=True)]
     except (ValueError, IndexError, OverflowError):
         return None
@@ -100,10 +102,20 @@ def _track(codec: str, extradata: bytes, size: tuple[int, int], clear_cropping: 
     clears = clear_cropping and sequence.is_cropped
     if clears and (sequence.left or sequence.top):
         return None
-    if clears:
-        extradata = replace_units(extradata, ranges, 2, partial(without_cropping, codec))
+    is_intra = clear_cropping and sequence.is_intra_profile
+
+    def change(unit: bytes) -> bytes:
+        unit = without_cropping(codec, unit) if clears else unit
+        return without_intra_profile(codec, unit) if is_intra else unit
+
+    if clears or is_intra:
+        extradata = replace_units(extradata, ranges, 2, change)
+    if is_intra:  # the configuration begins with a copy of the same three bytes
+        extradata = without_intra_profile(codec, extradata)
     size = (sequence.width, sequence.height) if clears else sequence.shown_size
-    return _Track(_head(codec, size, extradata), sequence, units, clears) if min(size) > 0 else None
+    if min(size) <= 0:
+        return None
+    return _Track(_head(codec, size, extradata), sequence, units, change if clears or is_intra else None)
 
 
 def _sequence(codec: str, unit: bytes) -> SequenceParameterSet:

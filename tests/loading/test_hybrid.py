@@ -11,12 +11,14 @@ from loaders import CLIP, CROP, GRAPH_CROPS, PIPE, dataset, options
 from media import WholeFrames, make_dataset, read_numbers, spoil
 from runs import run
 
+from c2d_fast.commands import dataset as chosen
 from c2d_fast.errors import UserError
-from c2d_fast.loading import sampler
-from c2d_fast.loading.hybrid import measure_share
+from c2d_fast.loading import decode, reading_options, sampler
+from c2d_fast.loading.hybrid import Rates, measure_share
 from c2d_fast.loading.loader import EvalLoader, TrainLoader
 from c2d_fast.loading.plan import EvalPlan, TrainPlan
 from c2d_fast.loading.source import ClipSource
+from c2d_fast.train import parse
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +147,41 @@ def test_no_share_is_measured_of_videos_that_are_gone(tmp_path):
         bad.manifest.listing.file(i).unlink()
     with pytest.raises(UserError, match="no video of the list that was tried is decoded by dali"):
         measure_share(videos, CLIP, CROP, how())
+
+
+@pytest.mark.parametrize(
+    ("nvdec", "ffmpeg", "training", "scoring"),
+    [
+        (44.5, 129.7, "hybrid", "ffmpeg"),  # as downloaded on an H100 with 16 CPUs
+        (900, 1000, "hybrid", "ffmpeg"),
+        (1000, 900, "hybrid", "nvdec"),
+        (10, 900, "ffmpeg", "ffmpeg"),
+        (900, 10, "nvdec", "nvdec"),
+        (0, 900, "ffmpeg", "ffmpeg"),  # NVDEC decodes none of those tried
+        (0, 0, "ffmpeg", "ffmpeg"),
+    ],
+)
+def test_auto_goes_by_the_rates(tmp_path, monkeypatch, capsys, nvdec, ffmpeg, training, scoring):
+    bad = dataset(tmp_path, codec="h264", count=2)
+    monkeypatch.setattr(decode, "nvdec_library", lambda: True)
+    monkeypatch.setattr(reading_options, "check_decoder", lambda *args, **kwargs: "")
+    monkeypatch.setattr(chosen, "measure_rates", lambda *args: Rates("nvdec", nvdec, args[3].workers, ffmpeg))
+
+    def decoder(*flags, **more):
+        args = parse(["--pipe", "x", "--workers", "3", *flags])
+        return chosen.loader_options(bad, args, torch.device("cuda", 0), PIPE.recipe, batch_size=8, **more)
+
+    both, one = decoder(measures="shared"), decoder(measures="faster")
+    assert (both.decoder, one.decoder) == (training, scoring)
+    assert f"nvdec {nvdec:.0f} clips/s, 3 FFmpeg workers {ffmpeg:.0f}" in capsys.readouterr().out
+    assert both.hybrid_share == (pytest.approx(nvdec / (nvdec + ffmpeg), abs=0.006) if training == "hybrid" else 0)
+    # What is measured would be another run's choice: these know theirs.
+    assert decoder("--deterministic", measures="shared").decoder == "nvdec"
+    again = decoder(measures="shared", before=chosen.Decoding("hybrid", 0.4))
+    assert (again.decoder, again.hybrid_share) == ("hybrid", 0.4)
+    assert decoder(measures="shared", before=chosen.Decoding("nvdec", 0.0)).decoder == "nvdec"
+    assert decoder("--decoder", "nvdec", measures="shared").decoder == "nvdec"
+    assert decoder().decoder == "nvdec"
 
 
 def test_a_run_of_both_goes_on_exactly(tmp_path):

@@ -16,7 +16,13 @@ from c2d_fast.video import packets, reader
 from c2d_fast.video.examine import examine
 from c2d_fast.video.nal import length_size, unit_ranges
 from c2d_fast.video.packets import WHOLE, read_rows, table_rows
-from c2d_fast.video.parameter_sets import is_sequence, parameter_set_ranges, read_sequence, without_cropping
+from c2d_fast.video.parameter_sets import (
+    is_sequence,
+    parameter_set_ranges,
+    read_sequence,
+    without_cropping,
+    without_intra_profile,
+)
 from c2d_fast.video.reader import DecodeError, read_clip
 from c2d_fast.video.small_file import small_file
 
@@ -74,6 +80,47 @@ def test_cleared_cropping_leaves_the_shown_pixels_as_they_are(tmp_path, monkeypa
             assert luma.shape == shape
             assert (luma[:height, :width] == expected).all()
             assert (chroma[:, : height // 2, : width // 2] == colours).all()
+
+
+@pytest.mark.parametrize("headers", [0, 1], ids=["in the file", "in packets"])
+@pytest.mark.parametrize("size", [(336, 256), (340, 256)], ids=["uncropped", "cropped"])
+def test_key_frames_only_is_not_told_to_nvdec(tmp_path, size, headers):
+    """DALI 2.4 on an H100 failed with "invalid argument" on each H.264 file of the profile, and on none without its flag."""
+    path = make_video(tmp_path / "a.mp4", "h264", 40, *size, **{"x264-params": f"keyint=1:repeat-headers={headers}"})
+    stored = known(examine(path, "full", locate=True), table=True)
+    sets, pictures = {}, {}
+    for clears in (False, True):
+        data, _ = read_clip(path, WANTED, stored, clear_cropping=clears)
+        decoded, stream = images(data)
+        pictures[clears] = [image[: size[1], : size[0]] for image in decoded]  # luma
+        extradata = bytes(stream.codec_context.extradata)
+        units = [extradata[start:end] for start, end in parameter_set_ranges("h264", extradata)]
+        for packet in packets_of(data):
+            units += [packet[a:b] for a, b in unit_ranges(memoryview(packet), 4) if is_sequence("h264", packet[a])]
+        sets[clears] = {bytes(unit) for unit in units}
+        assert all(read_sequence("h264", unit).is_intra_profile != clears for unit in sets[clears])
+        assert len(units) == 1 + len(pictures[clears]) * headers
+    assert all((one == other).all() for one, other in zip(*pictures.values(), strict=True))
+    if size == (336, 256):  # all else is as it was
+        (before,), (after,) = sets.values()
+        assert after == before[:2] + bytes([before[2] - 0x10]) + before[3:]
+
+
+def packets_of(data):
+    with av.open(io.BytesIO(data.tobytes())) as container:
+        return [bytes(packet) for packet in container.demux(video=0) if packet.size]
+
+
+def test_the_promise_is_taken_from_profiles_that_have_it_alone():
+    unit = read_set(profile=100)
+    assert without_intra_profile("h264", unit)[2] == 0
+    # With Baseline the same bit stands for level 1b, and HEVC has another header.
+    assert without_intra_profile("h264", read_set(profile=66)) == read_set(profile=66)
+    assert without_intra_profile("hevc", unit) == unit
+
+
+def read_set(profile):
+    return bytes([0x67, profile, 0x10, 11, 0xAC, 0xB8])
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
