@@ -1,5 +1,9 @@
-"""Stage both: loader alone, model alone, and training steps on the loader's batches; how close they come to the slower."""
+"""Stage both: loader alone, model alone, and training steps on the loader's batches; how close they come to the slower.
 
+Of the first recipe also with fewer workers, which leave CPUs to the trainer: its own thread waits for one where all decode.
+"""
+
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 RECIPE_S = 40.0
 """What a recipe takes with a warm cache; with an empty one it is ended by the budget."""
 STEP_S = 5.0
+_LEFT_TO_THE_TRAINER = (2, 4)
+"""CPUs."""
 ROUNDS, ROUND_S = 3, {False: 1.2, True: 0.2}
 
 
@@ -68,12 +74,25 @@ def _measure(
         if "stages_ms_per_clip" not in stage.result:
             stage.result["stages_ms_per_clip"] = {name: _ask(stage, child, "costs", name) for name in forms}
         _note(stage, row, "both")
+        if len(stage.result["pipes"]) == 1:
+            _with_fewer_workers(stage, child, chosen, row, figures["steps"])
     except LostError as error:
         row["missing"] = str(error)
         stage.say(f"{pipe.name}: {error}")
         stage.save()
         return None if error.is_gone else child
     return child
+
+
+def _with_fewer_workers(stage: Stage, child: Child, chosen: dict[str, Any], row: dict[str, Any], steps: int) -> None:
+    cpus, found = len(os.sched_getaffinity(0)), []
+    row["both_with_fewer_workers"] = found
+    for workers in (cpus - left for left in _LEFT_TO_THE_TRAINER):
+        if 0 < workers < chosen["workers"] and stage.allows(f"{row['pipe']}, {workers} workers", STEP_S):
+            figures = _ask(stage, child, "both_together", chosen | {"workers": workers}, steps, ROUNDS)
+            found.append({"workers": workers} | figures)
+            stage.say(f"{row['pipe']}, both with {workers} workers: {figures['clips_per_s']} clips/s")
+            stage.save()
 
 
 def _ask(stage: Stage, child: Child, job: str, *args: Any) -> Any:

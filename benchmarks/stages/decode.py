@@ -9,6 +9,8 @@ from stages.stage import Stage
 
 SIZES, THREADS = ((336, 256), (340, 256)), (1, 16)
 """NVDEC codes 340 pixels as 352, of which DALI 2.4 makes its sessions anew each time; of 336 it should find them again."""
+KEY_FRAMES = ("h264, key frames only", "h264, key frames only, not marked")
+"""Of smoke_jobs: DALI 2.4 failed on the first; the second is what workers now make of it. The verdict is not theirs."""
 TOLERANCE = 8.0
 """Levels of 255 by which frames may differ from PyAV's: colours are converted differently. Frames of black differ by more."""
 _TRY_S, _TRY_LIMIT_S = 6.0, 25.0
@@ -23,7 +25,13 @@ class Try:
     width: int
     height: int
     threads: int
+    codec: str
     child: Child
+
+    @property
+    def name(self) -> str:
+        """Returns what the stage calls it."""
+        return f"{self.width}x{self.height}, {self.threads} threads, {self.codec}"
 
 
 def run(stage: Stage) -> None:
@@ -46,26 +54,32 @@ def run(stage: Stage) -> None:
 def _smoke(stage: Stage) -> None:
     """Has small clips decoded, one process after the other; "nvdec" says what came of it."""
     codec, device = ("vp9", "cpu") if stage.asked.rehearse else ("h264", "mixed")
-    tries = [Try(*size, threads, stage.child(f"{size}, {threads}")) for size in SIZES for threads in THREADS]
+    wanted = [(*size, threads, codec) for size in SIZES for threads in THREADS]
+    wanted += [] if stage.asked.rehearse else [(*SIZES[0], THREADS[0], kind) for kind in KEY_FRAMES]
+    tries = [Try(*what, stage.child(f"smoke {number}")) for number, what in enumerate(wanted)]
     for one in tries:  # imports and the clip are made side by side, and not timed
-        one.child.call("stages.smoke_jobs.make_clip", one.width, one.height, codec)
+        one.child.call("stages.smoke_jobs.make_clip", one.width, one.height, one.codec)
     rows: list[dict[str, Any]] = []
     stage.result |= {"nvdec": "not tried", "smoke": rows}
     for one in tries:
-        name = f"{one.width}x{one.height}, {one.threads} threads"
-        if not stage.allows(name, _TRY_S):
+        if not stage.allows(one.name, _TRY_S):
             continue
-        row: dict[str, Any] = {"size": f"{one.width}x{one.height}", "threads": one.threads, "device": device, "codec": codec}
+        row: dict[str, Any] = {
+            "size": f"{one.width}x{one.height}",
+            "threads": one.threads,
+            "device": device,
+            "codec": one.codec,
+        }
         try:
             one.child.answer(min(_TRY_LIMIT_S, stage.left_s))
-            clip = (one.width, one.height, codec, one.threads, device)
+            clip = (one.width, one.height, one.codec, one.threads, device)
             row |= one.child.ask("stages.smoke_jobs.try_decoder", *clip, limit_s=min(_TRY_LIMIT_S, stage.left_s))
         except LostError as error:
             row["missing"] = str(error)
         rows.append(row | {"at_s": stage.at_s})
         one.child.end()
-        stage.result["nvdec"] = _verdict(rows)
-        stage.say(f"{name}: {row.get('missing') or row['later_ms_per_clip']}")
+        stage.result["nvdec"] = _verdict([row for row in rows if row["codec"] == codec])
+        stage.say(f"{one.name}: {row.get('missing') or row['later_ms_per_clip']}")
         stage.save()
 
 

@@ -12,24 +12,40 @@ BATCH, RUNS = 16, 5
 FRAMES = 16
 WANTED = np.arange(0, FRAMES, 2, dtype=np.int32)
 
+HIGH_INTRA, UNMARKED = "h264, key frames only", "h264, key frames only, not marked"
+_GROUPS = {HIGH_INTRA: {"x264-params": "keyint=1"}, UNMARKED: {"x264-params": "keyint=1"}}
+_MARKS = {b"\x01\x64\x10": b"\x01\x64\x00", b"\x67\x64\x10": b"\x67\x64\x00"}
+"""How a configuration and its parameter set begin in High Intra -> in High; workers do so in c2d_fast.video.parameter_sets."""
+
 _clips: dict[tuple[int, int, str], tuple[Any, Any]] = {}
 
 
 def make_clip(width: int, height: int, codec: str) -> int:
-    """Encodes a clip for try_decoder, and imports what that needs; returns its bytes."""
+    """Encodes a clip for try_decoder, and imports what that needs; returns its bytes.
+
+    Args:
+        width: in pixels.
+        height: the same.
+        codec: of benchmarks/generated.py, or one of the kinds of H.264 above.
+    """
     import nvidia.dali.fn  # noqa: F401 - here, where nothing is timed
 
     data = io.BytesIO()
     with av.open(data, "w", format="matroska") as container:
-        stream: Any = container.add_stream(ENCODERS[codec][0], rate=30, options=ENCODERS[codec][2])
+        encoder, _, options = ENCODERS[codec.partition(",")[0]]
+        stream: Any = container.add_stream(encoder, rate=30, options=options | _GROUPS.get(codec, {}))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for image in frames(0, FRAMES, width, height):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     with av.open(io.BytesIO(data.getvalue())) as container:
         decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    _clips[width, height, codec] = np.frombuffer(data.getvalue(), np.uint8), np.stack(decoded)[WANTED]
-    return len(data.getvalue())
+    file = data.getvalue()
+    for mark, other in _MARKS.items() if codec == UNMARKED else ():
+        assert mark in file
+        file = file.replace(mark, other)
+    _clips[width, height, codec] = np.frombuffer(file, np.uint8), np.stack(decoded)[WANTED]
+    return len(file)
 
 
 def try_decoder(width: int, height: int, codec: str, threads: int, device: str) -> dict[str, Any]:

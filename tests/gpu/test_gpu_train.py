@@ -1,6 +1,7 @@
-"""One training step of every published recipe on a GPU, compiled and not, and the commands from file to score.
+"""The commands from file to score on a GPU, and one training step of every published recipe, compiled and not.
 
-First the tests of the step itself: where they fail, nothing else needs to be looked at (benchmarks/gpu_stages.py train).
+First the tests of the step itself: where they fail, nothing else needs to be looked at (benchmarks/gpu_stages.py train). What
+compiles comes last: it takes a minute for each.
 """
 
 import os
@@ -116,52 +117,6 @@ def test_a_bad_step_changes_nothing_on_the_gpu(cuda, tmp_path, optimizer):
     assert all(value.isfinite().all() for value in trainer.model.state_dict().values())
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-@pytest.mark.parametrize("name", PIPES)
-def test_a_training_step(cuda, name, compiled):
-    torch.compiler.reset()
-    torch.manual_seed(0)
-    recipe = load_pipe(f"dali_pipes/{name}.py").recipe
-    model = C2D(recipe.model).to(cuda)
-    shape = (4, recipe.clip.num_frames, recipe.crop.size, recipe.crop.size, 3)
-    clip = torch.randint(0, 256, shape, dtype=torch.uint8, device=cuda)
-    label = torch.randint(0, recipe.model.num_classes, (4,), device=cuda)
-    layouts, handles = note_layouts(model)
-    with torch.inference_mode(), Precision("bf16").autocast(cuda):
-        model.eval()(clip)
-    assert all(layouts.values()), layouts
-    for handle in handles:  # hooks would break the compiled graph
-        handle.remove()
-    optimizer = make_optimizer(model, recipe.training, 0.001)
-    forward = torch.compile(model, dynamic=False) if compiled else model
-    model.train()
-    before = [p.detach().clone() for p in model.parameters()]
-    with Precision("bf16").autocast(cuda):
-        logits = forward(clip)
-    assert logits.dtype == torch.float32
-    F.cross_entropy(logits, label).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-    weights = [p for p in model.parameters() if p.dim() == 4]
-    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
-    assert all(p.grad.is_contiguous(memory_format=torch.channels_last) for p in weights)
-    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.training.clip_grad_norm)
-    optimizer.step()
-    assert any(not torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
-
-
-@pytest.mark.parametrize("temporal_pool", [True, False])
-def test_compiled_and_eager_agree(cuda, temporal_pool):
-    torch.compiler.reset()
-    recipe = load_pipe(f"dali_pipes/{'k400_8x8' if temporal_pool else 'k400_8x8_nopool'}.py").recipe
-    torch.manual_seed(0)
-    model = C2D(recipe.model).to(cuda).eval()
-    clip = torch.randint(0, 256, (2, 8, 224, 224, 3), dtype=torch.uint8, device=cuda)
-    with torch.inference_mode(), Precision("bf16").autocast(cuda):
-        compiled, eager = torch.compile(model, dynamic=False)(clip), model(clip)
-    # Untrained weights give logits far apart; what bf16 may change is measured by their spread.
-    assert (compiled - eager).abs().max() < 0.1 * eager.std()
-
-
 def test_gauges_read_the_gpu(cuda):
     pytest.importorskip("pynvml")
     from c2d_fast.reporting.gauges import Gauges
@@ -212,3 +167,49 @@ def test_deterministic_runs_on_a_gpu_end_with_the_same_weights(cuda, tmp_path, r
         assert "cuDNN deterministic" in done.stdout
     a, b = (torch.load(tmp_path / name / "last.pt", weights_only=True)["model"] for name in "ab")
     assert all(torch.equal(value, b[key]) for key, value in a.items())
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("name", PIPES)
+def test_a_training_step(cuda, name, compiled):
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    recipe = load_pipe(f"dali_pipes/{name}.py").recipe
+    model = C2D(recipe.model).to(cuda)
+    shape = (4, recipe.clip.num_frames, recipe.crop.size, recipe.crop.size, 3)
+    clip = torch.randint(0, 256, shape, dtype=torch.uint8, device=cuda)
+    label = torch.randint(0, recipe.model.num_classes, (4,), device=cuda)
+    layouts, handles = note_layouts(model)
+    with torch.inference_mode(), Precision("bf16").autocast(cuda):
+        model.eval()(clip)
+    assert all(layouts.values()), layouts
+    for handle in handles:  # hooks would break the compiled graph
+        handle.remove()
+    optimizer = make_optimizer(model, recipe.training, 0.001)
+    forward = torch.compile(model, dynamic=False) if compiled else model
+    model.train()
+    before = [p.detach().clone() for p in model.parameters()]
+    with Precision("bf16").autocast(cuda):
+        logits = forward(clip)
+    assert logits.dtype == torch.float32
+    F.cross_entropy(logits, label).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    weights = [p for p in model.parameters() if p.dim() == 4]
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+    assert all(p.grad.is_contiguous(memory_format=torch.channels_last) for p in weights)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.training.clip_grad_norm)
+    optimizer.step()
+    assert any(not torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("temporal_pool", [True, False])
+def test_compiled_and_eager_agree(cuda, temporal_pool):
+    torch.compiler.reset()
+    recipe = load_pipe(f"dali_pipes/{'k400_8x8' if temporal_pool else 'k400_8x8_nopool'}.py").recipe
+    torch.manual_seed(0)
+    model = C2D(recipe.model).to(cuda).eval()
+    clip = torch.randint(0, 256, (2, 8, 224, 224, 3), dtype=torch.uint8, device=cuda)
+    with torch.inference_mode(), Precision("bf16").autocast(cuda):
+        compiled, eager = torch.compile(model, dynamic=False)(clip), model(clip)
+    # Untrained weights give logits far apart; what bf16 may change is measured by their spread.
+    assert (compiled - eager).abs().max() < 0.1 * eager.std()
