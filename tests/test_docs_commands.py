@@ -22,6 +22,8 @@ ELSEWHERE = {
     r"make (docs|release-check)": "tests/test_packaging.py",
     r"python3 -m venv .*|pip install (-e|--no-deps --target) .*": "Makefile",
     r"tensorboard --logdir runs": "tests/reporting/test_board.py",
+    r"python -m c2d_fast.predict --watch .*": "tests/commands/test_watch.py",
+    r"pip install 'c2d-fast\[mlflow\]'|export MLFLOW_TRACKING_URI=.*|.* --tracker mlflow": "tests/reporting/test_trackers.py",
     r"python benchmarks/throughput.py( --sweep .*)?": "tests/benchmarks/test_benchmarks.py",
     r"python benchmarks/report.py": "tests/benchmarks/test_benchmarks.py",
     r"python -m c2d_fast.prepare scan --list train.txt --out train.npz": "tests/test_docs_python.py",
@@ -51,7 +53,7 @@ RUN = sorted((path for path in DOCUMENTS if to_run(path)), key=lambda path: path
 
 def test_every_command_is_run_or_marked():
     assert {path.name for path in RUN} == {
-        "first-steps.md", "custom-data.md", "deploy.md", "many-machines.md", "recipes.md", "seeing.md", "slow.md",
+        "first-steps.md", "custom-data.md", "deploy.md", "long-videos.md", "many-machines.md", "recipes.md", "seeing.md", "slow.md",
     }  # fmt: skip
     for path in DOCUMENTS:
         for is_marked, block in blocks(path):
