@@ -64,6 +64,8 @@ def class_maps(model: C2D, clip_NTHWC: Tensor, label: int) -> NDArray[np.float32
         model.train(was_training)
         for parameter, requires in required:
             parameter.requires_grad_(requires)
+    if maps.max() > 0:
+        maps = maps / maps.max()  # the library adds something to what it divides by: of small gradients that is much
     found = np.zeros((frames, *maps.shape[1:]), np.float32)
     each = maps.repeat(2, 0) if model.temporal_pool else maps
     found[: len(each)] = each
