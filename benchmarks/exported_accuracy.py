@@ -1,4 +1,4 @@
-"""Measures what exported files are worth on a validation list: top-1 of a trained model, before and after, by the real commands.
+"""Measures what exported files are worth on a validation list: top-1 of a trained model and of its files, by the real commands.
 
     python benchmarks/exported_accuracy.py          # about ten minutes on two CPU cores; less with --checkpoint
 
@@ -8,8 +8,6 @@ and int8. Each is checked by `export --check` on a list that neither training no
 
 import argparse
 import re
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -120,12 +118,9 @@ def export(args: argparse.Namespace, checkpoint: Path, folder: Path, name: str) 
     if name == "onnx int8":
         lists += ["--calibrate", args.data / "train.txt", "--calibration-videos", args.calibration_videos]
     words = ["--checkpoint", checkpoint, "--pipe", PIPE, *FORMS[name], "--out", out, *lists]
-    line = [sys.executable, "-m", "c2d_fast.export", *map(str, words)]
-    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=HERE.parent, timeout=1800)
-    if done.returncode:
-        raise SystemExit(f"{name}: export has failed: {done.stderr}")
-    (_, before, _), (_, after, _) = _TOP1.findall(done.stdout)
-    same, difference, largest = next(iter(_SAME.findall(done.stdout)))
+    said = run_python("-m", "c2d_fast.export", *words)
+    (_, before, _), (_, after, _) = _TOP1.findall(said)
+    ((same, difference, largest),) = _SAME.findall(said)
     print(f"{name}: top-1 {before} % -> {after} %, the best class is the same for {same}", flush=True)
     return {
         "before": float(before), "top1": float(after), "same": int(same), "difference": float(difference),
