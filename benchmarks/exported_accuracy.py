@@ -57,7 +57,7 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", text])
 
 
-TABLES = {"exported_accuracy": table}
+TABLES = {"exported-accuracy": table}
 """Marks of docs/deploy.md -> what stands between them."""
 
 
