@@ -33,6 +33,9 @@ def make_parser() -> cli.Parser:
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else")
     parser.add_argument("--overlay", type=cli.path, metavar="FILE|DIR",
                         help="write the video with the classes over it (.mp4, no sound); several into a folder")  # fmt: skip
+    parser.add_argument("--explain", type=cli.path, metavar="FILE|DIR",
+                        help="write what speaks for the class, as heat maps (.mp4, .png; folder: both)")  # fmt: skip
+    parser.add_argument("--explain-class", metavar="CLASS", help="name or label (default: the most probable one)")
     long = parser.add_argument_group("long videos: what they show when")
     long.add_argument("--segments", action="append", type=cli.path, metavar="FILE|DIR",
                       help="write start, end, class and score (.json, .csv, .srt; may be repeated)")  # fmt: skip

@@ -53,7 +53,9 @@ LIGHT |= {
 LIGHT |= {
     f"reporting.{name}" for name in ("sheet", "clip_pictures", "clip_archive", "overlay", "confusion", "charts", "curves")
 }
-LIGHT |= {f"reporting.{name}" for name in ("html_parts", "html_report", "hardest_cards", "video_strip", "run_notes")}
+LIGHT |= {
+    f"reporting.{name}" for name in ("html_parts", "html_report", "hardest_cards", "video_strip", "run_notes", "heat_maps")
+}
 LIGHT |= {"reporting.dump_file"}
 LIGHT |= {"reporting.history", "reporting.ranking", "reporting.score_figures", "loading.loader_defaults"}
 HEAVY = ("torch", "torchvision", "nvidia", "tensorboard")

@@ -12,6 +12,8 @@ resume.py         of it: what is gone on from, and what differs
 run_test.py       `test`
 run_predict.py    `predict`
 run_segments.py   `predict --segments`: long videos
+run_explain.py    `predict --explain`: which places speak for a class
+output_files.py   of `predict`: which files are written of each video
 run_watch.py      `predict --watch`: a folder that grows
 window_scores.py  of `predict --segments`: scores of windows, kept until all are there
 run_browse.py     `browse`

@@ -125,9 +125,8 @@ def compare_on(videos: Videos, model: C2D, run: Run, name: str, *, has_labels: b
     """
     before, after, labels, targets = _logits(videos, model, run)
     listed = videos.bad.manifest.listing
-    many = f"{len(before)} videos of {listed.path.name}"
+    many, kind = f"{len(before)} videos of {listed.path.name}", videos.recipe.labels.kind
     if has_labels and not (labels < 0).all():
-        kind = videos.recipe.labels.kind
         for logits, what in ((before, "PyTorch, fp32"), (after, name)):
             scores = Scores(
                 logits.sigmoid() if kind == "several" else logits.softmax(1),
@@ -139,10 +138,13 @@ def compare_on(videos: Videos, model: C2D, run: Run, name: str, *, has_labels: b
             )
             headline = scores.headline
             result(f"  {what}: {headline.name} {headline.value:.1f} % ({many}, one centre view each)")
-    same = int((before.argmax(1) == after.argmax(1)).sum())
+    if kind == "several":  # a probability of 0.5 is a logit of 0
+        same, what = int(((before >= 0) == (after >= 0)).all(1).sum()), "the classes that reach 0.5 are"
+    else:
+        same, what = int((before.argmax(1) == after.argmax(1)).sum()), "the best class is"
     difference = float((before - after).abs().max())
     result(
-        f"  the best class is the same for {same} of {many}; logits differ by {difference:.2g} at most, "
+        f"  {what} the same for {same} of {many}; logits differ by {difference:.2g} at most, "
         f"the largest is {float(before.abs().max()):.3g}"
     )
 

@@ -26,6 +26,7 @@ _PACKAGES = {
     "onnx": ("onnx",),
     "onnxscript": ("onnxscript",),
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "grad-cam": ("grad-cam",),
     "nvidia-ml-py": ("nvidia-ml-py",),
 }
 _ENVIRONMENT = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "OMP_NUM_THREADS")

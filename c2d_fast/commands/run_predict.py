@@ -14,12 +14,13 @@ from torch import nn
 
 from c2d_fast.commands.data_flags import check_label_map, label_names
 from c2d_fast.commands.dataset import choose_device, loader_options
+from c2d_fast.commands.output_files import overlay_files
+from c2d_fast.commands.run_explain import SeenViews, check_explain_flags, explain_all, label_to_explain
 from c2d_fast.commands.run_segments import check_segment_flags, run_segments
 from c2d_fast.commands.run_watch import check_folder, watch
 from c2d_fast.commands.thresholds import check_kind, read_thresholds
 from c2d_fast.console import result
 from c2d_fast.errors import UserError, on_one_line
-from c2d_fast.files import check_writable
 from c2d_fast.lists.listing import Listing
 from c2d_fast.loading.clip_loader import ClipLoader
 from c2d_fast.loading.frame_sampling import Multi
@@ -49,7 +50,8 @@ def run_predict(args: argparse.Namespace) -> None:
         UserError: anything that the user can mend; of a video that cannot be read once the others are done.
     """
     paths = _given(args)
-    targets, segments = _targets(args.overlay, paths), check_segment_flags(args, paths)
+    targets, segments = overlay_files(args.overlay, paths), check_segment_flags(args, paths)
+    explained = check_explain_flags(args, paths, targets)
     pipe, names = load_pipe(args.pipe, args.set), label_names(args)
     file = read_model_file(args.checkpoint, "--checkpoint")
     check_label_map(args, names, file)
@@ -57,24 +59,28 @@ def run_predict(args: argparse.Namespace) -> None:
     model, recipe = model_for(pipe.recipe, file, f"--checkpoint {args.checkpoint}", num_classes)
     print(describe(file, recipe))
     classes = _classes(names, file, recipe)
+    label = label_to_explain(args.explain_class, classes)
     thresholds = _thresholds(args, recipe, classes)
     if segments:
         reached = thresholds or [_USUAL if args.threshold is None else args.threshold] * len(classes)
         run_segments(args, paths, segments, targets, model, recipe, classes, reached)
         return
     network = compile_model(model.to(choose_device()), args.compile, choose_device())
-    score = partial(_score_videos, args, pipe, recipe, network, classes, thresholds)
+    seen = SeenViews(recipe.labels.kind) if explained else None
+    score = partial(_score_videos, args, pipe, recipe, network, classes, thresholds, seen)
     if args.watch:
         watch(args.watch, lambda some: score(some)[0])
     found, problems, manifest = score(paths)
     _show(found, as_json=args.json)
     failed = _write_overlays(found, paths, targets, manifest)
+    if seen:
+        failed += explain_all(model, recipe, seen, label, classes, [explained[index] for index in manifest.kept.tolist()])
     if problems:
         index, problem = min(problems.items())
         count = f"{len(problems)} of {len(paths)} videos cannot be read"
         raise UserError(f"{count}, first {paths[index]}: {problem}; mend them or leave them out")
     if failed:
-        more = f" ({len(failed)} of {len(targets)} overlays are not whole)" if len(targets) > 1 else ""
+        more = f" ({len(failed)} such files)" if len(failed) > 1 else ""
         raise UserError(f"{failed[0]}{more}")
 
 
@@ -85,6 +91,7 @@ def _score_videos(
     network: nn.Module,
     classes: Sequence[str],
     thresholds: Sequence[float] | None,
+    seen: SeenViews | None,
     paths: Sequence[Path],
 ) -> tuple[list[dict[str, Any]], dict[int, str], Manifest]:
     """Returns what is found of each video, what is wrong with those that cannot be read, and the facts of all."""
@@ -93,7 +100,7 @@ def _score_videos(
     problems = dict(manifest.broken)
     found: dict[int, dict[str, Any]] = {i: {"path": str(paths[i]), "error": problem} for i, problem in problems.items()}
     if len(manifest.kept):
-        scores = _score(args, pipe, recipe, network, manifest, problems)
+        scores = _score(args, pipe, recipe, network, manifest, problems, seen)
         for index, row, scored in zip(manifest.kept.tolist(), scores.scores, scores.scored.tolist(), strict=True):
             found[index] = {"path": str(paths[index])} | (
                 {"views": args.views, "predictions": _predictions(row.tolist(), classes, args.top, thresholds)}
@@ -132,8 +139,9 @@ def _given(args: argparse.Namespace) -> list[Path]:
         if not args.videos:
             raise UserError("no VIDEO is given; name files or folders, or --watch DIR")
         return _videos(args.videos)
-    if args.videos or args.segments or args.overlay or args.json:
-        raise UserError(f"--watch {args.watch}: takes no videos, --segments, --overlay and --json beside it; leave them out")
+    if args.videos or args.segments or args.overlay or args.explain or args.json:
+        others = "--segments, --overlay, --explain and --json"
+        raise UserError(f"--watch {args.watch}: takes no videos, {others} beside it; leave them out")
     check_folder(args.watch)
     return []
 
@@ -158,32 +166,6 @@ def _videos(given: Sequence[Path]) -> list[Path]:
     return paths
 
 
-def _targets(overlay: Path | None, paths: Sequence[Path]) -> list[Path]:
-    """Returns where each video's overlay goes."""
-    if overlay is None:
-        return []
-    if len(paths) == 1 and not os.path.isdir(overlay):
-        targets = [overlay]
-        if overlay.suffix != ".mp4":
-            raise UserError(f"--overlay {overlay}: must end in .mp4")
-    elif os.path.isdir(overlay):
-        targets = [overlay / f"{path.stem}.mp4" for path in paths]
-    else:
-        raise UserError(f"--overlay {overlay}: must be a folder that exists, for {len(paths)} videos; make it first")
-    taken: dict[str, Path] = {}
-    sources = {os.path.realpath(source) for source in paths}
-    for path, target in zip(paths, targets, strict=True):
-        check_writable(target, "--overlay")
-        if os.path.realpath(target) in sources:
-            raise UserError(f"--overlay {target}: is one of the videos, which are only read; give another place")
-        if target != overlay and os.path.exists(target) and os.path.samefile(target.parent, path.parent):
-            raise UserError(f"--overlay {overlay}: {target.name} is there, beside the videos; give another folder")
-        other = taken.setdefault(target.name, path)
-        if other != path:
-            raise UserError(f"--overlay {target}: would be that of {other} and of {path}; give them one by one")
-    return targets
-
-
 def _classes(names: tuple[str, ...] | None, file: ModelFile, recipe: Recipe) -> Sequence[str]:
     """Returns the classes' names: the label map's, the checkpoint's, Kinetics' or numbers."""
     if names or file.classes:
@@ -198,7 +180,13 @@ def _classes(names: tuple[str, ...] | None, file: ModelFile, recipe: Recipe) -> 
 
 
 def _score(
-    args: argparse.Namespace, pipe: PipeFile, recipe: Recipe, network: nn.Module, manifest: Manifest, problems: dict[int, str]
+    args: argparse.Namespace,
+    pipe: PipeFile,
+    recipe: Recipe,
+    network: nn.Module,
+    manifest: Manifest,
+    problems: dict[int, str],
+    seen: SeenViews | None,
 ) -> Scores:
     """Returns the scores; videos that turn out to be broken are added to the problems, by their index in the list."""
     bad = BadVideos(manifest, (100.0, True), "", check_at_end=True)
@@ -221,17 +209,26 @@ def _score(
     )
     try:
         with source:
-            scores = _evaluate(args, recipe, network, source, device)
+            scores = _evaluate(args, recipe, network, source, device, seen)
     except UserError:
         if len(bad.pending) < len(videos):
             raise
         nothing = torch.zeros(len(videos), recipe.model.num_classes)  # none of them decodes
         scores = Scores(nothing, nothing[:, 0] > 0, nothing[:, 0].long())
+    if seen:
+        seen.finish(source.plan, scores)
     problems.update((int(manifest.kept[index]), problem) for index, problem in bad.pop_pending())
     return scores
 
 
-def _evaluate(args: argparse.Namespace, recipe: Recipe, network: nn.Module, source: ClipLoader, device: torch.device) -> Scores:
+def _evaluate(
+    args: argparse.Namespace,
+    recipe: Recipe,
+    network: nn.Module,
+    source: ClipLoader,
+    device: torch.device,
+    seen: SeenViews | None,
+) -> Scores:
     scores = evaluate(
         network,
         source,
@@ -239,6 +236,7 @@ def _evaluate(args: argparse.Namespace, recipe: Recipe, network: nn.Module, sour
         average_probabilities=recipe.model.temporal_pool,
         precision=Precision.choose(args.precision, device),
         labels=recipe.labels,
+        gallery=seen,
     )
     assert scores is not None  # nothing asks it to give up
     return scores

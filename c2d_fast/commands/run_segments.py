@@ -1,7 +1,6 @@
 """`predict --segments`: what long videos show when. Each is read once, window by window, in memory that does not grow."""
 
 import argparse
-import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,10 +14,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from c2d_fast.commands.dataset import choose_device
+from c2d_fast.commands.output_files import output_files
 from c2d_fast.commands.window_scores import Clips, WindowScores, clips_of
 from c2d_fast.console import result
 from c2d_fast.errors import UserError, on_one_line
-from c2d_fast.files import atomic_write, check_is_no_input, check_writable
+from c2d_fast.files import atomic_write
 from c2d_fast.loading import sampler
 from c2d_fast.model.c2d import C2D, compile_model
 from c2d_fast.model.precision import Precision
@@ -50,26 +50,7 @@ def check_segment_flags(args: argparse.Namespace, paths: Sequence[Path]) -> list
         raise UserError(f"--smooth {args.smooth}: must be odd: a window and as many on each side")
     if problem := why_no_opencv():
         raise UserError(f"--segments: {problem}; pip install opencv-python-headless")
-    targets = [_outputs(args.segments, path, single=len(paths) == 1) for path in paths]
-    taken: dict[str, Path] = {}
-    for path, files in zip(paths, targets, strict=True):
-        for target in files:
-            check_writable(target, "--segments")
-            check_is_no_input(target, "--segments", (*paths, args.checkpoint))
-            other = taken.setdefault(os.path.realpath(target), path)
-            if other != path:
-                raise UserError(f"--segments {target}: would be that of {other} and of {path}; give them one by one")
-    return targets
-
-
-def _outputs(given: Sequence[Path], path: Path, *, single: bool) -> list[Path]:
-    if len(given) == 1 and os.path.isdir(given[0]):
-        return [given[0] / f"{path.stem}{suffix}" for suffix in FORMATS]
-    if not single:
-        raise UserError(f"--segments {given[0]}: must be a folder that exists, for several videos; make it first")
-    if wrong := next((file for file in given if file.suffix not in FORMATS), None):
-        raise UserError(f"--segments {wrong}: must end in {', '.join(FORMATS)}, or be a folder that exists")
-    return list(given)
+    return output_files("--segments", args.segments, paths, FORMATS, args.checkpoint)
 
 
 def run_segments(

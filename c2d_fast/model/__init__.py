@@ -14,4 +14,5 @@ onnx_file.py         ONNX, checked against PyTorch
 onnx_precision.py    of it: float16 and int8
 pt2_file.py          programs of torch.export, checked likewise
 compared.py          how far a file's numbers are from PyTorch's
+grad_cam.py          which places of a clip speak for a class
 """

@@ -25,6 +25,7 @@ CARD_FORMAT = "c2d_fast.card/1"
 _CARD_KEY = "c2d_fast.card"
 _ORDINARY = 0o666  # of a new file, as far as the user's mask allows
 _NOT_ON_CARD = ("format", "model", "optimizer", "scaler", "statistics", "tally", "averaged")
+_PROGRAMS = {".onnx": "an ONNX file", ".pt2": "a program of torch.export"}
 _FORMS = "a checkpoint of ours (.pt, .safetensors), a published one, or a torchvision ResNet's state dict"
 
 
@@ -98,9 +99,10 @@ def read_model_file(path: Path, what: str) -> ModelFile:
     Raises:
         UserError: there is no such file, it is damaged, or it holds no state dict.
     """
-    if path.suffix.lower() == ".onnx" and os.path.isfile(path):
+    program = _PROGRAMS.get(path.suffix.lower())
+    if program and os.path.isfile(path):
         raise UserError(
-            f"{what} {path}: is an ONNX file, which cannot be read back; what it is stands in {path.name}.card.json beside it; "
+            f"{what} {path}: is {program}, which cannot be read back; what it is stands in {path.name}.card.json beside it; "
             "give the checkpoint that it is from"
         )
     if os.path.isfile(path) and _is_safetensors(path):

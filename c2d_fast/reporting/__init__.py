@@ -34,6 +34,7 @@ dump_rows.py           of it: a row, and the labels that it gives
 clip_pictures.py       clips as sheets or playing pictures, for `browse`
 clip_archive.py        clips as NumPy arrays, for `browse`
 overlay.py             text over a video, for `predict`
+heat_maps.py           which places of a video's frames speak for a class, for `predict`
 segments.py            what a long video shows when, as JSON, CSV and subtitles
 timeline.py            a video with its segments below it
 """

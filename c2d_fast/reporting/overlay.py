@@ -40,14 +40,18 @@ def write_overlay(source: Path, target: Path, lines: Sequence[tuple[str, Colour]
 
 
 def write_drawn(
-    source: Path, target: Path, draw: Callable[[Iterator[NDArray[np.uint8]], Fraction], Iterator[NDArray[np.uint8]]]
+    source: Path,
+    target: Path,
+    draw: Callable[[Iterator[NDArray[np.uint8]], Fraction], Iterator[NDArray[np.uint8]]],
+    what: str = "--overlay",
 ) -> int:
-    """Writes all frames of a video, upright, with what is drawn over them; returns how many there were.
+    """Writes frames of a video, upright, with what is drawn over them; returns how many there were.
 
     Args:
         source: the video.
         target: ends in .mp4; gets no sound.
-        draw: is given the frames, RGB uint8 [H, W, C], and how many are shown in a second; yields the pictures.
+        draw: is given all frames, RGB uint8 [H, W, C], and how many are shown in a second; yields the pictures.
+        what: the flag that named the target, for messages.
 
     Raises:
         UserError: it cannot be read or written.
@@ -57,9 +61,9 @@ def write_drawn(
             stream = video_stream(container)
             stream.thread_type = "AUTO"
             rate = _rate_of(stream)
-            return write_video(draw(_pictures_of(container, stream), rate), target, rate, "--overlay")
+            return write_video(draw(_pictures_of(container, stream), rate), target, rate, what)
     except (av.FFmpegError, DecodeError, OSError) as error:
-        raise UserError(f"--overlay {target}: is not written, {source} {reason(error)}; mend it or leave it out") from error
+        raise UserError(f"{what} {target}: is not written, {source} {reason(error)}; mend it or leave it out") from error
 
 
 def _rate_of(stream: av.VideoStream) -> Fraction:

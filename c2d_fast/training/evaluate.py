@@ -1,18 +1,26 @@
 """Scores videos: every view through the model, the views of a video averaged the published way."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from c2d_fast.loading.batch import EvalSource
+from c2d_fast.loading.batch import Batch, EvalSource
 from c2d_fast.model.precision import Precision
 from c2d_fast.recipe import Labels
-from c2d_fast.reporting.gallery import Gallery
 from c2d_fast.reporting.scores import Scores, one_hot
 from c2d_fast.training.distributed import Group
 
 SINGLE = Labels()
+
+
+class Onlooker(Protocol):
+    """Is shown all views, such as a Gallery."""
+
+    def update(self, batch: Batch, logits: Tensor) -> None:
+        """Looks at a batch, padding included, and its logits, float32 [N, K]."""
+        ...
 
 
 @torch.inference_mode()
@@ -27,7 +35,7 @@ def evaluate(
     num_listed: int | None = None,
     group: Group | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-    gallery: Gallery | None = None,
+    gallery: Onlooker | None = None,
 ) -> Scores | None:
     """Scores every video of a source; with several ranks each scores its part, and all get the scores of all.
 
