@@ -53,7 +53,8 @@ RUN = sorted((path for path in DOCUMENTS if to_run(path)), key=lambda path: path
 
 def test_every_command_is_run_or_marked():
     assert {path.name for path in RUN} == {
-        "first-steps.md", "custom-data.md", "deploy.md", "long-videos.md", "many-machines.md", "recipes.md", "seeing.md", "slow.md",
+        "first-steps.md", "custom-data.md", "deploy.md", "explain.md", "long-videos.md", "many-machines.md", "recipes.md",
+        "seeing.md", "slow.md",
     }  # fmt: skip
     for path in DOCUMENTS:
         for is_marked, block in blocks(path):
