@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2d_fast.commands.window_scores import Clips
+from c2d_fast.video.live_frames import LiveFrame
 
 _NEAR_S = 1e-6
-_WEIGHT = 0.3
+_FORGOTTEN = 0.1
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,10 @@ class Window:
     number: int
     clip: NDArray[np.uint8]
     """Frames [T, H, W, C]."""
+    arrived_s: float
+    """When its last frame came, or was due, if it came later; of time.monotonic()."""
     due_s: float
-    """When its last frame was due, of time.monotonic()."""
+    """When its last frame was due."""
 
 
 class LiveWindows:
@@ -31,6 +34,7 @@ class LiveWindows:
     def __init__(self, clips: Clips):
         """Begins; clips: which frames make the windows."""
         self._clips = clips
+        self._last: LiveFrame | None = None
         self._begin(0)
 
     def _begin(self, first: int) -> None:
@@ -48,30 +52,31 @@ class LiveWindows:
         self._begin(first)
         return missing
 
-    def add(self, time_s: float, due_s: float, picture: Callable[[], NDArray[np.uint8]]) -> Iterator[Window]:
+    def add(self, frame: LiveFrame, picture: Callable[[LiveFrame], NDArray[np.uint8]]) -> Iterator[Window]:
         """Yields the windows that a frame completes.
 
         Args:
-            time_s: of the frame, not before that of the one before.
-            due_s: when it was due.
+            frame: the next one.
             picture: returns what is kept of it; called if a window wants it.
         """
-        kept = None
-        while self._wanted[0] <= time_s + _NEAR_S:
-            kept = picture() if kept is None else kept
+        kept, self._last = None, frame
+        while self._wanted[0] <= frame.time_s + _NEAR_S:
+            kept = picture(frame) if kept is None else kept
             number = self._wanted[1]
             self._open.setdefault(number, []).append(kept)
             self._wanted = next(self._times)
             if len(self._open[number]) == self._clips.num_frames:
                 self._made = number + 1
-                yield Window(number, np.stack(self._open.pop(number)), due_s)
+                yield Window(number, np.stack(self._open.pop(number)), frame.arrived_s, frame.due_s)
 
-    def end(self, due_s: float) -> Iterator[Window]:
+    def end(self) -> Iterator[Window]:
         """Yields the windows that the stream ends in, if half of their frames are there; the very first one in any case."""
+        last = self._last
         for number, pictures in sorted(self._open.items()):
             missing = self._clips.num_frames - len(pictures)
             if len(pictures) >= missing or number == 0:
-                yield Window(number, np.stack(pictures + [pictures[-1]] * missing), due_s)
+                assert last is not None  # one of its pictures
+                yield Window(number, np.stack(pictures + [pictures[-1]] * missing), last.arrived_s, last.due_s)
 
 
 class Waiting:
@@ -87,7 +92,7 @@ class Waiting:
         self._max_delay_s, self._batch_size = max_delay_s, batch_size
         self._windows: deque[Window] = deque()
         self.each_s = 0.0
-        """What a window takes to be scored, of late."""
+        """What a window takes to be scored: the most of late."""
 
     def __len__(self) -> int:
         return len(self._windows)
@@ -115,5 +120,4 @@ class Waiting:
 
     def scored(self, count: int, took_s: float) -> None:
         """Is told how long the model took."""
-        each_s = took_s / count
-        self.each_s = each_s if not self.each_s else (1 - _WEIGHT) * self.each_s + _WEIGHT * each_s
+        self.each_s = max(took_s / count, (1 - _FORGOTTEN) * self.each_s)

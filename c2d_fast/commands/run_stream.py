@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any, TextIO
 
 import numpy as np
@@ -121,9 +120,9 @@ class _Stream:
         self._delay_s = args.max_delay or _DELAY_S
         waits = source.kind == "file"
         self._frames = LiveFrames(centre_crop(recipe), key_frames=args.key_frames, waits=waits)
-        self._windows = LiveWindows(clips)
+        self._windows, self._stride_s = LiveWindows(clips), clips.stride_s
         self._waiting = Waiting(math.inf if waits else self._delay_s, args.batch_size or BATCH)
-        self._due_s = self._said_s = -math.inf
+        self._said_s = -math.inf
         self._dropped_since = 0
 
     def run(self) -> None:
@@ -154,8 +153,7 @@ class _Stream:
                 missing = self._windows.cut(frame.time_s)
                 if frame.dropped:
                     self._drop(missing, frame.dropped)
-            self._due_s = frame.due_s
-            for window in self._windows.add(frame.time_s, frame.due_s, partial(self._frames.picture, frame)):
+            for window in self._windows.add(frame, self._frames.picture):
                 self._waiting.add(window)
 
     def _score_waiting(self) -> None:
@@ -176,7 +174,7 @@ class _Stream:
             raise UserError(f"--stream {self._source.name}: has no frame that decodes; give another source")
         if event.why:
             self._say(f"{self._source.name}: {event.why}; what came before is scored")
-        for window in self._windows.end(self._due_s):
+        for window in self._windows.end():
             self._waiting.add(window)
         self._score_waiting()
 
@@ -187,8 +185,11 @@ class _Stream:
         if now_s - self._said_s < _SAY_AGAIN_S:
             return
         self._said_s = now_s
-        why = f"decoding {frames} frames was late" if frames else f"a window takes the model {self._waiting.each_s:.2f} s"
-        self._say(f"{self._source.name}: {self._dropped_since} windows dropped: {why}; a longer --stride or --key-frames helps")
+        if self._waiting.each_s > self._stride_s / 2:
+            why = f"one takes the model {self._waiting.each_s:.2f} s; a longer --stride gives it time"
+        else:
+            why = "decoding is too slow; --key-frames decodes less"
+        self._say(f"{self._source.name}: windows dropped: {self._dropped_since}: {why}")
         self._dropped_since = 0
 
     def _say(self, text: str) -> None:
@@ -230,7 +231,7 @@ class _Lines:
             self._last.clear()
         self._last.append((window.number, row))
         start_s = window.number * self._clips.stride_s
-        delay_s = max(time.monotonic() - window.due_s, 0.0)
+        delay_s = max(time.monotonic() - window.arrived_s, 0.0)
         line = {"window": window.number, "start": round(start_s, 3), "end": round(start_s + self._clips.window_s, 3)}
         at = datetime.now(UTC) - timedelta(seconds=delay_s)
         line |= {"at": at.isoformat(timespec="milliseconds")} | self._found()

@@ -22,8 +22,9 @@ class LiveFrame:
 
     time_s: float
     """Since the first frame; never falls."""
+    arrived_s: float
     due_s: float
-    """When its packet was due, of time.monotonic()."""
+    """As those of its packet."""
     is_cut: bool
     """Whether something is missing before it."""
     dropped: int
@@ -46,7 +47,7 @@ class LiveFrames:
         self._clock = StreamClock(_FORTH_S if not waits else float("inf"))
         self._opened: Opened | None = None
         self._converter = FrameConverter(None, transform)
-        self._due: deque[tuple[int | None, float]] = deque(maxlen=_REMEMBERED)
+        self._packets: deque[Arrived] = deque(maxlen=_REMEMBERED)
         self._is_cut, self._dropped = False, 0
         self.count = 0
         """Frames so far."""
@@ -64,7 +65,7 @@ class LiveFrames:
         if event.dropped:
             self._opened.stream.codec_context.flush_buffers()
             self._is_cut, self._dropped = True, self._dropped + event.dropped
-        self._due.append((event.packet.pts, event.due_s))
+        self._packets.append(event)
         yield from self._decoded(event)
 
     def picture(self, frame: LiveFrame) -> NDArray[np.uint8]:
@@ -79,7 +80,7 @@ class LiveFrames:
         if self._key_frames:
             stream.codec_context.skip_frame = "NONKEY"
         self._opened, self._converter = event, FrameConverter(None, self._transform)
-        self._due.clear()
+        self._packets.clear()
         rate = float(stream.guessed_rate or USUAL_RATE)
         self._clock.open(float(stream.time_base or 1), 1 / rate, stream.start_time)
         self._is_cut = self.count > 0
@@ -97,13 +98,13 @@ class LiveFrames:
         images: list[av.VideoFrame] = []
         with suppress(av.FFmpegError):  # a damaged packet; the next key frame mends it
             images = self._opened.stream.codec_context.decode(None if event is None else event.packet)
-        latest_s = event.due_s if event else self._due[-1][1] if self._due else 0.0
         for image in images:
-            due_s = next((due_s for pts, due_s in self._due if pts is not None and pts == image.pts), latest_s)
-            time_s, has_jumped = self._clock.place(image.pts, due_s)
+            own = (one for one in self._packets if one.packet.pts is not None and one.packet.pts == image.pts)
+            packet = next(own, self._packets[-1])
+            time_s, has_jumped = self._clock.place(image.pts, packet.due_s)
             is_cut, dropped = self._is_cut or has_jumped, self._dropped
             self._is_cut, self._dropped, self.count = False, 0, self.count + 1
-            yield LiveFrame(time_s, due_s, is_cut, dropped, image)
+            yield LiveFrame(time_s, packet.arrived_s, packet.due_s, is_cut, dropped, image)
 
 
 class StreamClock:

@@ -1,14 +1,14 @@
 """Reads a stream's packets in a thread, keeps what is not older than a limit, and opens the source again. No torch, no DALI.
 
 What is due: a packet of a camera or a device, when it has arrived. One of a pipe when its time has come, counted from the last
-moment at which the pipe was empty: a file that is piped in comes faster, and is late only if it is used slower than it plays.
+moment at which the pipe had nothing: a file that is piped in comes faster, and is late only if it is used slower than it plays.
 """
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import av
@@ -21,10 +21,12 @@ _START_LIMIT_S = 10.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 10.0
 _STEADY_S = 10.0  # a connection that lasted so long was a good one
 _SAY_AGAIN_S = 60.0
-_PACKETS = 64  # of a pipe, which waits
-_BYTES = 256 * 2**20
-_WAITED_S = 0.01
+_PACKETS = 2000  # of a pipe, which waits then: more than a source of real time has in store
+_BYTES = 128 * 2**20
+_AT_ONCE = 64
+_NEAR_S = 0.25
 _LONGEST_STEP_S = 10.0
+_COMPARED, _SHARE = 8, 0.5
 USUAL_RATE = 25.0
 """Frames per second, where a stream does not say it."""
 
@@ -42,8 +44,10 @@ class Arrived:
     """A packet."""
 
     packet: Any
+    arrived_s: float
+    """When it came, or when it was due, if it came later; of time.monotonic()."""
     due_s: float
-    """When it was due, of time.monotonic()."""
+    """When it was due."""
     dropped: int
     """Packets before it that were thrown away since the last one."""
 
@@ -81,13 +85,13 @@ class LiveReader:
         threading.Thread(target=self._run, name="stream", daemon=True).start()
 
     def take(self, limit_s: float) -> list[Event]:
-        """Returns what has come since; waits if there is nothing, but not longer than the limit."""
+        """Returns what has come, a part of it if it is much; waits if there is nothing, but not longer than the limit."""
         with self._changed:
             self._changed.wait_for(lambda: self._events, limit_s)
             self._drop_late()
-            found = list(self._events)
-            self._events.clear()
-            self._packets = self._bytes = 0
+            found = [self._events.popleft() for _ in range(min(len(self._events), _AT_ONCE))]
+            packets = [event.packet for event in found if isinstance(event, Arrived)]
+            self._packets, self._bytes = self._packets - len(packets), self._bytes - sum(packet.size for packet in packets)
             self._changed.notify_all()
         return found
 
@@ -147,9 +151,10 @@ class LiveReader:
                 if packet is None:
                     return ""
                 now_s = time.monotonic()
-                due_s = clock.due(packet, now_s, is_at_edge=now_s - asked_s > _WAITED_S and not self._packets)
+                due_s, earlier_s = clock.due(packet, now_s, now_s - asked_s)
+                self._correct(earlier_s)
                 if packet.size and not (self._key_frames and not packet.is_keyframe):
-                    self._put_packet(packet, due_s)
+                    self._put_packet(packet, min(now_s, due_s), due_s)
         except (av.FFmpegError, OSError, ValueError) as error:
             return reason(error)
         return ""
@@ -159,7 +164,7 @@ class LiveReader:
             self._events.append(event)
             self._changed.notify_all()
 
-    def _put_packet(self, packet: Any, due_s: float) -> None:
+    def _put_packet(self, packet: Any, arrived_s: float, due_s: float) -> None:
         with self._changed:
             if self._source.comes_back or self._needs_key:
                 self._drop_late()
@@ -169,9 +174,21 @@ class LiveReader:
                 self._dropped += 1
                 return
             self._needs_key = False
-            self._events.append(Arrived(packet, due_s, self._dropped))
+            self._events.append(Arrived(packet, arrived_s, due_s, self._dropped))
             self._packets, self._bytes, self._dropped = self._packets + 1, self._bytes + packet.size, 0
             self._changed.notify_all()
+
+    def _correct(self, earlier_s: float) -> None:
+        """Has packets that wait been due earlier: more came at once than was known when they came."""
+        if earlier_s <= _NEAR_S:
+            return
+        with self._changed:
+            self._events = deque(
+                replace(event, arrived_s=min(event.arrived_s, event.due_s - earlier_s), due_s=event.due_s - earlier_s)
+                if isinstance(event, Arrived)
+                else event
+                for event in self._events
+            )
 
     def _has_room(self) -> bool:
         return self._is_stopped or (self._packets < _PACKETS and self._bytes < _BYTES)
@@ -190,7 +207,7 @@ class LiveReader:
                 kept.append(event)
                 continue
             if event.packet.is_keyframe and not self._is_late(event, least_s):
-                self._events.appendleft(Arrived(event.packet, event.due_s, self._dropped + event.dropped))
+                self._events.appendleft(replace(event, dropped=self._dropped + event.dropped))
                 self._dropped, self._needs_key = 0, False
                 break
             self._dropped += 1 + event.dropped
@@ -210,16 +227,27 @@ class _Clock:
         self._frame_s = 1 / float(stream.guessed_rate or USUAL_RATE)
         self._media_s: float | None = None
         self._edge_s = 0.0  # when a packet of time 0 would have been due
+        self._waits: deque[tuple[float, float]] = deque(maxlen=_COMPARED)
 
-    def due(self, packet: Any, now_s: float, *, is_at_edge: bool) -> float:
+    def due(self, packet: Any, now_s: float, waited_s: float) -> tuple[float, float]:
+        """Returns when a packet is due that has come now, after so long a wait, and how much earlier those before it were."""
         if not self._is_paced:
-            return now_s
+            return now_s, 0.0
         before_s = self._media_s
         if packet.dts is not None:
             self._media_s = packet.dts * self._unit_s
         else:
             self._media_s = (before_s or 0.0) + self._frame_s
-        is_step = before_s is None or not 0 <= self._media_s - before_s <= _LONGEST_STEP_S
-        if is_at_edge or is_step:
+        step_s = 0.0 if before_s is None else self._media_s - before_s
+        is_jump = before_s is None or not 0 <= step_s <= _LONGEST_STEP_S
+        self._waits.append((waited_s, 0.0 if is_jump else step_s))
+        earlier_s = 0.0
+        if is_jump or self._has_nothing():
+            earlier_s = 0.0 if is_jump else self._edge_s - (now_s - self._media_s)
             self._edge_s = now_s - self._media_s
-        return self._edge_s + self._media_s
+        return self._edge_s + self._media_s, earlier_s
+
+    def _has_nothing(self) -> bool:
+        """Says whether the last packets had to be waited for: one wait may be the machine's."""
+        waited_s, played_s = (sum(one) for one in zip(*self._waits, strict=True))
+        return len(self._waits) == _COMPARED and waited_s > _SHARE * played_s

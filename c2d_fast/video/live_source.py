@@ -21,6 +21,7 @@ _CAMERA = {
     "analyzeduration": "1000000",  # us; what was read meanwhile comes late
     "protocol_whitelist": "rtsp,rtsps,rtp,srtp,tcp,tls,udp,crypto",
 }
+_PIPED = {"analyzeduration": "1000000"}
 USER, PASSWORD = "RTSP_USER", "RTSP_PASSWORD"
 """Of the environment."""
 
@@ -54,7 +55,7 @@ class LiveSource:
             if self.kind == "device":
                 return av.open(self.address, format="v4l2", timeout=(_OPEN_LIMIT_S, _SILENCE_LIMIT_S))
             protocol = "file" if self.kind == "file" else "pipe"
-            return av.open(self.address, options=dict(OPTIONS) | {"protocol_whitelist": protocol})
+            return av.open(self.address, options=dict(OPTIONS) | {"protocol_whitelist": protocol, **_PIPED})
         except (av.FFmpegError, OSError) as error:
             raise DecodeError(self._why(error)) from error
 
