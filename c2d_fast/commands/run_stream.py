@@ -171,7 +171,8 @@ class _Stream:
         if not self._lines.openings:
             raise UserError(f"--stream {self._source.name}: {event.why}; correct it, or start its server")
         if not self._frames.count:
-            raise UserError(f"--stream {self._source.name}: has no frame that decodes; give another source")
+            remedy = "an mp4 needs its index in front (faststart)" if self._source.kind == "pipe" else "give another source"
+            raise UserError(f"--stream {self._source.name}: has no frame that decodes; {remedy}")
         if event.why:
             self._say(f"{self._source.name}: {event.why}; what came before is scored")
         for window in self._windows.end():

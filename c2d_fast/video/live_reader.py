@@ -136,7 +136,7 @@ class LiveReader:
 
     def _may_try(self, error: Exception, began_s: float) -> bool:
         """Says whether a source that was never open may get ready in a moment."""
-        is_refused = isinstance(error.__cause__, av.HTTPError)  # it is there, and says no
+        is_refused = isinstance(error.__cause__, av.HTTPClientError)  # it is there, and says no
         return self._source.comes_back and not is_refused and time.monotonic() - began_s < _START_LIMIT_S
 
     def _read(self, container: av.container.InputContainer, stream: av.VideoStream) -> str:
