@@ -237,11 +237,12 @@ class _Lines:
         at = datetime.now(UTC) - timedelta(seconds=delay_s)
         line |= {"at": at.isoformat(timespec="milliseconds")} | self._found()
         line |= {"delay_s": round(delay_s, 3), "dropped_windows": self._new_windows, "dropped_frames": self._new_frames}
-        self._new_windows = self._new_frames = 0
-        self._windows += 1  # counted before: a signal may end the command once the line is written
-        self._delays.append(delay_s)
-        self._longest_s = max(self._longest_s, delay_s)
-        self._put(line)
+        with early_signals.signals_deferred():  # what is counted is written
+            self._new_windows = self._new_frames = 0
+            self._windows += 1
+            self._delays.append(delay_s)
+            self._longest_s = max(self._longest_s, delay_s)
+            self._put(line)
 
     def _found(self) -> dict[str, Any]:
         row = np.stack([row for _, row in self._last]).astype(np.float64).mean(0)
