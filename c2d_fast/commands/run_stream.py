@@ -146,8 +146,9 @@ class _Stream:
     def _heed(self, event: Event) -> None:
         if isinstance(event, Opened):
             self._lines.openings += 1
-            size = f"{event.stream.codec_context.width}x{event.stream.codec_context.height}"
-            self._say(f"{self._source.name}: {event.stream.codec_context.name}, {size}")
+            codec = event.stream.codec_context
+            size = f", {codec.width}x{codec.height}" if codec.width else ""  # known later, where nothing has come yet
+            self._say(f"{self._source.name}: {codec.name}{size}")
         for frame in self._frames.of(event):
             if frame.is_cut:
                 missing = self._windows.cut(frame.time_s)

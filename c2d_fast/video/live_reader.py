@@ -15,7 +15,7 @@ import av
 import av.container
 
 from c2d_fast.video.live_source import LiveSource
-from c2d_fast.video.reader import DecodeError, reason, video_stream
+from c2d_fast.video.reader import DecodeError, video_stream
 
 _START_LIMIT_S = 10.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 10.0
@@ -156,7 +156,7 @@ class LiveReader:
                 if packet.size and not (self._key_frames and not packet.is_keyframe):
                     self._put_packet(packet, min(now_s, due_s), due_s)
         except (av.FFmpegError, OSError, ValueError) as error:
-            return reason(error)
+            return self._source.why(error)
         return ""
 
     def _put(self, event: Event) -> None:

@@ -15,7 +15,7 @@ from c2d_fast.remote.remote_path import is_url
 from c2d_fast.video.containers import OPTIONS
 from c2d_fast.video.reader import DecodeError, reason
 
-_OPEN_LIMIT_S, _SILENCE_LIMIT_S = 10.0, 5.0
+_LIMITS_S = (10.0, 5.0)  # of opening, and of silence
 _CAMERA = {
     "rtsp_flags": "prefer_tcp",  # UDP where a camera has nothing else
     "analyzeduration": "1000000",  # us; what was read meanwhile comes late
@@ -50,16 +50,18 @@ class LiveSource:
         """
         try:
             if self.kind == "rtsp":
-                limits = (_OPEN_LIMIT_S, _SILENCE_LIMIT_S)
-                return av.open(self.address, format="rtsp", options=dict(_CAMERA), timeout=limits)
+                return av.open(self.address, format="rtsp", options=dict(_CAMERA), timeout=_LIMITS_S)
             if self.kind == "device":
-                return av.open(self.address, format="v4l2", timeout=(_OPEN_LIMIT_S, _SILENCE_LIMIT_S))
+                return av.open(self.address, format="v4l2", timeout=_LIMITS_S)
             protocol = "file" if self.kind == "file" else "pipe"
             return av.open(self.address, options=dict(OPTIONS) | {"protocol_whitelist": protocol, **_PIPED})
         except (av.FFmpegError, OSError) as error:
-            raise DecodeError(self._why(error)) from error
+            raise DecodeError(self.why(error)) from error
 
-    def _why(self, error: Exception) -> str:
+    def why(self, error: Exception) -> str:
+        """Returns what an error says that reading it has raised."""
+        if isinstance(error, av.ExitError):
+            return "it is silent"
         if self.kind == "rtsp" and isinstance(error, av.HTTPUnauthorizedError):
             return f"asks for a user and a password, or refuses those that it got: they are read from {USER} and {PASSWORD}"
         if self.kind == "pipe" and isinstance(error, av.InvalidDataError):
