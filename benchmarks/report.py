@@ -23,7 +23,7 @@ DOCUMENTS = (HERE.parent / "README.md", HERE.parent / "docs" / "benchmarks.md")
 """Their tables stand between marks such as <!-- throughput-cpu: begin -->, which is that of the loaders; throughput-cpu-all is
 with our loader's variants, throughput-cpu-recipes of the recipes."""
 _PAGES = {"remote": "remote", "duplicates": "duplicates", "many_machines": "many-machines", "large_list": "lists"}
-_PAGES |= {"long_video": "long-videos", "exported_accuracy": "deploy"}
+_PAGES |= {"long_video": "long-videos", "streams": "streams", "exported_accuracy": "deploy"}
 _PAGES |= dict.fromkeys(("ablation", "ingredients", "labels", "exported", "on_gpu"), "benchmarks")
 """Other benchmarks -> the pages that show their tables."""
 OURS, GREY = "#1f6fb4", "#9a9a9a"

@@ -116,6 +116,14 @@ def whole_run(eight_videos, tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="session")
+def red_or_not(tmp_path_factory):
+    """A checkpoint of a model that says 1 of red clips, and 0 of grey ones."""
+    from events import make_red_or_not
+
+    return make_red_or_not(tmp_path_factory.mktemp("model") / "red.pt")
+
+
 @pytest.fixture
 def http_server():
     """Serves a folder by nginx until the test ends: http_server(folder)."""
@@ -147,6 +155,7 @@ def fault_proxy():
 _FIRST = (
     "test_examples", "test_runs_without_storage", "test_distributed", "test_workers", "test_benchmarks", "test_gpu_stages",
     "test_transcode", "test_storage", "test_packaging", "test_without_msgspec", "test_docs_python", "test_reproducible",
+    "test_stream_command",
 )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ RUN = sorted((path for path in DOCUMENTS if to_run(path)), key=lambda path: path
 def test_every_command_is_run_or_marked():
     assert {path.name for path in RUN} == {
         "first-steps.md", "custom-data.md", "deploy.md", "explain.md", "long-videos.md", "many-machines.md", "recipes.md",
-        "seeing.md", "slow.md",
+        "seeing.md", "slow.md", "streams.md",
     }  # fmt: skip
     for path in DOCUMENTS:
         for is_marked, block in blocks(path):

@@ -15,7 +15,10 @@ run_segments.py   `predict --segments`: long videos
 run_explain.py    `predict --explain`: which places speak for a class
 output_files.py   of `predict`: which files are written of each video
 run_watch.py      `predict --watch`: a folder that grows
+run_stream.py     `predict --stream`: cameras, devices and pipes
+live_windows.py   of it: the windows, and which of them there is time for
 window_scores.py  of `predict --segments`: scores of windows, kept until all are there
+window_model.py   of `predict --segments` and `--stream`: what a model sees of a window, and says
 run_browse.py     `browse`
 run_analyze.py    `analyze`
 analyze_runs.py   of it: runs

@@ -17,6 +17,7 @@ from c2d_fast.commands.dataset import choose_device, loader_options
 from c2d_fast.commands.output_files import overlay_files
 from c2d_fast.commands.run_explain import SeenViews, check_explain_flags, explain_all, label_to_explain
 from c2d_fast.commands.run_segments import check_segment_flags, run_segments
+from c2d_fast.commands.run_stream import check_stream_flags, run_stream
 from c2d_fast.commands.run_watch import check_folder, watch
 from c2d_fast.commands.thresholds import check_kind, read_thresholds
 from c2d_fast.console import result
@@ -49,7 +50,8 @@ def run_predict(args: argparse.Namespace) -> None:
     Raises:
         UserError: anything that the user can mend; of a video that cannot be read once the others are done.
     """
-    paths = _given(args)
+    source = check_stream_flags(args)
+    paths = [] if source else _given(args)
     targets, segments = overlay_files(args.overlay, paths), check_segment_flags(args, paths)
     explained = check_explain_flags(args, paths, targets)
     pipe, names = load_pipe(args.pipe, args.set), label_names(args)
@@ -61,6 +63,9 @@ def run_predict(args: argparse.Namespace) -> None:
     classes = _classes(names, file, recipe)
     label = label_to_explain(args.explain_class, classes)
     thresholds = _thresholds(args, recipe, classes)
+    if source:
+        run_stream(args, source, model, recipe, classes, thresholds or [args.threshold or 0.0] * len(classes))
+        return
     if segments:
         reached = thresholds or [_USUAL if args.threshold is None else args.threshold] * len(classes)
         run_segments(args, paths, segments, targets, model, recipe, classes, reached)
@@ -137,7 +142,7 @@ def _given(args: argparse.Namespace) -> list[Path]:
     """Returns the videos that are named, none with --watch."""
     if not args.watch:
         if not args.videos:
-            raise UserError("no VIDEO is given; name files or folders, or --watch DIR")
+            raise UserError("no VIDEO is given; name files or folders, --watch DIR or --stream")
         return _videos(args.videos)
     if args.videos or args.segments or args.overlay or args.explain or args.json:
         others = "--segments, --overlay, --explain and --json"
@@ -244,7 +249,7 @@ def _evaluate(
 
 def _thresholds(args: argparse.Namespace, recipe: Recipe, classes: Sequence[str]) -> list[float] | None:
     """Returns what each class's probability must reach to be named, by label; None of models of one label a video."""
-    for flag in ("thresholds",) if args.segments else ("threshold", "thresholds"):
+    for flag in ("thresholds",) if args.segments or args.stream else ("threshold", "thresholds"):
         check_kind(f"--{flag}", getattr(args, flag), recipe.labels.kind)
     if args.threshold is not None and args.thresholds:
         raise UserError(f"--threshold {args.threshold:g}: --thresholds says it for each class; give one of both")

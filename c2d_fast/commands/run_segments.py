@@ -9,28 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from c2d_fast.commands.dataset import choose_device
 from c2d_fast.commands.output_files import output_files
+from c2d_fast.commands.window_model import BATCH, centre_crop, clips_as_asked, window_scorer
 from c2d_fast.commands.window_scores import Clips, WindowScores, clips_of
 from c2d_fast.console import result
 from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.files import atomic_write
-from c2d_fast.loading import sampler
-from c2d_fast.model.c2d import C2D, compile_model
-from c2d_fast.model.precision import Precision
+from c2d_fast.model.c2d import C2D
 from c2d_fast.recipe import Recipe
 from c2d_fast.reporting.segments import FORMATS, Segment, Windows, find_segments, written
 from c2d_fast.reporting.timeline import write_timeline
-from c2d_fast.video.crops import cut_crop, why_no_opencv
+from c2d_fast.video.crops import why_no_opencv
 from c2d_fast.video.long_video import duration_of, frames_at
 from c2d_fast.video.reader import DecodeError
-
-_SECONDS = 2.0
-_BATCH = 8
 
 
 def check_segment_flags(args: argparse.Namespace, paths: Sequence[Path]) -> list[list[Path]]:
@@ -41,8 +34,9 @@ def check_segment_flags(args: argparse.Namespace, paths: Sequence[Path]) -> list
     """
     if not args.segments:
         for name in ("window", "stride", "smooth", "key_frames"):
-            if getattr(args, name):
-                raise UserError(f"--{name.replace('_', '-')}: is of --segments, which is missing; give it, or leave this out")
+            if getattr(args, name) and not args.stream:
+                flag = f"--{name.replace('_', '-')}"
+                raise UserError(f"{flag}: is of --segments and --stream, which are missing; give one, or leave this out")
         return []
     if args.views != "1x1" or args.json:
         raise UserError("--segments: has views and a file of its own; leave --views and --json out")
@@ -78,12 +72,7 @@ def run_segments(
     Raises:
         UserError: a video cannot be read; the others are done before.
     """
-    device = choose_device()
-    precision = Precision.choose(args.precision, device)
-    network = compile_model(model.to(device).eval(), args.compile, device)
-    window_s = args.window or _SECONDS
-    clips = Clips(window_s, args.stride or window_s / 2, recipe.clip.num_frames)
-    score = partial(_probabilities, network, precision, device, several=recipe.labels.kind == "several")
+    clips, score = clips_as_asked(args, recipe), window_scorer(args, model, recipe)
     failed: list[str] = []
     for number, path in enumerate(paths):
         started_s = time.monotonic()
@@ -136,9 +125,9 @@ def _segments_of(
         before = kept.count
         if before:
             print(on_one_line(f"{path}: goes on at {_clock(before * clips.stride_s)}"))
-        frames = partial(frames_at, path, transform=_centre_crop(recipe), key_frames=args.key_frames)
+        frames = partial(frames_at, path, transform=centre_crop(recipe), key_frames=args.key_frames)
         waiting = clips_of(frames, clips, before)
-        while some := list(islice(waiting, args.batch_size or _BATCH)):
+        while some := list(islice(waiting, args.batch_size or BATCH)):
             kept.append(score(np.stack(some)))
     finally:
         kept.close()
@@ -157,31 +146,6 @@ def _write(targets: Sequence[Path], segments: Sequence[Segment], classes: Sequen
                 partial.write_text(written(segments, classes, target.suffix, facts), encoding="utf-8")
         except OSError as error:
             raise UserError(f"--segments {target}: cannot be written ({error.strerror}); give another file") from error
-
-
-def _probabilities(
-    network: nn.Module, precision: Precision, device: torch.device, clips: NDArray[np.uint8], *, several: bool
-) -> NDArray[np.float32]:
-    """Returns the probabilities of clips, uint8 [N, T, H, W, C]: float32 [N, K]."""
-    with torch.inference_mode(), precision.autocast(device):
-        logits = network(torch.from_numpy(clips).to(device)).float()
-    found: NDArray[np.float32] = (logits.sigmoid() if several else logits.softmax(1)).cpu().numpy()
-    return found
-
-
-def _centre_crop(recipe: Recipe) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
-    """Returns what cuts out of a frame what validation sees of it: uint8 [size, size, C]."""
-    crop = recipe.crop
-
-    def cut(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        height, width = image.shape[:2]
-        scaled = sampler.scaled_size(width, height, crop.train_short_side)
-        box = sampler.relative_box(sampler.centre_box(*scaled, crop.size), *scaled)
-        is_scaled = min(height, width) == crop.train_short_side
-        square: NDArray[np.uint8] = cut_crop([image], box, crop.size, flip=False, is_scaled=is_scaled)[0]
-        return square
-
-    return cut
 
 
 def _clock(seconds: float) -> str:

@@ -15,6 +15,9 @@ orientation.py      quarter turns and mirrors that a container asks for
 packets.py          the packets that the wanted frames depend on, and how they are read
 reader.py           frames by number, or a clip as a small file
 long_video.py       frames of a long video at given times, read once
+live_source.py      a camera, a device or a pipe, and how it is opened
+live_reader.py      a stream's packets, no older than a limit; opens it again
+live_frames.py      of these frames, each at its time since the first
 small_file.py       a clip's packets as a file for DALI's decoders
 frame_converter.py  upright RGB images of decoded frames
 crops.py            scale, cut, resize and flip on a CPU

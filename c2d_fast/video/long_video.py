@@ -14,6 +14,8 @@ from c2d_fast.video.frame_converter import FrameConverter, ImageTransform
 from c2d_fast.video.reader import DecodeError, open_video, reason, video_stream
 
 _NEAR_S = 1e-6
+_STEPS_BACK_S = (0.0, 10.0, 100.0, float("inf"))
+_BEFORE_ALL_S = 1.0
 
 
 def frames_at(
@@ -73,9 +75,7 @@ class _Reading:
 
     def frames(self, transform: ImageTransform) -> Iterator[tuple[float, NDArray[np.uint8]]]:
         converter = FrameConverter(None, transform)
-        if self._wanted and self._first is not None:
-            self._container.seek(int(self._first + self._wanted / self._unit_s), stream=self._stream)
-        for frame in self._decoded():
+        for frame in self._from_wanted():
             at = self._time_of(frame.pts)
             self._count += 1
             kept = None
@@ -87,6 +87,22 @@ class _Reading:
                 return
         if not self._count:
             raise DecodeError("has no frame that decodes")
+
+    def _from_wanted(self) -> Iterator[av.VideoFrame]:
+        """Yields the frames from the first that is wanted on, or from before."""
+        if not self._wanted or self._first is None:
+            yield from self._decoded()
+            return
+        # MPEG-TS has no index: FFmpeg may find a place behind the key frame that is needed.
+        for back_s in _STEPS_BACK_S:
+            target_s = max(self._wanted - back_s, -_BEFORE_ALL_S)
+            self._container.seek(int(self._first + target_s / self._unit_s), stream=self._stream)
+            with closing(self._decoded()) as frames:  # type: ignore[type-var]
+                frame = next(frames, None)
+                if frame is not None and (self._time_of(frame.pts) <= self._wanted + _NEAR_S or target_s < 0):
+                    yield frame
+                    yield from frames
+                    return
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         """Yields the frames that are decoded, in the order in which they are shown."""

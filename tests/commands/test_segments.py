@@ -10,57 +10,16 @@ import av
 import fork_server
 import numpy as np
 import pytest
-import torch
+from events import GREY, RATE, RED, write_events
 from fork_server import environment
 from hypothesis import given
 from hypothesis import strategies as st
 from runs import PIPE, end, one_line
 
 from c2d_fast.commands.window_scores import Clips, WindowScores, clips_of
-from c2d_fast.model import checkpoint
-from c2d_fast.model.c2d import C2D
-from c2d_fast.recipe import load_pipe
 from c2d_fast.reporting.segments import Segment, Windows, find_segments, written
 from c2d_fast.reporting.timeline import colour_of, timeline
 from c2d_fast.video.long_video import _Reading, duration_of, frames_at
-
-RATE = 10
-GREY, RED = (90, 90, 90), (220, 30, 30)
-
-
-def write_events(path, seconds, events, *, keys=20, size=(64, 48)):
-    """A grey video that is red in some stretches; the first pixels count the frames."""
-    options = {"g": str(keys), "bf": "2" if keys > 1 else "0", "crf": "12", "preset": "ultrafast"}
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=RATE, options=options)
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-        for number in range(int(seconds * RATE)):
-            now = number / RATE
-            picture = np.empty((size[1], size[0], 3), np.uint8)
-            picture[:] = RED if any(start <= now < stop for start, stop in events) else GREY
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
-@pytest.fixture(scope="module")
-def red_or_not(tmp_path_factory):
-    """A checkpoint of a model that says 1 of red clips, and 0 of grey ones: its classifier is solved, the trunk random."""
-    torch.manual_seed(0)
-    recipe = load_pipe(PIPE).recipe
-    model = C2D(recipe.model).eval()
-    clips = torch.empty(2, recipe.clip.num_frames, recipe.crop.size, recipe.crop.size, 3, dtype=torch.uint8)
-    clips[0], clips[1] = torch.tensor(GREY, dtype=torch.uint8), torch.tensor(RED, dtype=torch.uint8)
-    with torch.no_grad():
-        grey, red = model.features(clips)
-        direction = (red - grey) / (red - grey).square().sum()
-        model.fc.weight[:] = 12 * torch.stack([-direction, direction])
-        model.fc.bias[:] = -model.fc.weight @ ((red + grey) / 2)
-    path = tmp_path_factory.mktemp("model") / "red.pt"
-    content = {"model": model.state_dict(), "optimizer": {}, "scaler": {}, "progress": {}, "recipe": recipe.as_dict()}
-    checkpoint.save(content | {"classes": ["nothing", "an event"]}, path)
-    return path
-
 
 EVENTS = [(3.0, 6.0), (10.5, 12.0), (20.0, 29.5)]
 
@@ -81,9 +40,11 @@ def base(video, red_or_not, *more):
     return [video, "--pipe", PIPE, "--checkpoint", red_or_not, "--window", 1, "--stride", 0.5, *more]
 
 
-@pytest.mark.parametrize("keys", [1, 20], ids=["all-intra", "long groups"])
-def test_frames_are_those_at_the_times_and_the_same_from_any_beginning(keys, tmp_path):
-    path = write_events(tmp_path / "v.mp4", 12, [(n, n + 0.5) for n in range(12)], keys=keys)
+@pytest.mark.parametrize(
+    ("keys", "suffix"), [(1, "mp4"), (20, "mp4"), (20, "ts")], ids=["all-intra", "long groups", "no index"]
+)
+def test_frames_are_those_at_the_times_and_the_same_from_any_beginning(keys, suffix, tmp_path):
+    path = write_events(tmp_path / f"v.{suffix}", 12, [(n, n + 0.5) for n in range(12)], keys=keys)
     times = [0.05 + 0.37 * k for k in range(30)]
     kept = list(frames_at(path, iter(times), lambda image: image.copy()))
     assert [at for at, _ in kept] == times

@@ -75,7 +75,7 @@ def test_what_does_not_fit_is_said_in_a_line(whole_run, tmp_path):
         words = [sys.executable, "-m", "c2d_fast.predict", "--pipe", PIPE, "--checkpoint", whole_run / "best.pt", *words]
         return fork_server.run(list(map(str, words)), environment(), 60)
 
-    one_line(predict(), 2, "no VIDEO is given; name files or folders, or --watch DIR")
+    one_line(predict(), 2, "no VIDEO is given; name files or folders, --watch DIR or --stream")
     one_line(predict("--watch", tmp_path / "none"), 2, "none: is no folder")
     one_line(predict("a.mp4", "--watch", tmp_path), 2, "takes no videos")
 
