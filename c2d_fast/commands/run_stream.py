@@ -49,7 +49,7 @@ def check_stream_flags(args: argparse.Namespace) -> LiveSource | None:
     given = ("videos", "segments", "overlay", "explain", "explain_class", "json", "watch", "top")
     others = [name for name in given if getattr(args, name)] + ["views"] * (args.views != "1x1")
     if others:
-        name = "VIDEO" if others[0] == "videos" else f"--{others[0]}"
+        name = "VIDEO" if others[0] == "videos" else f"--{others[0].replace('_', '-')}"
         raise UserError(f"{name}: does not go with --stream, which prints a line of JSON for each window; leave one out")
     if problem := why_no_opencv():
         raise UserError(f"--stream: {problem}; pip install opencv-python-headless")
