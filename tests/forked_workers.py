@@ -4,13 +4,27 @@ What a spawned worker inherits from its command, one of these is sent: environme
 no child of the command's, as /proc shows, is not of its process group, and shares no limits.
 """
 
+import errno
 import multiprocessing.context
 import multiprocessing.forkserver
 import os
 import signal
 from multiprocessing import reduction
+from types import SimpleNamespace
 
 _PRELOADED = ["c2d_fast.loading.source", "c2d_fast.loading.worker_pool", "c2d_fast.prepare.scan", "c2d_fast.prepare.transcode"]
+
+
+def _recvfds(sock, size):
+    """As reduction.recvfds; a command that was killed before it has sent them must not end the process that forks for all."""
+    try:
+        return reduction.recvfds(sock, size)
+    except EOFError as error:
+        raise OSError(errno.ECONNABORTED, "the command is gone") from error  # which that process passes by
+
+
+# That process imports this file before it waits for the first command.
+multiprocessing.forkserver.reduction = SimpleNamespace(**vars(reduction) | {"recvfds": _recvfds})
 
 
 class _Process(multiprocessing.context.ForkServerProcess):
