@@ -94,7 +94,7 @@ def add_list_flags(group: "argparse._ActionsContainer") -> None:
 def add_loader_flags(parser: argparse.ArgumentParser, *, of_list: bool = True) -> "argparse._ActionsContainer":
     """Adds the flags that say how videos are read, those of a list or others; returns their group."""
     group = parser.add_argument_group("reading videos")
-    decoders = "nvdec, dali, ffmpeg, hybrid (shared), or auto: nvdec where all allow it, else ffmpeg"
+    decoders = "nvdec, dali, ffmpeg, hybrid (shared), or auto: of nvdec and ffmpeg what is faster here"
     group.add_argument(
         "--decoder", default="auto", choices=("auto", "nvdec", "dali", "ffmpeg", "hybrid"), metavar="NAME", help=decoders
     )
