@@ -172,7 +172,9 @@ def _decoding() -> dict[str, Any]:
     return {
         "nvdec_library": decode.nvdec_library(),
         "h264": decoder,
-        "reason": reason if decoder == "ffmpeg" else "a CUDA GPU, and the driver's video decoding library; runs measure whether ffmpeg is faster",
+        "reason": reason
+        if decoder == "ffmpeg"
+        else "a CUDA GPU, and the driver's video decoding library; runs measure whether ffmpeg is faster",
         "nvdec": {codec: "{}x{}".format(*smallest) for codec, smallest in decode.NVDEC_CODECS.items()},
         "dali": list(decode.DALI_CPU_CODECS),
         "ffmpeg": [codec for codec, name in _FFMPEG_DECODERS.items() if _has_codec(name, "r")],

@@ -92,17 +92,15 @@ def measure_rates(videos: Videos, clip: Clip | Sampling, crop: Crop, options: Lo
     files = [file for one in clips if (file := _small_file(one, options.clear_cropping and is_gpu))]
     decoder, device_id = ("nvdec", options.device.index or 0) if is_gpu else ("dali", None)
     how: dict[str, Any] = {"decoder": decoder, "threads": options.decoder_threads, "device_id": device_id}
-    try:
-        seconds = time_files(files, **how) if files else 0.0
-    except RuntimeError:  # a video may be broken, and take the others along
-        files = [file for file in files if not _problem(file, how)]
-        seconds = time_files(files, **how) if files else 0.0
+    dali_rate = _rate(files, how)
+    if not dali_rate:  # a video may be broken, and take the others along
+        dali_rate = _rate([file for file in files if not _problem(file, how)], how)
     # Threads stand for the workers: FFmpeg decodes without Python's lock.
     with ThreadPoolExecutor(options.workers) as pool:
         sum(pool.map(_decoded, clips[: options.workers]))
         started_s = time.perf_counter()
         ffmpeg_rate = sum(pool.map(_decoded, clips)) / (time.perf_counter() - started_s)
-    return Rates(decoder, len(files) / seconds if files else 0.0, options.workers, ffmpeg_rate)
+    return Rates(decoder, dali_rate, options.workers, ffmpeg_rate)
 
 
 def choose_by_rates(rates: Rates, *, shares: bool) -> tuple[str, str]:
@@ -135,6 +133,14 @@ def _small_file(clip: _Clip, clear_cropping: bool) -> SmallFile | None:
         return read_clip(clip.path, clip.frames, clip.stored, clear_cropping=clear_cropping)
     except DecodeError:  # a broken video is named when the run comes to it
         return None
+
+
+def _rate(files: list[SmallFile], how: dict[str, Any]) -> float:
+    """Returns how many of the files DALI decodes a second, together; 0 where it fails."""
+    try:
+        return len(files) / time_files(files, **how) if files else 0.0
+    except RuntimeError:
+        return 0.0
 
 
 def _problem(file: SmallFile, how: dict[str, Any]) -> str:
