@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from large_list_start import plan_of, take_first_samples
 from machine import describe_host
-from made_up_list import made_up, make_parts, make_table
+from made_up_list import CLASSES, made_up, make_parts, make_table
 from manifest_start import train
 from result_file import write_result
 from subprocesses import run_python
@@ -138,7 +138,10 @@ def _peak_mb() -> float:
 
 def _make(args: argparse.Namespace) -> None:
     """Makes the manifests, of training and of scoring."""
-    for name, rows, seed in (("val.npz", max(args.rows // 100, 64), 1), ("train.npz", args.rows, 0)):
+    for name, rows, seed in (
+        ("val.npz", max(args.rows // 100, 20 * CLASSES), 1),
+        ("train.npz", args.rows, 0),
+    ):  # all classes are there
         np.savez_compressed(args.folder / name, **made_up(rows, args.folder, seed))  # type: ignore[arg-type]
 
 
