@@ -8,7 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, TextIO
 
@@ -32,6 +32,7 @@ from c2d_fast.video.live_source import LiveSource, live_source
 _DELAY_S = 5.0
 _LOOK_S = 0.5
 _SAY_AGAIN_S = 60.0
+_STANDARD_INPUT = "/dev/stdin"  # of a file's: the file
 _DELAYS = 10000  # the last ones, of which the median is told
 
 
@@ -55,7 +56,7 @@ def check_stream_flags(args: argparse.Namespace) -> LiveSource | None:
         raise UserError(f"--stream: {problem}; pip install opencv-python-headless")
     if args.out:
         check_writable(args.out, "--out")
-        check_is_no_input(args.out, "--out", (args.checkpoint,))
+        check_is_no_input(args.out, "--out", (args.checkpoint, args.label_map, args.thresholds, _STANDARD_INPUT))
     return live_source(args.stream)
 
 
@@ -87,9 +88,11 @@ def run_stream(
     _warm_up(score, recipe, clips, args.batch_size or BATCH)
     with ExitStack() as files:
         try:
-            file = files.enter_context(args.out.open("a", encoding="utf-8")) if args.out else None
+            file = args.out.open("a", encoding="utf-8") if args.out else None
         except OSError as error:
             raise UserError(f"--out {args.out}: cannot be written ({error.strerror}); give another file") from error
+        if file:
+            files.callback(_close, file)
         lines = _Lines(file, args, clips, classes, thresholds, several=recipe.labels.kind == "several")
         stream = _Stream(args, source, clips, recipe, score, lines)
         try:
@@ -102,6 +105,11 @@ def run_stream(
             lines.end("nobody reads standard output", to_file_alone=True)
             raise
         lines.end("the stream has ended")
+
+
+def _close(file: TextIO) -> None:
+    with suppress(OSError):  # a line that did not go onto a full disk is tried again, and has been named
+        file.close()
 
 
 def _warm_up(score: Scorer, recipe: Recipe, clips: Clips, batch_size: int) -> None:
@@ -121,7 +129,8 @@ class _Stream:
         waits = source.kind == "file"
         self._frames = LiveFrames(centre_crop(recipe), key_frames=args.key_frames, waits=waits)
         self._windows, self._stride_s = LiveWindows(clips), clips.stride_s
-        self._waiting = Waiting(math.inf if waits else self._delay_s, args.batch_size or BATCH)
+        self._batch_size, self._waits = args.batch_size or BATCH, waits
+        self._waiting = Waiting(math.inf if waits else self._delay_s, self._batch_size)
         self._said_s = -math.inf
         self._dropped_since = 0
 
@@ -156,6 +165,8 @@ class _Stream:
                     self._drop(missing, frame.dropped)
             for window in self._windows.add(frame, self._frames.picture):
                 self._waiting.add(window)
+                if self._waits and len(self._waiting) >= self._batch_size:  # a file's frame may stand for days: many windows
+                    self._score_waiting()
 
     def _score_waiting(self) -> None:
         while self._waiting:

@@ -1,5 +1,6 @@
 """Where a stream comes from, and how it is opened: a camera in the network, a device, or standard input. No torch, no DALI."""
 
+import errno
 import os
 import stat
 import sys
@@ -66,6 +67,8 @@ class LiveSource:
             return f"asks for a user and a password, or refuses those that it got: they are read from {USER} and {PASSWORD}"
         if self.kind == "pipe" and isinstance(error, av.InvalidDataError):
             return "is no video that can be read as it comes: MPEG-TS, Matroska and raw H.264 can, an mp4 only with faststart"
+        if self.kind == "device" and getattr(error, "errno", None) == errno.ENOTTY:
+            return "is no video device"
         if self.kind in ("rtsp", "device"):
             return (getattr(error, "strerror", None) or str(error)).lower()
         return reason(error)
