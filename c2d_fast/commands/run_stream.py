@@ -113,9 +113,19 @@ def _close(file: TextIO) -> None:
 
 
 def _warm_up(score: Scorer, recipe: Recipe, clips: Clips, batch_size: int) -> None:
-    """Has all compiled and allocated before the stream begins, and so does not make it late."""
-    for count in {1, batch_size}:
-        score(np.zeros((count, clips.num_frames, recipe.crop.size, recipe.crop.size, 3), np.uint8))
+    """Has all compiled and allocated before the stream begins, and so does not make it late.
+
+    Raises:
+        UserError: so many windows do not fit memory.
+    """
+    for count in sorted({1, batch_size}):
+        try:
+            score(np.zeros((count, clips.num_frames, recipe.crop.size, recipe.crop.size, 3), np.uint8))
+        except (MemoryError, RuntimeError) as error:  # torch has a RuntimeError for it
+            if count == 1:
+                raise
+            why = str(error).partition("\n")[0]
+            raise UserError(f"--batch-size {count}: so many windows do not fit memory ({why:.120}); give fewer") from error
 
 
 class _Stream:

@@ -65,6 +65,8 @@ class LiveSource:
             return "it is silent"
         if self.kind == "rtsp" and isinstance(error, av.HTTPUnauthorizedError):
             return f"asks for a user and a password, or refuses those that it got: they are read from {USER} and {PASSWORD}"
+        if self.kind == "rtsp" and isinstance(error, av.InvalidDataError):
+            return "does not answer, or not as a camera does"
         if self.kind == "pipe" and isinstance(error, av.InvalidDataError):
             return "is no video that can be read as it comes: MPEG-TS, Matroska and raw H.264 can, an mp4 only with faststart"
         if self.kind == "device" and getattr(error, "errno", None) == errno.ENOTTY:
