@@ -275,8 +275,9 @@ def open_video(path: Location) -> av.container.InputContainer:
 
 def video_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
     """Returns the streams that may be the video."""
-    # Cover art of an audio file is a video stream too, of one picture.
-    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    # Cover art of an audio file is a video stream too, of one picture. One of a codec that FFmpeg does not know has no context.
+    known = filter(lambda stream: stream.codec_context is not None, container.streams.video)
+    return [stream for stream in known if not stream.disposition & Disposition.attached_pic]
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream:
@@ -285,8 +286,7 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream:
     Raises:
         DecodeError: there is none.
     """
-    streams = video_streams(container)
-    if not streams:
+    if not (streams := video_streams(container)):
         raise DecodeError("has no video stream")
     if len(streams) > 1:  # a preview may come first: FFmpeg's choice, as decord's
         best = container.streams.best("video")
