@@ -120,14 +120,14 @@ def loader_options(
     is_deterministic = getattr(args, "deterministic", False)
     share = args.hybrid_share or before.hybrid_share
 
-    def fill_in(decoder: str) -> LoaderOptions:
-        return complete(bad, asked, decoder, clip, batch_size=batch_size, cpus=cpus)
+    def fill_in(decoder: str, *, is_trial: bool = False) -> LoaderOptions:
+        return complete(bad, asked, decoder, clip, batch_size=batch_size, cpus=cpus, is_trial=is_trial)
 
     if measures and (args.decoder, decoder) == ("auto", "nvdec"):
         if before.decoder:
             decoder, reason = before.decoder, "as the run has decoded it"
         elif not is_deterministic:  # which a choice by time would not be
-            videos, options = bad.manifest.videos(), fill_in("hybrid")
+            videos, options = bad.manifest.videos(), fill_in("hybrid", is_trial=True)
             rates = group.run_on_first(lambda: measure_rates(videos, clip, recipe.crop, options))
             decoder, reason = choose_by_rates(rates, shares=measures == "shared")
             share = rates.share if decoder == "hybrid" else 0.0

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,11 +167,11 @@ class _Kept:
 
 def _explain(
     model: C2D, recipe: Recipe, seen: SeenViews, index: int, label: int, targets: Sequence[Path], name: str
-) -> list[str]:
-    """Writes the maps of the view of a video that scores a class highest; returns a line for each file.
+) -> Iterator[str]:
+    """Writes the maps of the view of a video that scores a class highest; yields a line for each file.
 
     Raises:
-        UserError: the video cannot be read again, or a file not be written.
+        UserError: the video cannot be read again, or not to the end of the view; or a file cannot be written.
     """
     plan = seen.plan
     number, probability = seen.best(index, label)
@@ -193,10 +193,15 @@ def _explain(
     title = f"{name} ({100 * probability:.0f} % in {view})"
     if not maps.any():
         title += ": nothing in it speaks for that"
+    problem = ""
     for target in targets:
         if target.suffix == ".png":
             pictures = [kept.pictures[place] for place in range(len(wanted))]
             write_sheet(heat, pictures, title, target, _FLAG)
         else:
-            write_heat_video(heat, path, target, _FLAG)
-    return [on_one_line(f"written: {target}: {title}") for target in targets]
+            count, expected = write_heat_video(heat, path, target, _FLAG), wanted[-1] - wanted[0] + 1
+            if count < expected:
+                problem = f"{_FLAG} {target}: has {count} of {expected} frames, then {path} changes its size or does not decode"
+        yield on_one_line(f"written: {target}: {title}")
+    if problem:
+        raise UserError(f"{problem}; mend it")

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, TextIO
 
@@ -32,6 +32,7 @@ from c2d_fast.video.live_source import LiveSource, live_source
 _DELAY_S = 5.0
 _LOOK_S = 0.5
 _SAY_AGAIN_S = 60.0
+_STANDARD_INPUT = "/dev/stdin"  # of a file's: the file
 _DELAYS = 10000  # the last ones, of which the median is told
 
 
@@ -55,7 +56,7 @@ def check_stream_flags(args: argparse.Namespace) -> LiveSource | None:
         raise UserError(f"--stream: {problem}; pip install opencv-python-headless")
     if args.out:
         check_writable(args.out, "--out")
-        check_is_no_input(args.out, "--out", (args.checkpoint,))
+        check_is_no_input(args.out, "--out", (args.checkpoint, args.label_map, args.thresholds, _STANDARD_INPUT))
     return live_source(args.stream)
 
 
@@ -87,9 +88,11 @@ def run_stream(
     _warm_up(score, recipe, clips, args.batch_size or BATCH)
     with ExitStack() as files:
         try:
-            file = files.enter_context(args.out.open("a", encoding="utf-8")) if args.out else None
+            file = args.out.open("a", encoding="utf-8") if args.out else None
         except OSError as error:
             raise UserError(f"--out {args.out}: cannot be written ({error.strerror}); give another file") from error
+        if file:
+            files.callback(_close, file)
         lines = _Lines(file, args, clips, classes, thresholds, several=recipe.labels.kind == "several")
         stream = _Stream(args, source, clips, recipe, score, lines)
         try:
@@ -104,10 +107,25 @@ def run_stream(
         lines.end("the stream has ended")
 
 
+def _close(file: TextIO) -> None:
+    with suppress(OSError):  # a line that did not go onto a full disk is tried again, and has been named
+        file.close()
+
+
 def _warm_up(score: Scorer, recipe: Recipe, clips: Clips, batch_size: int) -> None:
-    """Has all compiled and allocated before the stream begins, and so does not make it late."""
-    for count in {1, batch_size}:
-        score(np.zeros((count, clips.num_frames, recipe.crop.size, recipe.crop.size, 3), np.uint8))
+    """Has all compiled and allocated before the stream begins, and so does not make it late.
+
+    Raises:
+        UserError: so many windows do not fit memory.
+    """
+    for count in sorted({1, batch_size}):
+        try:
+            score(np.zeros((count, clips.num_frames, recipe.crop.size, recipe.crop.size, 3), np.uint8))
+        except (MemoryError, RuntimeError) as error:  # torch has a RuntimeError for it
+            if count == 1:
+                raise
+            why = str(error).partition("\n")[0]
+            raise UserError(f"--batch-size {count}: so many windows do not fit memory ({why:.120}); give fewer") from error
 
 
 class _Stream:
@@ -121,7 +139,8 @@ class _Stream:
         waits = source.kind == "file"
         self._frames = LiveFrames(centre_crop(recipe), key_frames=args.key_frames, waits=waits)
         self._windows, self._stride_s = LiveWindows(clips), clips.stride_s
-        self._waiting = Waiting(math.inf if waits else self._delay_s, args.batch_size or BATCH)
+        self._batch_size, self._waits = args.batch_size or BATCH, waits
+        self._waiting = Waiting(math.inf if waits else self._delay_s, self._batch_size)
         self._said_s = -math.inf
         self._dropped_since = 0
 
@@ -156,6 +175,8 @@ class _Stream:
                     self._drop(missing, frame.dropped)
             for window in self._windows.add(frame, self._frames.picture):
                 self._waiting.add(window)
+                if self._waits and len(self._waiting) >= self._batch_size:  # a file's frame may stand for days: many windows
+                    self._score_waiting()
 
     def _score_waiting(self) -> None:
         while self._waiting:

@@ -25,7 +25,6 @@ from c2d_fast.commands.teachers import check_teacher, sha256_of
 from c2d_fast.errors import EndedError, UserError
 from c2d_fast.loading.clip_loader import ClipLoader
 from c2d_fast.loading.pipelines import LoaderOptions
-from c2d_fast.loading.reading_options import DECODERS
 from c2d_fast.loading.shape_schedule import TrainingLoader
 from c2d_fast.model.c2d import compile_model
 from c2d_fast.model.precision import Precision
@@ -195,11 +194,13 @@ def _val_options(
 
 
 def _decoding_before(data: RunData, list_prefix: str) -> Decoding:
-    """Returns how a run that goes on has decoded its training list, or (val_) the other."""
+    """Returns how a run that goes on has decoded its training list, or (val_) the other, where auto may have chosen that."""
     used = data.resumed.get("used") if data.resumed else None
     decoder = used.get(f"{list_prefix}decoder") if isinstance(used, dict) else None
-    known = decoder if decoder in DECODERS and decoder != "auto" else ""
-    return Decoding(known, _before(data, f"{list_prefix}hybrid_share") or 0.0)
+    share = _before(data, f"{list_prefix}hybrid_share") or 0.0
+    share = share if share <= 1 else 0.0
+    known = decoder if decoder in ("nvdec", "ffmpeg") or (decoder == "hybrid" and share) else ""
+    return Decoding(known, share)
 
 
 def _scored_model(args: argparse.Namespace, trainer: Trainer, compiled: nn.Module) -> nn.Module:

@@ -11,6 +11,7 @@ from torch import nn
 
 from c2d_fast.commands.dataset import choose_device
 from c2d_fast.commands.window_scores import Clips
+from c2d_fast.errors import UserError
 from c2d_fast.loading import sampler
 from c2d_fast.model.c2d import C2D, compile_model
 from c2d_fast.model.precision import Precision
@@ -20,15 +21,26 @@ from c2d_fast.video.crops import cut_crop
 BATCH = 8
 """Windows that are scored together, where nothing else is said."""
 _SECONDS = 2.0
+_LEAST_STRIDE_S, _MOST_OPEN = 0.001, 1000
 
 Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Returns the probabilities of clips, uint8 [N, T, H, W, C]: float32 [N, K]."""
 
 
 def clips_as_asked(args: argparse.Namespace, recipe: Recipe) -> Clips:
-    """Returns how windows lie, by --window and --stride."""
+    """Returns how windows lie, by --window and --stride.
+
+    Raises:
+        UserError: there would be so many that memory does not hold those that have begun.
+    """
     window_s = args.window or _SECONDS
-    return Clips(window_s, args.stride or window_s / 2, recipe.clip.num_frames)
+    stride_s = args.stride or window_s / 2
+    least_s = max(_LEAST_STRIDE_S, window_s / _MOST_OPEN)
+    if stride_s < least_s:
+        flag, remedy = ("--stride", f"{least_s:g} or more") if args.stride else ("--window", f"{2 * least_s:g} or more")
+        given_s = args.stride or window_s
+        raise UserError(f"{flag} {given_s:g}: makes too many windows; give {remedy}")
+    return Clips(window_s, stride_s, recipe.clip.num_frames)
 
 
 def window_scorer(args: argparse.Namespace, model: C2D, recipe: Recipe) -> Scorer:

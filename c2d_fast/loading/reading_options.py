@@ -70,7 +70,14 @@ def fitting_decoder(manifest: Manifest, asked: ReadingOptions) -> tuple[str, str
 
 
 def complete(
-    bad: BadVideos, asked: ReadingOptions, decoder: str, sampling: Clip | Sampling, *, batch_size: int, cpus: int
+    bad: BadVideos,
+    asked: ReadingOptions,
+    decoder: str,
+    sampling: Clip | Sampling,
+    *,
+    batch_size: int,
+    cpus: int,
+    is_trial: bool = False,
 ) -> LoaderOptions:
     """Fills in what is left open, but for the share of hybrid decoding.
 
@@ -81,17 +88,18 @@ def complete(
         sampling: which frames are decoded of a video.
         batch_size: the model's; training clips are decoded in multiples of it.
         cpus: that this rank may use.
+        is_trial: say nothing, since the decoder is only measured.
     """
     if decoder == "ffmpeg" and asked.device.type == "cpu" and (why := why_no_opencv()):
         print(f"note: {why}: the crops are cut by DALI's graph, which takes longer")
     videos = bad.manifest.videos()
-    if asked.cache[0] and not videos.has_remote:
+    if asked.cache[0] and not videos.has_remote and not is_trial:
         print(f"note: --cache {asked.cache[0]}: is not used, all videos are on this machine's disks")
     largest, mean = _pixels(videos, _MOST_LOOKED_AT)
     workers = num_workers(decoder, cpus, has_table=bool(videos.packet_table))
     if decoder in ("ffmpeg", "hybrid") and (fitting := workers_in_memory(largest, workers)) < workers:
         workers = fitting
-        if not asked.workers:
+        if not asked.workers and not is_trial:
             print(f"note: {workers} workers: the frames of so large videos that more would decode at once take too much memory")
     clips = sampling.num_clips if not isinstance(sampling, Clip) else 1
     clip_bytes = int(clips * sampling.num_frames * 3 * mean)
@@ -145,7 +153,7 @@ def choose_options(
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # the ranks of one machine share its CPUs
     cpus = max(len(os.sched_getaffinity(0)) // local_world, 1)
     if (asked.decoder, decoder) == ("auto", "nvdec"):
-        hybrid = complete(bad, asked, "hybrid", sampling, batch_size=batch_size, cpus=cpus)
+        hybrid = complete(bad, asked, "hybrid", sampling, batch_size=batch_size, cpus=cpus, is_trial=True)
         rates = measure_rates(bad.manifest.videos(), sampling, crop, hybrid)
         decoder, reason = choose_by_rates(rates, shares=False)
     print(f"decoder for {bad.manifest.listing.path}: {decoder} ({reason})")

@@ -19,6 +19,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from c2d_fast.formats.packet_table import rows_of
 from c2d_fast.remote.remote_path import UNKNOWN, Location, RemotePath
 from c2d_fast.remote.transfers import upload
+from c2d_fast.video.demuxed import frames_of
 from c2d_fast.video.examine import examine
 from c2d_fast.video.file_states import file_state, local_file, state_of
 from c2d_fast.video.orientation import MIRRORED, QUARTER_TURNS, TRANSPOSED, UPSIDE_DOWN
@@ -186,7 +187,7 @@ def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> 
     """
     graph: Any = None
     aspect = stream.sample_aspect_ratio or None
-    for frame in container.decode(stream):
+    for frame in frames_of(container, stream):
         orientation = frame_orientation(frame)
         if orientation in QUARTER_TURNS:
             yield frame, aspect

@@ -14,6 +14,7 @@ from c2d_fast.errors import UserError
 from c2d_fast.prepare.checked_lists import CheckedVideo
 from c2d_fast.prepare.packet_hash import Hashed, hashed_or_why_not
 from c2d_fast.versions import failed_imports
+from c2d_fast.video.demuxed import packets_of
 from c2d_fast.video.file_states import local_file
 from c2d_fast.video.frame_converter import FrameConverter
 from c2d_fast.video.packets import Stored
@@ -99,7 +100,7 @@ def _read_through(
     with local_file(video.path, tick) as path, open_video(path) as container:
         stream, count = video_stream(container), 0
         stream.codec_context.thread_count = 1
-        for packet in container.demux(stream):
+        for packet in packets_of(container, stream):
             tick()
             for frame in packet.decode():
                 if count == wanted[len(taken)]:

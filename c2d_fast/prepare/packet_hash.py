@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from c2d_fast.formats.packet_table import TableError
 from c2d_fast.prepare.checked_lists import CheckedList, CheckedVideo
+from c2d_fast.video.demuxed import packets_of
 from c2d_fast.video.file_states import check_unchanged, local_file
 from c2d_fast.video.packets import read_rows
 from c2d_fast.video.reader import DecodeError, open_video, reason, video_stream
@@ -100,7 +101,7 @@ def _hash_packets(video: CheckedVideo, tick: Callable[[], object]) -> str:
         return digest.hexdigest()
     # In pieces, or changed by its container: such packets are read through it.
     with local_file(video.path, tick) as path, open_video(path) as container:
-        for packet in container.demux(video_stream(container)):
+        for packet in packets_of(container, video_stream(container)):
             tick()
             if packet.size:
                 digest.update(bytes(packet))

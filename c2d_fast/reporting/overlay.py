@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from c2d_fast.errors import UserError
 from c2d_fast.reporting.sheet import Colour, draw_text
+from c2d_fast.video.demuxed import frames_of
 from c2d_fast.video.orientation import apply_orientation
 from c2d_fast.video.reader import DecodeError, frame_orientation, open_video, reason, video_stream
 from c2d_fast.video.writer import write_video
@@ -79,7 +80,7 @@ def _pictures_of(container: av.container.InputContainer, stream: av.VideoStream)
         DecodeError: one does not decode.
     """
     try:
-        for frame in container.decode(stream):
+        for frame in frames_of(container, stream):
             picture: Any = apply_orientation(frame.to_ndarray(format="rgb24"), frame_orientation(frame))
             times = -(-_LEAST_WIDTH // picture.shape[1])
             yield picture.repeat(times, 0).repeat(times, 1) if times > 1 else picture

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from c2d_fast.video.demuxed import frames_of
 from c2d_fast.video.frame_converter import FrameConverter
 from c2d_fast.video.reader import DecodeError, open_video, reason, video_stream
 
@@ -54,13 +55,13 @@ def _spread(container: av.container.InputContainer, stream: av.VideoStream, coun
     start_s = float((stream.start_time or 0) * base)
     duration_s = float(stream.duration * base) if stream.duration else (container.duration or 0) / av.time_base
     if duration_s <= 0:
-        return [frame for frame, _ in zip(container.decode(stream), range(1), strict=False)]
+        return [frame for frame, _ in zip(frames_of(container, stream), range(1), strict=False)]
     found = []
     for part in range(count):
         at_s = start_s + (part + 0.5) / count * duration_s
         container.seek(int(at_s / base), stream=stream)
         last = None
-        for number, frame in enumerate(container.decode(stream)):
+        for number, frame in enumerate(frames_of(container, stream)):
             last = frame
             if number + 1 >= _MOST_DECODED or (frame.time is not None and frame.time >= at_s):
                 break

@@ -5,6 +5,7 @@ May import: remote, processes.
 facts.py            what is known of a file: the columns of a manifest
 examine.py          finds it out, more or less thoroughly
 containers.py       which files may be opened, as what
+demuxed.py          a container's packets, also where streams begin in its middle
 container_bytes.py  whether a file ends before its container says
 timestamps.py       what timestamps tell: rate, order, gaps
 nal.py              headers of packets: dependencies, entries, parameter sets

@@ -5,6 +5,7 @@ from pathlib import Path
 import av
 import av.container
 
+from c2d_fast.video.demuxed import packets_of
 from c2d_fast.video.reader import DecodeError, open_video, video_stream
 
 _RIFF_SLACK = 64
@@ -54,7 +55,7 @@ def locate_packets(path: Path) -> list[int]:
     """
     positions = []
     with open_video(path) as container, path.open("rb") as file:
-        for packet in container.demux(video_stream(container)):
+        for packet in packets_of(container, video_stream(container)):
             if packet.size:
                 at, start = -1, -1 if packet.pos is None else packet.pos
                 if start >= 0:

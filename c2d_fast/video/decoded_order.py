@@ -12,6 +12,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from c2d_fast.video.demuxed import frames_of, packets_of
 from c2d_fast.video.reader import open_video, video_stream
 from c2d_fast.video.timestamps import is_increasing
 
@@ -63,7 +64,7 @@ def decoded_order(path: Path, tick: Callable[[], object] = lambda: None, most: i
         stream = video_stream(container)
         context, number = stream.codec_context, 0
         context.thread_count = 1
-        with closing(container.demux(stream)) as packets:  # type: ignore[type-var]  # see packets.from_container
+        with closing(packets_of(container, stream)) as packets:
             for packet in packets:
                 tick()
                 if packet.size and number == most:
@@ -86,7 +87,7 @@ def count_frames(path: Path, tick: Callable[[], object]) -> tuple[int, bool]:
     with open_video(path) as container:
         stream, times = video_stream(container), []
         stream.codec_context.thread_count = 1
-        for frame in container.decode(stream):
+        for frame in frames_of(container, stream):
             tick()
             times.append(frame.pts)
     return len(times), is_increasing(times)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from c2d_fast.processes.watched_threads import heartbeat
 from c2d_fast.video.container_bytes import locate_packets, missing_bytes
 from c2d_fast.video.decoded_order import count_frames, gives_order
+from c2d_fast.video.demuxed import packets_of
 from c2d_fast.video.facts import DEPTHS, MOST_BYTES, Facts
 from c2d_fast.video.nal import READABLE, Picture, length_size, needed_by_others, read_picture
 from c2d_fast.video.orientation import TRANSPOSED
@@ -214,7 +215,7 @@ def _read(
     pictures: list[Picture] = []
     packets: list[Packet] = []
     decoded = _Decoded()
-    for packet in container.demux(stream):
+    for packet in packets_of(container, stream):
         tick()
         decoded.is_reconfigured |= packet.has_sidedata("new_extradata")
         if packet.size:

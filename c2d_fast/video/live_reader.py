@@ -4,6 +4,7 @@ What is due: a packet of a camera or a device, when it has arrived. One of a pip
 moment at which the pipe had nothing: a file that is piped in comes faster, and is late only if it is used slower than it plays.
 """
 
+import errno
 import threading
 import time
 from collections import deque
@@ -14,6 +15,7 @@ from typing import Any
 import av
 import av.container
 
+from c2d_fast.video.demuxed import packets_of
 from c2d_fast.video.live_source import LiveSource
 from c2d_fast.video.reader import DecodeError, video_stream
 
@@ -81,13 +83,20 @@ class LiveReader:
         self._events: deque[Event] = deque()
         self._packets = self._bytes = self._dropped = 0
         self._needs_key = self._is_stopped = self._was_open = False
+        self._failed: Exception | None = None
         self._changed = threading.Condition()
         threading.Thread(target=self._run, name="stream", daemon=True).start()
 
     def take(self, limit_s: float) -> list[Event]:
-        """Returns what has come, a part of it if it is much; waits if there is nothing, but not longer than the limit."""
+        """Returns what has come, a part of it if it is much; waits if there is nothing, but not longer than the limit.
+
+        Raises:
+            Exception: what the thread has ended with.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._events, limit_s)
+            self._changed.wait_for(lambda: self._events or self._failed, limit_s)
+            if self._failed and not self._events:
+                raise self._failed
             self._drop_late()
             found = [self._events.popleft() for _ in range(min(len(self._events), _AT_ONCE))]
             packets = [event.packet for event in found if isinstance(event, Arrived)]
@@ -102,6 +111,14 @@ class LiveReader:
             self._changed.notify_all()
 
     def _run(self) -> None:
+        try:
+            self._read_openings()
+        except Exception as error:  # without a thread the other side would wait for ever
+            with self._changed:
+                self._failed = error
+                self._changed.notify_all()
+
+    def _read_openings(self) -> None:
         began_s = said_s = time.monotonic()
         wait_s, lost_s = _FIRST_WAIT_S, 0.0
         while not self._is_stopped:
@@ -136,13 +153,15 @@ class LiveReader:
 
     def _may_try(self, error: Exception, began_s: float) -> bool:
         """Says whether a source that was never open may get ready in a moment."""
-        is_refused = isinstance(error.__cause__, av.HTTPClientError)  # it is there, and says no
+        cause = error.__cause__
+        is_refused = isinstance(cause, av.HTTPClientError)  # it is there, and says no
+        is_refused |= isinstance(cause, OSError) and cause.errno == errno.ENOTTY  # no device of Video4Linux
         return self._source.comes_back and not is_refused and time.monotonic() - began_s < _START_LIMIT_S
 
     def _read(self, container: av.container.InputContainer, stream: av.VideoStream) -> str:
         """Reads until the connection ends; returns why, nothing if it has just ended."""
         clock = _Clock(stream, is_paced=self._source.kind in ("pipe", "file"))
-        packets = container.demux(stream)
+        packets = packets_of(container, stream)
         self._needs_key = False
         try:
             while not self._is_stopped:

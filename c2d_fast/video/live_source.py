@@ -1,5 +1,6 @@
 """Where a stream comes from, and how it is opened: a camera in the network, a device, or standard input. No torch, no DALI."""
 
+import errno
 import os
 import stat
 import sys
@@ -50,11 +51,12 @@ class LiveSource:
         """
         try:
             if self.kind == "rtsp":
-                return av.open(self.address, format="rtsp", options=dict(_CAMERA), timeout=_LIMITS_S)
+                return av.open(self.address, format="rtsp", metadata_errors="replace", options=dict(_CAMERA), timeout=_LIMITS_S)
             if self.kind == "device":
-                return av.open(self.address, format="v4l2", timeout=_LIMITS_S)
+                return av.open(self.address, format="v4l2", metadata_errors="replace", timeout=_LIMITS_S)
             protocol = "file" if self.kind == "file" else "pipe"
-            return av.open(self.address, options=dict(OPTIONS) | {"protocol_whitelist": protocol, **_PIPED})
+            options = dict(OPTIONS) | {"protocol_whitelist": protocol, **_PIPED}
+            return av.open(self.address, metadata_errors="replace", options=options)
         except (av.FFmpegError, OSError) as error:
             raise DecodeError(self.why(error)) from error
 
@@ -64,10 +66,17 @@ class LiveSource:
             return "it is silent"
         if self.kind == "rtsp" and isinstance(error, av.HTTPUnauthorizedError):
             return f"asks for a user and a password, or refuses those that it got: they are read from {USER} and {PASSWORD}"
-        if self.kind == "pipe" and isinstance(error, av.InvalidDataError):
-            return "is no video that can be read as it comes: MPEG-TS, Matroska and raw H.264 can, an mp4 only with faststart"
+        if self.kind in ("rtsp", "pipe") and isinstance(error, av.InvalidDataError):
+            if self.kind == "rtsp":
+                said = "does not answer, or not as a camera does"
+            else:
+                said = (
+                    "is no video that can be read as it comes: MPEG-TS, Matroska and raw H.264 can, an mp4 only with faststart"
+                )
+            return said
         if self.kind in ("rtsp", "device"):
-            return (getattr(error, "strerror", None) or str(error)).lower()
+            is_other = getattr(error, "errno", None) == errno.ENOTTY
+            return "is no video device" if is_other else (getattr(error, "strerror", None) or str(error)).lower()
         return reason(error)
 
 

@@ -10,6 +10,7 @@ import av.container
 import numpy as np
 from numpy.typing import NDArray
 
+from c2d_fast.video.demuxed import packets_of
 from c2d_fast.video.frame_converter import FrameConverter, ImageTransform
 from c2d_fast.video.reader import DecodeError, open_video, reason, video_stream
 
@@ -106,7 +107,7 @@ class _Reading:
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         """Yields the frames that are decoded, in the order in which they are shown."""
-        with closing(self._container.demux(self._stream)) as packets:  # type: ignore[type-var]
+        with closing(packets_of(self._container, self._stream)) as packets:
             held: Any = None
             only_keys = True
             for packet in packets:

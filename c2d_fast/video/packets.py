@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from c2d_fast.remote import ranges
 from c2d_fast.remote.remote_path import Location, RemotePath
+from c2d_fast.video.demuxed import packets_of
 from c2d_fast.video.nal import READABLE, length_size, needed_by_others, read_picture
 from c2d_fast.video.orientation import TRANSPOSED
 
@@ -167,8 +168,7 @@ def from_container(
 ) -> Groups | None:
     """Reads through a file and keeps the packets that frames depend on. Arguments and result as in from_table."""
     packets: list[av.Packet[Any]] = []
-    # PyAV 18 frees what it holds for reading when it is told to close, and not when it is merely let go of.
-    with closing(container.demux(stream)) as read:  # type: ignore[type-var]  # a generator, whatever its annotation
+    with closing(packets_of(container, stream)) as read:
         for packet in read:
             # In closed groups what comes after the last wanted frame's need not be read.
             if stored.closed_gops and packet.is_keyframe and len(packets) > wanted[-1]:

@@ -21,6 +21,7 @@ from c2d_fast.remote import transfers
 from c2d_fast.remote.remote_file import RemoteFile
 from c2d_fast.remote.remote_path import Location, RemotePath
 from c2d_fast.video.containers import OPTIONS, why_no_file, why_no_video
+from c2d_fast.video.demuxed import packets_of
 from c2d_fast.video.frame_converter import FrameConverter, ImageTransform
 from c2d_fast.video.frame_converter import frame_orientation as frame_orientation  # noqa: PLC0414 (for who imports it from here)
 from c2d_fast.video.packets import DTYPE, WHOLE, Groups, Stored, from_container, from_table, read_rows, remux, table_rows
@@ -81,7 +82,6 @@ def decode_images(
         What is kept of each. Images are RGB, uint8 [H, W, C], upright; rows perhaps further apart than they are long: FFmpeg's
         own memory, not copied unless it is turned.
     """
-
     make_converter = partial(FrameConverter, stored.orientation, transform)
     try:
         return _decode_packets(path, wanted, threads, stored, make_converter()) or _decode_whole(
@@ -131,7 +131,7 @@ def _decode_whole(path: Location, wanted: NDArray[np.int64], threads: int, conve
     with open_video(path) as container:
         stream = video_stream(container)
         _use_threads(stream.codec_context, threads)
-        with closing(container.demux(stream)) as packets:  # type: ignore[type-var]  # see packets.from_container
+        with closing(packets_of(container, stream)) as packets:
             for frame in (frame for packet in packets for frame in packet.decode()):
                 worker_counts.add(1)
                 if count == wanted[len(taken)]:
@@ -275,8 +275,9 @@ def open_video(path: Location) -> av.container.InputContainer:
 
 def video_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
     """Returns the streams that may be the video."""
-    # Cover art of an audio file is a video stream too, of one picture.
-    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    # Cover art of an audio file is a video stream too, of one picture. One of a codec that FFmpeg does not know has no context.
+    known = filter(lambda stream: stream.codec_context is not None, container.streams.video)
+    return [stream for stream in known if not stream.disposition & Disposition.attached_pic]
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream:
@@ -285,8 +286,7 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream:
     Raises:
         DecodeError: there is none.
     """
-    streams = video_streams(container)
-    if not streams:
+    if not (streams := video_streams(container)):
         raise DecodeError("has no video stream")
     if len(streams) > 1:  # a preview may come first: FFmpeg's choice, as decord's
         best = container.streams.best("video")

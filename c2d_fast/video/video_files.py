@@ -12,6 +12,7 @@ import av
 from c2d_fast.errors import UserError, on_one_line
 from c2d_fast.processes.children import LostItem
 from c2d_fast.processes.watched_threads import heartbeat, run_in_threads
+from c2d_fast.video.demuxed import packets_of
 from c2d_fast.video.reader import DecodeError, open_video, reason, video_stream
 
 _VIDEOS = (
@@ -138,7 +139,7 @@ def _problem(path: Path) -> str:
             stream = video_stream(container)
             stream.codec_context.thread_count = 1
             frames = 0
-            with closing(container.demux(stream)) as packets:  # type: ignore[type-var]  # see packets.from_container
+            with closing(packets_of(container, stream)) as packets:
                 for packet in packets:
                     heartbeat()
                     frames += len(packet.decode())

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from media import decode_all
+from media import decode_all, make_video
 from PIL import Image
 from planted import SQUARE_PX, write_model, write_planted
 
@@ -168,3 +168,14 @@ def test_a_video_that_cannot_be_read_again_costs_no_other(pooled, tmp_path, monk
     with pytest.raises(UserError, match=r"--explain .*out/a\.mp4: is not written, .*/a\.mp4 does not decode; mend it"):
         predict(*videos, *pooled[0], "--explain", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.mp4", "b.png"]
+
+
+def test_a_video_that_changes_its_size_is_said_to_be_short(pooled, tmp_path):
+    path = tmp_path / "v.ts"
+    for size in ((176, 144), (144, 176)):
+        part = make_video(tmp_path / "part.ts", num_frames=30, width=size[0], height=size[1])
+        with path.open("ab") as file:
+            file.write(part.read_bytes())
+    with pytest.raises(UserError, match=r"x\.mp4: has \d+ of \d+ frames, then .*v\.ts changes its size or does not"):
+        predict(path, *pooled[0], "--explain", tmp_path / "x.mp4")
+    assert (tmp_path / "x.mp4").exists()

@@ -104,7 +104,9 @@ class FakeContainer:
 
     def __init__(self, count, waits_after=10**9, pause_s=0.0):
         self.count, self.waits_after, self.pause_s = count, waits_after, pause_s
-        self.streams = SimpleNamespace(video=[SimpleNamespace(time_base=0.04, guessed_rate=25, disposition=0)])
+        self.streams = SimpleNamespace(
+            video=[SimpleNamespace(time_base=0.04, guessed_rate=25, disposition=0, codec_context=object())]
+        )
 
     def demux(self, stream):
         for number in range(self.count):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from itertools import islice
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from media import WholeFrames, make_dataset, read_numbers, spoil
 from runs import run
 
 from c2d_fast.commands import dataset as chosen
+from c2d_fast.commands.run_train import _decoding_before
 from c2d_fast.errors import UserError
 from c2d_fast.loading import decode, reading_options, sampler
 from c2d_fast.loading.hybrid import Rates, measure_share
@@ -168,12 +170,14 @@ def test_auto_goes_by_the_rates(tmp_path, monkeypatch, capsys, nvdec, ffmpeg, tr
     monkeypatch.setattr(chosen, "measure_rates", lambda *args: Rates("nvdec", nvdec, args[3].workers, ffmpeg))
 
     def decoder(*flags, **more):
-        args = parse(["--pipe", "x", "--workers", "3", *flags])
+        args = parse(["--pipe", "x", "--workers", "3", "--cache", str(tmp_path / "cache"), *flags])
         return chosen.loader_options(bad, args, torch.device("cuda", 0), PIPE.recipe, batch_size=8, **more)
 
     both, one = decoder(measures="shared"), decoder(measures="faster")
     assert (both.decoder, one.decoder) == (training, scoring)
-    assert f"nvdec {nvdec:.0f} clips/s, 3 FFmpeg workers {ffmpeg:.0f}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"nvdec {nvdec:.0f} clips/s, 3 FFmpeg workers {ffmpeg:.0f}" in said
+    assert said.count("note: --cache") == 2, "once for each list, whatever is tried"
     assert both.hybrid_share == (pytest.approx(nvdec / (nvdec + ffmpeg), abs=0.006) if training == "hybrid" else 0)
     # What is measured would be another run's choice: these know theirs.
     assert decoder("--deterministic", measures="shared").decoder == "nvdec"
@@ -182,6 +186,28 @@ def test_auto_goes_by_the_rates(tmp_path, monkeypatch, capsys, nvdec, ffmpeg, tr
     assert decoder(measures="shared", before=chosen.Decoding("nvdec", 0.0)).decoder == "nvdec"
     assert decoder("--decoder", "nvdec", measures="shared").decoder == "nvdec"
     assert decoder().decoder == "nvdec"
+
+
+@pytest.mark.parametrize(
+    ("used", "known"),
+    [
+        ({"decoder": "hybrid", "hybrid_share": 0.4}, ("hybrid", 0.4)),
+        ({"decoder": "hybrid"}, ("", 0)),  # older; measured anew
+        ({"decoder": "hybrid", "hybrid_share": 7}, ("", 0)),
+        ({"decoder": "hybrid", "hybrid_share": "much"}, ("", 0)),
+        ({"decoder": "nvdec", "hybrid_share": 0.0}, ("nvdec", 0)),
+        ({"decoder": "dali"}, ("", 0)),  # asked for then: auto has not checked whether it decodes these
+        ({"decoder": ["nvdec"]}, ("", 0)),
+        ({}, ("", 0)),
+        ("nonsense", ("", 0)),
+        (None, ("", 0)),
+    ],
+)
+def test_what_a_checkpoint_says_of_decoding_is_taken_where_auto_may_have_chosen_it(used, known):
+    data = SimpleNamespace(resumed={"used": used})
+    assert _decoding_before(data, "") == known
+    of_validation = {f"val_{name}": value for name, value in used.items()} if isinstance(used, dict) else used
+    assert _decoding_before(SimpleNamespace(resumed={"used": of_validation}), "val_") == known
 
 
 def test_a_run_of_both_goes_on_exactly(tmp_path):
