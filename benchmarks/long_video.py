@@ -138,7 +138,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 TABLES = {"long-video": table}
-"""Marks of docs/benchmarks.md -> what stands between them."""
+"""Marks of docs/long-videos.md -> what stands between them."""
 
 
 def main() -> None:

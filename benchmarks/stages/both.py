@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 RECIPE_S = 40.0
 """What a recipe takes with a warm cache; with an empty one it is ended by the budget."""
 STEP_S = 5.0
-_LEFT_TO_THE_TRAINER = (2, 4)
+_LEFT_TO_THE_TRAINER = {False: (2, 4), True: (1,)}
 """CPUs."""
 ROUNDS, ROUND_S = 3, {False: 1.2, True: 0.2}
 
@@ -87,7 +87,7 @@ def _measure(
 def _with_fewer_workers(stage: Stage, child: Child, chosen: dict[str, Any], row: dict[str, Any], steps: int) -> None:
     cpus, found = len(os.sched_getaffinity(0)), []
     row["both_with_fewer_workers"] = found
-    for workers in (cpus - left for left in _LEFT_TO_THE_TRAINER):
+    for workers in (cpus - left for left in _LEFT_TO_THE_TRAINER[stage.asked.rehearse]):
         if 0 < workers < chosen["workers"] and stage.allows(f"{row['pipe']}, {workers} workers", STEP_S):
             figures = _ask(stage, child, "both_together", chosen | {"workers": workers}, steps, ROUNDS)
             found.append({"workers": workers} | figures)
